@@ -1,0 +1,52 @@
+"""The compiled extensions; everything else is declared in pyproject.toml."""
+
+import platform
+import sys
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+KERNELS = "src/pyclnf/_kernels"
+
+# The one place for compiler directives: every kernel is checked at the door
+# of the public call, so none checks again inside its loops.
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    "embedsignature": True,
+    "embedsignature.format": "python",
+    "freethreading_compatible": True,
+}
+
+X86_64 = platform.machine().lower() in ("x86_64", "amd64")
+
+if sys.platform == "win32":
+    COMMON = ["/O2", "/fp:precise"]
+    AVX2 = ["/arch:AVX2"]
+else:
+    # No contraction of a * b + c except where the variant asks for FMA: the
+    # baseline gives the same bits on every machine. Nothing reads errno or
+    # the floating-point flags, which would keep loops from being vectorised.
+    COMMON = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
+    AVX2 = ["-mavx2", "-mfma", "-ffp-contract=fast"]
+
+
+def kernels(variant: str, flags: list[str]) -> Extension:
+    """Return the extension with all kernels, compiled with the flags of one variant."""
+    return Extension(
+        f"pyclnf._kernels._{variant}",
+        [f"{KERNELS}/_{variant}.pyx"],
+        include_dirs=[KERNELS],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_compile_args=COMMON + flags,
+    )
+
+
+extensions = [kernels("baseline", [] if sys.platform == "win32" else ["-ffp-contract=off"])]
+if X86_64:
+    extensions.append(kernels("avx2", AVX2))
+
+setup(ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, include_path=[KERNELS]))
