@@ -1,0 +1,463 @@
+"""The point distribution model: shape parameters to landmarks and back.
+
+A shape in object space (millimetres) is ``S = mean + V q``; it is seen under
+weak perspective, ``x = s (R S)_x + tx``, ``y = s (R S)_y + ty``. The pose is
+``(s, rx, ry, rz, tx, ty)`` with ``R = Rx(rx) Ry(ry) Rz(rz)``; *s* is in pixels
+per millimetre, angles are in radians, translations in pixels.
+
+Source: Saragih, Lucey, Cohn, "Deformable Model Fitting by Regularized Landmark
+Mean-Shift", IJCV 2011, section 2; Baltrusaitis, "Automatic facial expression
+analysis", Cambridge 2014, chapter 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from pyclnf import _kernels
+from pyclnf.errors import BoxError, ModelError, ParameterError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Float = NDArray[np.float64]
+
+__all__ = [
+    "PDM",
+    "Parameters",
+    "axis_angle_to_matrix",
+    "euler_to_matrix",
+    "matrix_to_axis_angle",
+    "matrix_to_euler",
+]
+
+# A shape coefficient may be this many standard deviations from the mean.
+MAX_DEVIATIONS = 3.0
+
+
+def euler_to_matrix(euler: ArrayLike) -> Float:
+    """Return the rotation ``R = Rx(rx) Ry(ry) Rz(rz)``.
+
+    Parameters
+    ----------
+    euler : array_like, shape (3,)
+        Angles (rx, ry, rz) in radians.
+
+    Returns
+    -------
+    ndarray, shape (3, 3), float64
+    """
+    rx, ry, rz = np.asarray(euler, dtype=np.float64)
+    cx, cy, cz = np.cos(rx), np.cos(ry), np.cos(rz)
+    sx, sy, sz = np.sin(rx), np.sin(ry), np.sin(rz)
+    return np.array(
+        [
+            [cy * cz, -cy * sz, sy],
+            [cx * sz + sx * sy * cz, cx * cz - sx * sy * sz, -sx * cy],
+            [sx * sz - cx * sy * cz, sx * cz + cx * sy * sz, cx * cy],
+        ]
+    )
+
+
+def matrix_to_euler(rotation: ArrayLike) -> Float:
+    """Return the angles (rx, ry, rz) of a rotation ``R = Rx Ry Rz``.
+
+    ry is within ±pi/2. Where ry is ±pi/2 only one combination of rx and rz is
+    determined (gimbal lock); rz is then 0.
+
+    Parameters
+    ----------
+    rotation : array_like, shape (3, 3)
+
+    Returns
+    -------
+    ndarray, shape (3,), float64
+        Radians.
+    """
+    R = np.asarray(rotation, dtype=np.float64)
+    # atan2 of both columns keeps full precision near ±pi/2, where asin loses half the digits.
+    cy = np.hypot(R[0, 0], R[0, 1])
+    ry = np.arctan2(R[0, 2], cy)
+    if cy < 1e-12:
+        return np.array([np.arctan2(R[2, 1], R[1, 1]), ry, 0.0])
+    return np.array([np.arctan2(-R[1, 2], R[2, 2]), ry, np.arctan2(-R[0, 1], R[0, 0])])
+
+
+def axis_angle_to_matrix(axis_angle: ArrayLike) -> Float:
+    """Return the rotation about an axis by the axis' length (Rodrigues' formula).
+
+    Parameters
+    ----------
+    axis_angle : array_like, shape (3,)
+        Axis times angle in radians. Zero gives the identity exactly.
+
+    Returns
+    -------
+    ndarray, shape (3, 3), float64
+    """
+    x, y, z = w = np.asarray(axis_angle, dtype=np.float64)
+    angle = np.sqrt(w @ w)
+    K = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    # sinc forms: sin(a)/a and (1 - cos a)/a^2 have no cancellation and no division by zero.
+    return np.eye(3) + np.sinc(angle / np.pi) * K + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (K @ K)
+
+
+def matrix_to_axis_angle(rotation: ArrayLike) -> Float:
+    """Return the axis times the angle, in [0, pi], of a rotation (the inverse of Rodrigues' formula).
+
+    At an angle of pi both signs of the axis are right; the one whose first
+    component that is not zero is positive is returned.
+
+    Parameters
+    ----------
+    rotation : array_like, shape (3, 3)
+
+    Returns
+    -------
+    ndarray, shape (3,), float64
+        Radians.
+    """
+    R = np.asarray(rotation, dtype=np.float64)
+    # By way of the quaternion, built from its largest component: no division by a small number anywhere.
+    products = np.array(
+        [
+            [1 + R[0, 0] + R[1, 1] + R[2, 2], R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]],
+            [R[2, 1] - R[1, 2], 1 + R[0, 0] - R[1, 1] - R[2, 2], R[0, 1] + R[1, 0], R[0, 2] + R[2, 0]],
+            [R[0, 2] - R[2, 0], R[0, 1] + R[1, 0], 1 - R[0, 0] + R[1, 1] - R[2, 2], R[1, 2] + R[2, 1]],
+            [R[1, 0] - R[0, 1], R[0, 2] + R[2, 0], R[1, 2] + R[2, 1], 1 - R[0, 0] - R[1, 1] + R[2, 2]],
+        ]
+    )
+    quaternion = products[np.argmax(np.diag(products))]
+    quaternion = quaternion / np.sqrt(quaternion @ quaternion)
+    if quaternion[0] < 0:
+        quaternion = -quaternion
+    w, axis = quaternion[0], quaternion[1:]
+    sine = np.sqrt(axis @ axis)
+    if sine == 0.0:
+        return np.zeros(3)
+    if w == 0.0 and axis[np.flatnonzero(axis)[0]] < 0:
+        axis = -axis
+    return axis * (2.0 * np.arctan2(sine, w) / sine)
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters:
+    """Pose and shape of one face.
+
+    Attributes
+    ----------
+    pose : ndarray, shape (6,), float64
+        ``(s, rx, ry, rz, tx, ty)``: px per mm, radians, px.
+    shape : ndarray, shape (m,), float64
+        Coefficients *q* of the shape modes, mm.
+    """
+
+    pose: Float
+    shape: Float
+
+    @property
+    def rotation(self) -> Float:
+        """The rotation matrix, (3, 3)."""
+        return euler_to_matrix(self.pose[1:4])
+
+
+class PDM:
+    """A point distribution model of *n* landmarks and *m* shape modes.
+
+    Parameters
+    ----------
+    mean : array_like, shape (3n,)
+        Mean shape in mm, ordered x1..xn, y1..yn, z1..zn.
+    components : array_like, shape (3n, m)
+        Orthonormal shape modes, one a column.
+    eigenvalues : array_like, shape (m,)
+        Variances of the modes, mm^2, all positive.
+
+    Raises
+    ------
+    ModelError
+        If the shapes do not fit together or a value is not finite.
+    """
+
+    def __init__(self, mean: ArrayLike, components: ArrayLike, eigenvalues: ArrayLike) -> None:
+        self.mean: Float = np.ascontiguousarray(mean, dtype=np.float64).reshape(-1)
+        self.components: Float = np.ascontiguousarray(components, dtype=np.float64)
+        self.eigenvalues: Float = np.ascontiguousarray(eigenvalues, dtype=np.float64).reshape(-1)
+        if self.mean.size == 0 or self.mean.size % 3:
+            raise ModelError(f"a PDM's mean has three coordinates a landmark; got {self.mean.size} values")
+        if self.components.shape != (self.mean.size, self.eigenvalues.size):
+            raise ModelError(
+                f"a PDM with {self.mean.size} coordinates and {self.eigenvalues.size} eigenvalues needs "
+                f"components of shape {(self.mean.size, self.eigenvalues.size)}, not {self.components.shape}"
+            )
+        for name in ("mean", "components", "eigenvalues"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ModelError(f"the PDM's {name} hold values that are not finite")
+        if (self.eigenvalues <= 0).any():
+            raise ModelError("the PDM's eigenvalues must all be positive")
+        for array in (self.mean, self.components, self.eigenvalues):
+            array.flags.writeable = False
+
+    @property
+    def n_landmarks(self) -> int:
+        """Number of landmarks, n."""
+        return self.mean.size // 3
+
+    @property
+    def n_modes(self) -> int:
+        """Number of shape modes, m."""
+        return self.eigenvalues.size
+
+    def __repr__(self) -> str:
+        return f"PDM(n_landmarks={self.n_landmarks}, n_modes={self.n_modes})"
+
+    # --- parameters -> landmarks
+
+    def shape_3d(self, shape: ArrayLike) -> Float:
+        """Return the landmarks in object space, ``mean + V q``.
+
+        Parameters
+        ----------
+        shape : array_like, shape (m,)
+            Shape coefficients q, mm.
+
+        Returns
+        -------
+        ndarray, shape (n, 3), float64
+            Millimetres.
+        """
+        flat = self.mean + self.components @ np.asarray(shape, dtype=np.float64)
+        return np.ascontiguousarray(flat.reshape(3, -1).T)
+
+    def landmarks_2d(self, parameters: Parameters) -> Float:
+        """Return the landmarks in the image.
+
+        Parameters
+        ----------
+        parameters : Parameters
+
+        Returns
+        -------
+        ndarray, shape (n, 2), float64
+            Pixels, 0-based, x right, y down.
+        """
+        pose = parameters.pose
+        rotated = self.shape_3d(parameters.shape) @ parameters.rotation[:2].T
+        return np.asarray(pose[0] * rotated + pose[4:6])
+
+    def landmarks_3d(self, parameters: Parameters) -> Float:
+        """Return the landmarks in the camera's orientation, ``R S``, in millimetres.
+
+        Parameters
+        ----------
+        parameters : Parameters
+
+        Returns
+        -------
+        ndarray, shape (n, 3), float64
+        """
+        return np.asarray(self.shape_3d(parameters.shape) @ parameters.rotation.T)
+
+    # --- landmarks -> parameters
+
+    def from_box(self, box: ArrayLike, rotation: ArrayLike = (0.0, 0.0, 0.0)) -> Parameters:
+        """Return the mean shape placed into a box.
+
+        The scale is the mean of the ratios of width and height, and the
+        middle of the projected shape is put in the middle of the box.
+
+        Parameters
+        ----------
+        box : array_like, shape (4,)
+            (x, y, w, h) in px, tight around the landmarks themselves (face
+            outline left to right, brows to chin).
+        rotation : array_like, shape (3,)
+            Euler angles to start from, radians.
+
+        Returns
+        -------
+        Parameters
+
+        Raises
+        ------
+        BoxError
+            If the box is not four finite numbers with positive width and height.
+        """
+        x, y, w, h = check_box(box)
+        euler = np.asarray(rotation, dtype=np.float64)
+        if euler.shape != (3,) or not np.isfinite(euler).all():
+            raise ParameterError(f"a starting rotation is three finite angles in radians, not {rotation!r}")
+        projected = self.mean.reshape(3, -1).T @ euler_to_matrix(euler)[:2].T
+        low, high = projected.min(axis=0), projected.max(axis=0)
+        width, height = high - low
+        scale = (w / width + h / height) / 2
+        centre = scale * (low + high) / 2
+        pose = np.array([scale, *euler, x + w / 2 - centre[0], y + h / 2 - centre[1]])
+        return Parameters(pose, np.zeros(self.n_modes))
+
+    def fit_landmarks(
+        self,
+        landmarks: ArrayLike,
+        rotation: ArrayLike = (0.0, 0.0, 0.0),
+        *,
+        visible: ArrayLike | None = None,
+        max_iterations: int = 1000,
+    ) -> Parameters:
+        """Return the parameters whose projection is closest to given landmarks.
+
+        Damped least squares with regularisation 1/eigenvalue, started at the
+        box of the points with the mean shape; it ends when the error has not
+        improved for a few iterations.
+
+        Parameters
+        ----------
+        landmarks : array_like, shape (n, 2)
+            Pixels.
+        rotation : array_like, shape (3,)
+            Euler angles to start from, radians.
+        visible : array_like of bool, shape (n,), optional
+            Landmarks to use (default: all).
+        max_iterations : int
+            Bound on the number of steps.
+
+        Returns
+        -------
+        Parameters
+
+        Raises
+        ------
+        ParameterError
+            If the landmarks have another shape, are not finite where visible, or span no area.
+        """
+        points = np.array(landmarks, dtype=np.float64)
+        n = self.n_landmarks
+        if points.shape != (n, 2):
+            raise ParameterError(f"this PDM has {n} landmarks: give an array ({n}, 2), not {points.shape}")
+        used = np.ones(n, bool) if visible is None else np.asarray(visible, dtype=bool)
+        if used.shape != (n,) or used.sum() < 3:
+            raise ParameterError(f"visible must mark at least 3 of the {n} landmarks")
+        if not np.isfinite(points[used]).all():
+            raise ParameterError("the landmarks hold values that are not finite")
+        low, high = points[used].min(axis=0), points[used].max(axis=0)
+        if not (high > low).all():
+            raise ParameterError("the landmarks lie on one line: their box has no area")
+        current = self._from_points_box(low, high, used, rotation)
+        weights = np.repeat(used, 2).astype(np.float64)
+        regularisation = np.concatenate([np.zeros(6), 1.0 / self.eigenvalues])
+        best, best_error, stalled = current, np.inf, 0
+        for _ in range(max_iterations):
+            residual = np.where(used[:, None], points - self.landmarks_2d(current), 0.0)
+            error = float(np.sqrt((residual**2).sum()))
+            # Only a real improvement counts, or float noise would keep the loop going.
+            if error < best_error * (1 - 1e-6):
+                best, best_error, stalled = current, error, 0
+            else:
+                stalled += 1
+                if stalled > 3:
+                    break
+            J = self.jacobian(current)
+            H = J.T @ (J * weights[:, None]) + np.diag(regularisation)
+            # The damping keeps the system positive definite when few landmarks are used.
+            H[np.diag_indices_from(H)] += 1e-12 * np.trace(H)
+            g = J.T @ residual.reshape(-1) - regularisation * np.concatenate([np.zeros(6), current.shape])
+            current = self.update(current, cho_solve(cho_factor(H), g))
+        return best
+
+    def _from_points_box(self, low: Float, high: Float, used: NDArray[np.bool_], rotation: ArrayLike) -> Parameters:
+        """Place the mean shape so that its *used* landmarks fill the box of the used points."""
+        if used.all():
+            return self.from_box([*low, *(high - low)], rotation)
+        subset = PDM(self.mean.reshape(3, -1)[:, used].reshape(-1), np.zeros((3 * int(used.sum()), 0)), [])
+        return Parameters(subset.from_box([*low, *(high - low)], rotation).pose, np.zeros(self.n_modes))
+
+    # --- derivatives and steps
+
+    def jacobian(self, parameters: Parameters, *, rigid: bool = False) -> Float:
+        """Return the derivative of the image landmarks by the parameters.
+
+        Columns: scale, three small rotations applied on the right
+        (``R' = R (I + [w]x)``), tx, ty, and one a shape mode.
+
+        Parameters
+        ----------
+        parameters : Parameters
+        rigid : bool
+            Only the first six columns.
+
+        Returns
+        -------
+        ndarray, shape (2n, 6 or 6 + m), float64
+            Rows x1, y1, x2, y2, ...; px per unit of the parameter.
+        """
+        n, m = self.n_landmarks, 0 if rigid else self.n_modes
+        out = np.empty((2 * n, 6 + m))
+        _kernels.jacobian(
+            self.shape_3d(parameters.shape),
+            np.ascontiguousarray(parameters.rotation),
+            float(parameters.pose[0]),
+            self.components,
+            out,
+        )
+        return out
+
+    def update(self, parameters: Parameters, step: ArrayLike) -> Parameters:
+        """Return the parameters after a step along the Jacobian's columns.
+
+        Scale, translation and shape add; the rotation is multiplied by the
+        orthonormalised small rotation. NaN angles become 0 and the shape is clamped.
+
+        Parameters
+        ----------
+        parameters : Parameters
+        step : array_like, shape (6,) or (6 + m,)
+
+        Returns
+        -------
+        Parameters
+        """
+        d = np.asarray(step, dtype=np.float64)
+        if d.shape not in ((6,), (6 + self.n_modes,)):
+            raise ParameterError(f"a step has 6 or {6 + self.n_modes} numbers, not {d.shape}")
+        pose = parameters.pose + np.concatenate([d[:1], np.zeros(3), d[4:6]])
+        # The orthonormal factor of I + [w]x is the rotation about w by atan |w|: no SVD is needed.
+        w = d[1:4]
+        length = np.sqrt(w @ w)
+        small = w * (np.arctan(length) / length) if length > 0 else w
+        pose[1:4] = matrix_to_euler(parameters.rotation @ axis_angle_to_matrix(small))
+        pose[1:4] = np.where(np.isnan(pose[1:4]), 0.0, pose[1:4])
+        shape = parameters.shape if d.size == 6 else self.clamp(parameters.shape + d[6:])
+        return Parameters(pose, shape)
+
+    def clamp(self, shape: ArrayLike) -> Float:
+        """Return the shape coefficients limited to three standard deviations.
+
+        Parameters
+        ----------
+        shape : array_like, shape (m,)
+
+        Returns
+        -------
+        ndarray, shape (m,), float64
+        """
+        limit = MAX_DEVIATIONS * np.sqrt(self.eigenvalues)
+        return np.clip(np.asarray(shape, dtype=np.float64), -limit, limit)
+
+
+def check_box(box: ArrayLike) -> tuple[float, float, float, float]:
+    """Return the box as four floats, or raise BoxError saying what is wrong with it."""
+    try:
+        values = np.asarray(box, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BoxError(f"a box is four numbers (x, y, w, h), not {box!r}") from error
+    if values.shape != (4,):
+        raise BoxError(f"a box is four numbers (x, y, w, h), not {box!r}")
+    if not np.isfinite(values).all():
+        raise BoxError(f"the box {box!r} holds values that are not finite")
+    x, y, w, h = (float(v) for v in values)
+    if w <= 0 or h <= 0:
+        raise BoxError(f"the box {box!r} has no area: give (x, y, w, h) with positive width and height")
+    return x, y, w, h
