@@ -127,12 +127,13 @@ class Archive:
 
     def text(self, key: str) -> str:
         """Return a text."""
-        array = self._load(key, MAX_TEXT_BYTES)
-        if array.dtype.kind != "U" or array.shape:
+        array = self._load(key, MAX_TEXT_BYTES, kinds="U")
+        if array.shape:
             raise self.error(key, f"{array.dtype} of shape {array.shape}, not a text")
         try:
-            return str(array[()])
-        except ValueError as error:
+            # Not str(array[()]): NumPy ends in a SystemError for a number that is no character.
+            return array.astype(array.dtype.newbyteorder("<")).tobytes().decode("utf-32-le").rstrip("\0")
+        except UnicodeDecodeError as error:
             raise self.error(key, f"not a text: {error}") from error
 
     def json(self, key: str) -> dict[str, Any]:
@@ -161,7 +162,7 @@ class Archive:
             raise self.error(key, f"is {array.dtype}, which does not fit into {np.dtype(dtype)}")
         return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
 
-    def _load(self, key: str, limit: int) -> NDArray[Any]:
+    def _load(self, key: str, limit: int, kinds: str = "biuf") -> NDArray[Any]:
         data = self._read(key, limit)
         file = io.BytesIO(data)
         try:
@@ -174,8 +175,8 @@ class Archive:
         except Exception as error:  # the header is Python source: what its parsers raise is open-ended
             raise self.error(key, f"the header is damaged: {error}") from error
         left = len(data) - file.tell()
-        if dtype.kind not in "biufU" or dtype.subdtype is not None:
-            raise self.error(key, f"{dtype} is no dtype of a model")
+        if dtype.kind not in kinds or dtype.subdtype is not None:
+            raise self.error(key, f"{dtype} is not what this array may hold")
         if any(length < 0 for length in shape) or math.prod(shape) * dtype.itemsize != left:
             raise self.error(key, f"{dtype} of shape {shape}, but {left} bytes")
         try:

@@ -336,7 +336,7 @@ def read_ccnf(path: str | Path) -> PatchScale:
     views = _ViewReader(cursor, visible, n_components)
     cursor.end()
     try:
-        return PatchScale(scale, centres, visible, components, views)
+        return PatchScale(scale, centres, visible, components, views, str(path))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
 

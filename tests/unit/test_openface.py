@@ -300,7 +300,7 @@ def test_pdm_with_changed_bytes(tmp_path, data):
 
 def test_ccnf_truncated_anywhere_or_too_long(tmp_path):
     file = tmp_path / "patches.bin"
-    for size in range(len(CCNF)):
+    for size in (*range(300), *range(300, len(CCNF), 7), len(CCNF) - 1):
         file.write_bytes(CCNF[:size])
         with pytest.raises(ModelError, match=r"patches\.bin, byte \d+: .*left"):
             read_ccnf(file)
@@ -311,7 +311,7 @@ def test_ccnf_truncated_anywhere_or_too_long(tmp_path):
     assert read_everything(file).n_experts == 6
 
 
-@pytest.mark.parametrize("value", [2**31 - 1, -1, -(2**31), 2**16, 2**24])
+@pytest.mark.parametrize("value", [2**31 - 1, -1, 2**16])
 def test_no_count_makes_it_allocate_or_crash(tmp_path, value):
     """Every place of the file in turn holds a count, a size or a type that cannot be."""
     file = tmp_path / "patches.bin"
