@@ -59,12 +59,18 @@ class Archive:
         self._stamp: tuple[int, ...] | None = None
         self._members: dict[str, zipfile.ZipInfo] = {}
         if isinstance(source, Path):
-            if not source.is_file():
-                raise ModelError(f"{self.name}: no such file")
-            if source.stat().st_size > MAX_BYTES:
-                raise ModelError(f"{self.name}: larger than {MAX_BYTES} bytes")
+            self._check_file(source)
         with self._open() as file:
             self._read_directory(file)
+
+    def _check_file(self, path: Path) -> None:
+        try:
+            if not path.is_file():
+                raise ModelError(f"{self.name}: no such file")
+            if path.stat().st_size > MAX_BYTES:
+                raise ModelError(f"{self.name}: larger than {MAX_BYTES} bytes")
+        except OSError as error:
+            raise ModelError(f"{self.name}: cannot be read: {error}") from error
 
     def _open(self) -> BinaryIO:
         if isinstance(self.source, bytes):

@@ -303,10 +303,10 @@ def load_model(source: str | Path) -> Model:
     ModelError
         If there is no such model or it is damaged.
     """
-    from pyclnf.openface import read_model
+    from pyclnf.openface import is_folder, read_model
 
     path = Path(source)
-    return read_model(path) if path.is_dir() or path.suffix.lower() == ".txt" else Model.load(path)
+    return read_model(path) if path.suffix.lower() == ".txt" or is_folder(path) else Model.load(path)
 
 
 def _from_bytes(data: bytes) -> Model:

@@ -163,7 +163,11 @@ def test_links_out_of_the_folder_are_refused_and_links_within_are_followed(tmp_p
         ("PDM data/pdm.txt", "PDM data/pdm.txt\nPDM data/pdm.txt", r"clnf\.txt: 2 lines begin with PDM"),
         ("PDM data/pdm.txt", "PDM", r"clnf\.txt, line 1: PDM names no file"),
         ("PDM data/pdm.txt", "PDM data/p\0m.txt", r"clnf\.txt, line 1: PDM names no file"),
-        ("PDM data/pdm.txt", "PDM " + "x" * 5000, "File name too long|no such file|cannot be"),
+        (
+            "PDM data/pdm.txt",
+            "PDM " + "x" * 5000,
+            r"xxx.*: (cannot be|no such file)|xxx.* cannot be followed",
+        ),
         ("PDM data/pdm.txt", "PDM data", r"data: no such file"),
         ("PDM data/pdm.txt", "PDM data/pdm2.txt", r"pdm2\.txt: no such file"),
         ("PDM data/pdm.txt", "PDM data/patches_0.25.bin", r"patches_0\.25\.bin, byte \d+: not a text file"),
