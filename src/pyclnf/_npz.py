@@ -92,6 +92,7 @@ class Archive:
                 members = archive.infolist()
             file.seek(-_END_OF_DIRECTORY, io.SEEK_END)
             whole = file.read(4) == b"PK\5\6"
+            size = file.seek(0, io.SEEK_END)
         except Exception as error:  # zipfile raises half a dozen types for damaged directories
             raise ModelError(f"{self.name}: not an .npz file: {error}") from error
         if not whole:
@@ -104,6 +105,8 @@ class Archive:
                 raise ModelError(f"{self.name}: {member.filename!r} is no array or there twice")
             if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise self.error(key, "encrypted, or compressed by a method other than deflate")
+            if member.header_offset + member.compress_size > size:
+                raise self.error(key, f"reaches beyond the end of the file at byte {size}")
             self._members[key] = member
 
     def error(self, key: str, message: str) -> ModelError:
@@ -206,8 +209,7 @@ class Archive:
                 file.seek(member.header_offset)
                 magic, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
                 file.seek(name_length + extra_length, io.SEEK_CUR)
-                # Not more than there is, whatever the directory says.
-                data = file.read(min(member.compress_size, MAX_BYTES))
+                data = file.read(member.compress_size)
             if member.compress_type == zipfile.ZIP_DEFLATED:
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.file_size + 1)
         except (OSError, ValueError, struct.error, zlib.error) as error:

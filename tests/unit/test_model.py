@@ -447,8 +447,11 @@ def test_zip_bombs_and_encrypted_members(tiny_bytes, tmp_path):
         load_model(patched(8, b"\1"))  # flags
     with pytest.raises(ModelError, match="other than deflate"):
         load_model(patched(10, b"\x0e"))  # LZMA
+    for compressed_size in (len(tiny_bytes) + 1, 2**24, 2**31):
+        with pytest.raises(ModelError, match="reaches beyond the end of the file"):
+            load_model(patched(20, struct.pack("<I", compressed_size)))
     with pytest.raises(ModelError, match="length or checksum"):
-        load_model(patched(20, struct.pack("<I", 2**31)))  # compressed size
+        load_model(patched(20, struct.pack("<I", 200)))
     # 50 MB of zeros, said to be as long as the format's name.
     tiny_model().save(path, compress=True)
     bomb = io.BytesIO()
