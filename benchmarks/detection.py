@@ -40,8 +40,10 @@ def edge_error(box: np.ndarray, truth: np.ndarray) -> float:
 
 def main() -> int:
     """Print the measurements."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("golden", type=Path, nargs="?", help="boxes to start from beside the detector's, JSON lines")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("golden", type=Path, nargs="?", help="boxes beside the detector's, JSON lines")
     parser.add_argument("--model", required=True, help="an .npz or OpenFace's model folder")
     parser.add_argument("--images", required=True, type=Path, help="folder of the photographs and .pts files")
     parser.add_argument("--starts", default="frontal", help="frontal or multiview")

@@ -44,7 +44,9 @@ def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def main() -> int:
     """Detect, regress, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("renders", type=Path)
     parser.add_argument("--limit", type=int, default=None, help="use so many pictures")
     options = parser.parse_args()
@@ -71,12 +73,18 @@ def main() -> int:
     X, Y, B, held = np.array(features), np.array(targets), np.array(raw), np.array(held_out)
     train = ~held if held.any() and not held.all() else np.ones(len(X), bool)
     test = held if held.any() and not held.all() else train
-    print(f"{len(X)} faces found once, {missed} not ({100 * missed / max(1, len(X) + missed):.1f} %); {test.sum()} held out")
+    share = 100 * missed / max(1, len(X) + missed)
+    print(f"{len(X)} faces found once, {missed} not ({share:.1f} %); {test.sum()} held out")
 
     penalty = RIDGE * train.sum() * np.diag([*np.ones(10), 0.0])
     from_points = np.linalg.solve(X[train].T @ X[train] + penalty, X[train].T @ Y[train]).T
     mean = Y[train].mean(axis=0)
-    for name, predicted in (("as detected", B[test]), ("mean", np.tile(mean, (test.sum(), 1))), ("points", X[test] @ from_points.T)):
+    boxes = {
+        "as detected": B[test],
+        "mean": np.tile(mean, (test.sum(), 1)),
+        "points": X[test] @ from_points.T,
+    }
+    for name, predicted in boxes.items():
         iou = overlap(predicted, Y[test])
         width = np.sqrt((Y[test][:, 2:] - Y[test][:, :2]).prod(axis=1))
         error = np.abs(predicted - Y[test]).mean(axis=1) / width

@@ -110,7 +110,7 @@ def head_pose(pdm: PDM, parameters: Parameters, landmarks: ArrayLike, camera: Ca
     shape = pdm.shape_3d(parameters.shape)
     scale, _, _, _, tx, ty = parameters.pose
     depth = camera.fx / scale
-    translation = np.array([(tx - camera.cx) * depth / camera.fx, (ty - camera.cy) * depth / camera.fy, depth])
+    translation = depth * np.array([(tx - camera.cx) / camera.fx, (ty - camera.cy) / camera.fy, 1.0])
     rotation = parameters.rotation
     residual, J = _linearise(shape, rotation, translation, points, camera)
     error, damping = float(residual @ residual), 1e-3
@@ -130,7 +130,8 @@ def head_pose(pdm: PDM, parameters: Parameters, landmarks: ArrayLike, camera: Ca
                 break
             continue
         converged = error - new_error <= TOLERANCE * error
-        rotation, translation, residual, J, error = new_rotation, new_translation, new_residual, new_J, new_error
+        rotation, translation, error = new_rotation, new_translation, new_error
+        residual, J = new_residual, new_J
         damping = max(damping / 10, 1e-12)
         if converged:
             break

