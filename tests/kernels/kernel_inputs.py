@@ -1,4 +1,4 @@
-"""Random input of every kernel, and the bounds between the variants. The one place that knows the signatures."""
+"""Random input of every kernel, and the bounds between the variants: the one place that knows both."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import usable_variants
 
 import pyclnf
+from conftest import usable_variants
 from pyclnf import _kernels
 
 

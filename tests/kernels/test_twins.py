@@ -8,11 +8,11 @@ import cv2
 import kernel_inputs
 import numpy as np
 import pytest
-from conftest import usable_variants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernel_inputs import MAKERS, assert_close, call
 
+from conftest import usable_variants
 from pyclnf import _kernels
 from pyclnf._kernels import _reference
 
