@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from generate_model import generate_image
 
+from generate_model import generate_image
 from pyclnf import CLNF, Model, Parameters
 
 # Of faces of 190 px, which start 8 to 18 px from the truth on average.

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from generate_model import generate_image
 
+from generate_model import generate_image
 from pyclnf import CLNF, BoxError, FitParameters, ImageError, Model, ModelError, ParameterError, Parameters
 from pyclnf.clnf import FitInfo
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, PARAMETER_SETS
@@ -146,9 +146,9 @@ def test_values_that_are_not_finite_away_from_the_face(clnf: CLNF, picture) -> N
 def test_boxes_partly_outside(clnf: CLNF, model: Model, picture) -> None:
     """The part of the face that is in the picture is found where it is."""
     cut = 70
-    landmarks, info = clnf.fit(picture.image[:, cut:], np.subtract(picture.box, (cut, 0, 0, 0)))
+    landmarks, _ = clnf.fit(picture.image[:, cut:], np.subtract(picture.box, (cut, 0, 0, 0)))
     assert picture.box[0] < cut
-    errors = np.linalg.norm(landmarks + (cut, 0) - picture.landmarks, axis=1)
+    errors = np.linalg.norm(landmarks + np.array([cut, 0]) - picture.landmarks, axis=1)
     inside = picture.landmarks[:, 0] > cut + 10
     assert 40 < inside.sum() < 68
     assert errors[inside].mean() < 3
@@ -187,7 +187,7 @@ def test_images_without_anything(clnf: CLNF, value: int) -> None:
 
 def test_a_fit_depends_on_its_image_and_box_alone(model: Model, picture) -> None:
     other = generate_image(
-        model, Parameters(picture.parameters.pose + [0, 0, 0.6, 0, 5, 5], picture.parameters.shape)
+        model, Parameters(picture.parameters.pose + np.array([0, 0, 0.6, 0, 5, 5]), picture.parameters.shape)
     )
     calls = [(picture.image, picture.disturbed), (other, picture.box), (picture.image, (100, 90, 120, 140))]
     fresh = [CLNF(model, parameters="video").fit(*call) for call in calls]
