@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def usable_variants() -> tuple[str, ...]:
-    """Return the variants of the kernels that this CPU can run: one that should be there and is not is an error."""
+    """Return the variants of the kernels that this CPU can run, whether they are installed or not."""
     runs_avx2 = _kernels.load_variant("baseline").has_avx2()
     return tuple(name for name in _kernels.VARIANTS if name != "avx2" or runs_avx2)
 
