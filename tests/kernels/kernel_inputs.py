@@ -16,14 +16,14 @@ from pyclnf.nu_rlms import gaussian_kernel
 BOUNDS = {
     "sample_areas": (0.0, 1e-4),  # grey levels of 0..255: a few units in the last place of float32
     "sobel_magnitude": (1e-6, 0.0),
-    "neuron_responses": (0.0, 3e-5),  # for neurons with a gain of 5 and alphas that add up to 1
+    "neuron_responses": (0.0, 3e-6),  # for neurons with a gain of 5 and alphas that add up to 1
     "apply_sigma": (5e-6, 0.0),
-    "mean_shift": (0.0, 1e-9),  # map px
-    "likelihoods": (1e-12, 0.0),
-    "jacobian": (1e-13, 0.0),
-    "normal_equations": (1e-12, 0.0),
-    "solve": (1e-9, 0.0),
-    "nu_rlms_pass": (0.0, 1e-6),  # px, mm and rad
+    "mean_shift": (0.0, 1e-12),  # map px
+    "likelihoods": (1e-13, 0.0),
+    "jacobian": (1e-14, 0.0),
+    "normal_equations": (1e-14, 0.0),
+    "solve": (1e-12, 0.0),
+    "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
 
 Arguments = list[Any]

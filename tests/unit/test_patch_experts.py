@@ -122,7 +122,7 @@ def test_the_nearest_view(model: Model) -> None:
     scale = model.scales[0]
     for index, centre in enumerate(scale.centres):
         assert scale.nearest_view(centre) == index
-        assert scale.nearest_view(centre + [0.05, -0.05, 0.1]) == index
+        assert scale.nearest_view(centre + np.array([0.05, -0.05, 0.1])) == index
     assert scale.nearest_view([0, 3.0, 0]) == int(np.argmax(scale.centres[:, 1]))
 
 
@@ -154,7 +154,7 @@ def test_singular_sigmas_name_the_expert(scale: PatchScale) -> None:
     alphas = np.full_like(scale.view(0).alphas, 0.5)
     view = replace(scale.view(0), betas=np.tile([1.0, 0, 0], (4, 1)), alphas=alphas)
     singular = PatchScale(0.25, scale.centres, scale.visible, zero, [view, scale.view(1)])
-    with pytest.raises(ModelError, match="landmark 0 of patch scale 0.25 has no Sigma for window side 3"):
+    with pytest.raises(ModelError, match=r"landmark 0 of patch scale 0\.25 has no Sigma for window side 3"):
         singular.sigma(0, 3)
 
 
