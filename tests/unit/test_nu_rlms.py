@@ -28,7 +28,7 @@ def test_numbers_are_replaced() -> None:
 
 
 def test_refinement_by_scale() -> None:
-    """reg - 15 k, sigma + k / 4 and weight (1 + 2 k), k = log2(scale / 0.25); it ends with the third scale."""
+    """reg - 15 k, sigma + k / 4 and weight (1 + 2 k), k = log2(scale / 0.25), up to the third scale."""
     settings = FitParameters((11, 9, 7, 5), 5, 1.5, 25.0, 2.0)
     scales = (0.25, 0.5, 1.0, 2.0)
     assert settings.at_scale(scales, 0) == (25.0, 1.5, 2.0)
