@@ -28,8 +28,10 @@ typedef float floats __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int32_t ints __attribute__((vector_size(32), aligned(4), may_alias));
 typedef double doubles __attribute__((vector_size(32), aligned(8), may_alias));
 
-PYCLNF_INLINE floats load8(const float *p) { floats v; memcpy(&v, p, sizeof v); return v; }
-PYCLNF_INLINE void store8(float *p, floats v) { memcpy(p, &v, sizeof v); }
+/* The types are aligned like their elements and alias anything, so a plain access is allowed
+ * anywhere. (Through memcpy GCC goes by way of the stack.) */
+PYCLNF_INLINE floats load8(const float *p) { return *(const floats *)p; }
+PYCLNF_INLINE void store8(float *p, floats v) { *(floats *)p = v; }
 PYCLNF_INLINE floats splat8(float s) { return (floats){s, s, s, s, s, s, s, s}; }
 PYCLNF_INLINE floats add8(floats a, floats b) { return a + b; }
 PYCLNF_INLINE floats mul8(floats a, floats b) { return a * b; }
@@ -48,13 +50,10 @@ PYCLNF_INLINE floats clip8(floats v, float low, float high)
 /* 2^n for integral n held as floats, |n| <= 126. */
 PYCLNF_INLINE floats exp2_integral8(floats n)
 {
-    ints bits = (__builtin_convertvector(n, ints) + 127) << 23;
-    floats v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
+    return (floats)((__builtin_convertvector(n, ints) + 127) << 23);
 }
-PYCLNF_INLINE doubles load4(const double *p) { doubles v; memcpy(&v, p, sizeof v); return v; }
-PYCLNF_INLINE void store4(double *p, doubles v) { memcpy(p, &v, sizeof v); }
+PYCLNF_INLINE doubles load4(const double *p) { return *(const doubles *)p; }
+PYCLNF_INLINE void store4(double *p, doubles v) { *(doubles *)p = v; }
 PYCLNF_INLINE doubles splat4(double s) { return (doubles){s, s, s, s}; }
 PYCLNF_INLINE doubles muladd4(doubles a, doubles b, doubles c) { return a * b + c; }
 
