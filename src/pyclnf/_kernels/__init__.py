@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VARIANT",
     "VARIANTS",
+    "apply_folded_sigma",
     "apply_sigma",
     "jacobian",
     "likelihoods",
@@ -77,6 +78,7 @@ def _best() -> str:
 VARIANT = os.environ.get("PYCLNF_KERNELS") or _best()
 _module = load_variant(VARIANT)
 
+apply_folded_sigma = _module.apply_folded_sigma
 apply_sigma = _module.apply_sigma
 jacobian = _module.jacobian
 likelihoods = _module.likelihoods

@@ -23,12 +23,12 @@
 /* P is a constant where this is inlined. The sums are variables of their own rather than an
  * array, which compilers would keep in memory. */
 PYCLNF_INLINE void correlate_positions(const int P, const float *area, ptrdiff_t side, const float *weights,
-                                       int rows, int cols, float *out)
+                                       ptrdiff_t rows, ptrdiff_t cols, float *out)
 {
     const floats zero = splat8(0.0f);
     floats s0 = zero, s1 = zero, s2 = zero, s3 = zero, s4 = zero, s5 = zero, s6 = zero;
     floats s7 = zero, s8 = zero, s9 = zero, s10 = zero, s11 = zero, s12 = zero;
-    int x, y;
+    ptrdiff_t x, y;
     for (y = 0; y < rows; ++y) {
         const float *pixels = area + y * side;
         for (x = 0; x < cols; ++x, ++pixels, weights += LANES) {
@@ -42,8 +42,8 @@ PYCLNF_INLINE void correlate_positions(const int P, const float *area, ptrdiff_t
 }
 
 #define DEFINE_CORRELATE(P)                                                                      \
-    static void correlate_##P(const float *area, ptrdiff_t side, const float *weights, int rows, \
-                              int cols, float *out)                                              \
+    static void correlate_##P(const float *area, ptrdiff_t side, const float *weights, ptrdiff_t rows, \
+                              ptrdiff_t cols, float *out)                                              \
     {                                                                                            \
         correlate_positions(P, area, side, weights, rows, cols, out);                            \
     }
@@ -64,7 +64,7 @@ DEFINE_CORRELATE(12)
 DEFINE_CORRELATE(13)
 #endif
 
-typedef void (*correlate_function)(const float *, ptrdiff_t, const float *, int, int, float *);
+typedef void (*correlate_function)(const float *, ptrdiff_t, const float *, ptrdiff_t, ptrdiff_t, float *);
 
 static const correlate_function CORRELATE[] = {
     NULL, correlate_1, correlate_2, correlate_3, correlate_4, correlate_5, correlate_6,
@@ -74,13 +74,13 @@ static const correlate_function CORRELATE[] = {
 };
 
 /* One row of `count` window positions: out is (count, 8). */
-PYCLNF_INLINE void correlate_row(const float *area, ptrdiff_t side, const float *weights, int rows,
-                                 int cols, int count, float *out)
+PYCLNF_INLINE void correlate_row(const float *area, ptrdiff_t side, const float *weights, ptrdiff_t rows,
+                                 ptrdiff_t cols, ptrdiff_t count, float *out)
 {
-    int blocks = (count + MAX_POSITIONS - 1) / MAX_POSITIONS;
+    ptrdiff_t blocks = (count + MAX_POSITIONS - 1) / MAX_POSITIONS;
     while (blocks > 0) {
         /* Blocks of nearly equal size: a block of one or two positions would leave the units idle. */
-        int p = (count + blocks - 1) / blocks;
+        ptrdiff_t p = (count + blocks - 1) / blocks;
         CORRELATE[p](area, side, weights, rows, cols, out);
         area += p;
         out += p * LANES;
@@ -98,43 +98,84 @@ PYCLNF_INLINE float neuron_sum(const float *sums, const float *weight_sums, floa
     return 2.0f * sum8(mul8(load8(alphas), sigmoid8(x)));
 }
 
-/* Rows of four columns of the symmetric product J' diag(w) J, upper triangle by tiles.
- *
- * J is (rows, stride) with stride a multiple of 4 and zeros beyond p; H is (stride, stride).
- */
-PYCLNF_INLINE void weighted_gram(const double *J, const double *w, int rows, int stride, double *H)
+/* Places that an array of n numbers needs so that it can be worked on four at a time. */
+#define PADDED4(n) (((n) + 3) / 4 * 4)
+
+/* Take the mean off an area: the patch's own mean is removed later, but the correlation's float32
+ * sums then stay small, so that little is lost when they cancel. */
+static void centre_area(const float *PYCLNF_RESTRICT area, ptrdiff_t size, float *PYCLNF_RESTRICT centred)
 {
-    int a, b, r;
-    for (a = 0; a < stride; a += 4) {
-        for (b = a; b < stride; b += 8) {
-            const int wide = b + 4 < stride;
-            doubles l0 = splat4(0.0), l1 = l0, l2 = l0, l3 = l0, r0 = l0, r1 = l0, r2 = l0, r3 = l0;
-            for (r = 0; r < rows; ++r) {
-                const double *row = J + (ptrdiff_t)r * stride;
-                const doubles u = load4(row + b);
-                const doubles v = wide ? load4(row + b + 4) : splat4(0.0);
-#define ADD_ROW(i)                                              \
-    do {                                                        \
-        const doubles s = splat4(row[a + i] * w[r]);            \
-        l##i = muladd4(s, u, l##i);                             \
-        r##i = muladd4(s, v, r##i);                             \
-    } while (0)
-                ADD_ROW(0);
-                ADD_ROW(1);
-                ADD_ROW(2);
-                ADD_ROW(3);
-            }
-#define STORE_ROW(i)                                            \
-    do {                                                        \
-        double *target = H + (ptrdiff_t)(a + i) * stride + b;   \
-        store4(target, l##i);                                   \
-        if (wide) store4(target + 4, r##i);                     \
-    } while (0)
-            STORE_ROW(0);
-            STORE_ROW(1);
-            STORE_ROW(2);
-            STORE_ROW(3);
+    floats sums = splat8(0.0f);
+    float total = 0.0f, mean;
+    ptrdiff_t i;
+    for (i = 0; i + LANES <= size; i += LANES) sums = add8(sums, load8(area + i));
+    for (; i < size; ++i) total += area[i];
+    mean = (sum8(sums) + total) / (float)size;
+    for (i = 0; i < size; ++i) centred[i] = area[i] - mean;
+}
+
+/* Mean and 1 / norm of the patch (rows, cols) at each position of a (window, window) map.
+ *
+ * Sums down the columns run from row to row; those along the rows are added up afresh.
+ * `flat`: a patch whose squared norm is below this share of its squared length is flat, and the
+ * norm 1. The area and both results need three more places than they have numbers, as all is
+ * done four at a time; scratch has 2 * PADDED4(side + 3) places. */
+static void window_statistics(const float *area, ptrdiff_t side, ptrdiff_t rows, ptrdiff_t cols,
+                              ptrdiff_t window, double flat, double *scratch, float *means,
+                              float *inverse_norms)
+{
+    double *sums = scratch, *squares = sums + PADDED4(side + 3);
+    const double share = 1.0 / ((double)rows * (double)cols);
+    ptrdiff_t i, j, x, y;
+    for (j = 0; j < 2 * PADDED4(side + 3); ++j) scratch[j] = 0.0;
+    for (y = 0; y < rows - 1; ++y) {
+        for (j = 0; j < side; j += 4) {
+            const doubles p = widen4(area + y * side + j);
+            store4(sums + j, add4(load4(sums + j), p));
+            store4(squares + j, muladd4(p, p, load4(squares + j)));
         }
+    }
+    for (i = 0; i < window; ++i) {
+        for (j = 0; j < side; j += 4) {
+            const doubles p = widen4(area + (i + rows - 1) * side + j);
+            store4(sums + j, add4(load4(sums + j), p));
+            store4(squares + j, muladd4(p, p, load4(squares + j)));
+        }
+        for (j = 0; j < window; j += 4) {
+            doubles total = splat4(0.0), total_squares = splat4(0.0), mean;
+            for (x = j; x < j + cols; ++x) {
+                total = add4(total, load4(sums + x));
+                total_squares = add4(total_squares, load4(squares + x));
+            }
+            mean = mul4(total, splat4(share));
+            narrow4(means + i * window + j, mean);
+            narrow4(inverse_norms + i * window + j,
+                    inverse_root4(sub4(total_squares, mul4(total, mean)), mul4(total_squares, splat4(flat))));
+        }
+        for (j = 0; j < side; j += 4) {
+            const doubles p = widen4(area + i * side + j);
+            store4(sums + j, sub4(load4(sums + j), p));
+            store4(squares + j, sub4(load4(squares + j), mul4(p, p)));
+        }
+    }
+}
+
+/* The same where one mean and norm, of the whole area, serve all positions. */
+static void area_statistics(const float *area, ptrdiff_t size, ptrdiff_t positions, double flat, float *means,
+                            float *inverse_norms)
+{
+    double total = 0.0, squares = 0.0, mean, norm;
+    ptrdiff_t i;
+    for (i = 0; i < size; ++i) {
+        total += area[i];
+        squares += (double)area[i] * area[i];
+    }
+    mean = total / size;
+    norm = squares - total * mean;
+    norm = norm > flat * squares ? 1.0 / sqrt(norm) : 1.0;
+    for (i = 0; i < positions; ++i) {
+        means[i] = (float)mean;
+        inverse_norms[i] = (float)norm;
     }
 }
 
