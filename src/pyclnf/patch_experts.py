@@ -140,6 +140,8 @@ class PatchScale:
         By window side w.
     views : sequence of V ViewExperts, or a function of the view's index that loads one
         A function is called once a view, when that view is first needed.
+    source : str
+        Where the experts come from, named in errors about views that are loaded later.
 
     Raises
     ------
@@ -154,7 +156,9 @@ class PatchScale:
         visible: NDArray[np.bool_],
         sigma_components: Mapping[int, NDArray[np.float32]],
         views: Sequence[ViewExperts] | Callable[[int], ViewExperts],
+        source: str = "",
     ) -> None:
+        self.source = source
         self.scale = float(scale)
         self.centres = np.asarray(centres, dtype=np.float64)
         self.visible = np.asarray(visible, dtype=bool)
@@ -190,7 +194,7 @@ class PatchScale:
     @property
     def n_landmarks(self) -> int:
         """Number of landmarks, n."""
-        return self.visible.shape[1]
+        return int(self.visible.shape[1])
 
     @property
     def n_experts(self) -> int:
@@ -208,6 +212,7 @@ class PatchScale:
             "visible": self.visible,
             "sigma_components": dict(self.sigma_components),
             "views": [self.view(i) for i in range(self.n_views)],
+            "source": self.source,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -235,7 +240,7 @@ class PatchScale:
 
     def _checked(self, index: int, experts: ViewExperts) -> ViewExperts:
         """Return the experts, or raise ModelError if they do not fit this scale."""
-        where = f"view {index} of patch scale {self.scale:g}"
+        where = f"{self.source + ': ' if self.source else ''}view {index} of patch scale {self.scale:g}"
         landmarks = np.flatnonzero(self.visible[index])
         if not np.array_equal(experts.landmarks, landmarks):
             raise ModelError(f"{where}: the experts are not those of the visible landmarks")
@@ -315,7 +320,8 @@ class PatchScale:
             sigma = self._sigmas.get((view, window))
             if sigma is None:
                 sigma = self._sigmas[view, window] = self._compute_sigma(experts, window)
-                while len(self._sigmas) > 1 and sum(s.values.nbytes for s in self._sigmas.values()) > MAX_SIGMA_BYTES:
+                kept = self._sigmas.values()
+                while len(kept) > 1 and sum(s.values.nbytes for s in kept) > MAX_SIGMA_BYTES:
                     self._sigmas.popitem(last=False)
             else:
                 self._sigmas.move_to_end((view, window))
@@ -391,12 +397,16 @@ class PatchScale:
         blocks = self._arranged(view)
         rows, columns = experts.weights.shape[2:]
         if rows != columns:
-            raise ModelError(f"patch scale {self.scale:g}: the support must be square, not {rows} x {columns}")
+            raise ModelError(
+                f"patch scale {self.scale:g}: the support must be square, not {rows} x {columns}"
+            )
         side, v = window + rows - 1, experts.landmarks.size
         planes = np.empty((int(blocks.planes.max()) + 1, v, side, side), np.float32)
         _kernels.sample_areas(image, matrices, planes[0])
         if not np.isfinite(planes[0]).all():
-            raise ImageError("the image holds values around the face that are not finite: replace NaN and inf")
+            raise ImageError(
+                "the image holds values around the face that are not finite: replace NaN and inf"
+            )
         if len(planes) > 1:
             _kernels.sobel_magnitude(planes[0], planes[1])
         if len(planes) > 2:
