@@ -77,6 +77,8 @@ class Identity:
     gender: float
     age: float
     race: dict[str, float]
+    gaze_shift: float | None = None
+    """Degrees downwards by which the eyes turn so that the iris lies between the lids; found when first needed."""
 
     @property
     def is_male(self) -> bool:

@@ -44,8 +44,8 @@ void main(){
     vec3 g = sign(det)*(dFdx(h)*r1+dFdy(h)*r2); B = normalize(max(abs(det),1e-3)*N-g);
     if(dot(B,N)<.3) B=N;
     alb *= 1.-.30*clamp(-h*2.,0.,1.);
-    float hairy = dot(m.xyz,beard); float st = texture(strands,t*22.).r;
-    if(layer>0.){ if(hairy*(.55+.9*st)-layer*.55 < .22 || st < .28+.34*layer) discard; alb = hair*(.55+.7*st); s_spec*=.3; alpha=1.; }
+    float hairy = dot(m.xyz,beard); float st = texture(strands,t*8.).r;
+    if(layer>0.){ if(hairy*(.55+.9*st)-layer*.55 < .22 || st < .28+.34*layer) discard; alb = hair*(.25+1.1*st); s_spec*=.3; alpha=1.; }
     else { float c = clamp(hairy,0.,1.)*smoothstep(.30,.62,st); alb = mix(alb,hair*.8,c*.75); s_spec*=1.-.6*clamp(hairy,0.,1.); }
     if(m.w>.5){ alb=cloth*(.8+.4*st); s_spec=0.; B=N; }
   }
@@ -375,8 +375,8 @@ class Rasteriser:
             item.release()
         return image, depths[0], depths[1]
 
-    def _draw_depth(self, part: Part, vao: moderngl.VertexArray, cut: float = 0.35) -> None:
-        self._depth_program["cut"] = cut if part.material.mode != "opaque" and part.material.texture else 0.0
+    def _draw_depth(self, part: Part, vao: moderngl.VertexArray) -> None:
+        self._depth_program["cut"] = 0.35 if part.material.mode != "opaque" and part.material.texture else 0.0
         self._depth_program["edge"] = part.material.edge
         self.texture(part.material.texture).use(0)
         vao.render()
@@ -411,13 +411,6 @@ class Rasteriser:
         self._back_texture.use(0)
         self._back_vao.render()
         ctx.enable_only(moderngl.DEPTH_TEST)
-        # Depth first (half a millimetre farther), so that hidden layers of hair are not shaded.
-        farther = clip.copy()
-        farther[2] += 2e-4 * clip[3]
-        self._depth_program["VP"].write(_bytes(farther))
-        for part, _, depth, _ in drawn:
-            if part.material.mode == "opaque":
-                self._draw_depth(part, depth, cut=0.7)
         program["VP"].write(_bytes(clip))
         program["LVP"].write(_bytes(light_view))
         program["L"] = tuple(map(float, scene.lamp.direction))

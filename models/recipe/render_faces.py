@@ -61,6 +61,8 @@ class FaceRenderer:
             plain = name == "palsy_test"
             scene, labels = factory.compose(rng, person, expression, look, pose, plain=plain)
             linear, face_depth, occluder_depth = self.raster.render(scene)
+            if not np.isfinite(linear).all():
+                raise FloatingPointError(f"the picture {k} of person {identity} holds values that are not finite")
             labels.self_occluded, labels.occluded = visibility(scene.camera, labels, face_depth, occluder_depth)
             albedo = float(np.mean(look.skin_tint)) * (0.16 if "dark" in look.skin.name else 0.42)
             image = develop(linear, labels.landmarks, rng, albedo)

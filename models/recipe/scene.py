@@ -154,11 +154,11 @@ class FaceFactory:
             [-cv2.pointPolygonTest(lip.astype(np.float32), (float(a), float(b)), True) for a, b in v[:, :2]]
         )
         off_lips = np.where(z > 110, _smooth_step(off_lips, 0.0, 3.0), 1.0)
-        neck = _smooth_step(y, p[8, 1] - 32, p[8, 1] - 12)
+        neck = _smooth_step(y, p[8, 1] - 22, p[8, 1] + 2)
         # The beard's upper border runs from before the ear down to the corner of the mouth.
         border = np.interp(x, [0, 22, 40, 55, 64], [p[33, 1] - 3, p[48, 1] + 8, p[48, 1] + 3, p[3, 1] + 8, p[0, 1]])
-        below = _smooth_step(border - y, -2, 6)
-        front = _smooth_step(z, 38, 58) * (x < 78)
+        below = _smooth_step(border - y, -5, 9)
+        front = _smooth_step(z, 50, 72) * (x < 72)
         cheeks = below * neck * front * off_lips
         moustache = (
             _smooth_step(30 - x, 0, 8) * _smooth_step(p[33, 1] - y, 0, 3) * _smooth_step(y, p[54, 1] - 6, p[54, 1])
@@ -253,7 +253,7 @@ class FaceFactory:
             colour = np.full(3, rng.uniform(0.7, 1.6))
         beard, length = np.zeros(3), 0.0
         if identity.gender > 0.6 and identity.age > 0.42 and rng.random() < cfg["beard_probability"]:
-            style = rng.choice(["stubble", "full", "moustache", "goatee", "trimmed"], p=[0.38, 0.2, 0.1, 0.12, 0.2])
+            style = rng.choice(["stubble", "full", "moustache", "goatee", "trimmed"], p=[0.45, 0.12, 0.1, 0.13, 0.2])
             density = rng.uniform(0.5, 1)
             beard = {
                 "stubble": np.full(3, density * 0.75), "full": np.ones(3), "trimmed": np.full(3, density),
@@ -277,12 +277,23 @@ class FaceFactory:
 
     def vertices(self, identity: Identity, expression: Expression) -> NDArray[np.float32]:
         """Base mesh of this person with this expression and gaze."""
-        v = self.base.shape(identity.weights | expression.weights) + self.modes(identity.modes)
-        turn = rotation("y", expression.gaze[0]) @ rotation("x", expression.gaze[1])
+        modes = self.modes(identity.modes)
+        if identity.gaze_shift is None:
+            neutral = self.base.shape(identity.weights) + modes
+            # The iris is 12 mm before the eyeball's centre.
+            height = self._eye_height(neutral) - self._eye_height(self.head)
+            identity.gaze_shift = float(np.degrees(np.arcsin(np.clip(height / 12, -0.5, 0.5))))
+        v = self.base.shape(identity.weights | expression.weights) + modes
+        turn = rotation("y", expression.gaze[0]) @ rotation("x", expression.gaze[1] + identity.gaze_shift)
         for eyeball in self._eyeballs:
             centre = v[eyeball].mean(0)
             v[eyeball] = (v[eyeball] - centre) @ turn.T + centre
         return v
+
+    def _eye_height(self, v: NDArray[np.float32]) -> float:
+        """How much higher than the middle of the lids the eyeballs lie."""
+        lids = self.points(v)[36:48, 1]
+        return float(np.mean([v[e, 1].mean() for e in self._eyeballs]) - lids.mean())
 
     def head_points(self, vertices: NDArray, brow: str) -> NDArray[np.float64]:
         """The 68 points of a head with a brow style, in the head's coordinates."""
@@ -323,7 +334,7 @@ class FaceFactory:
         wrinkle[0] *= 1 + 1.5 * max(w.get("fu/browInnerUpLeft", 0), w.get("fu/browInnerUpRight", 0))
         wrinkle[2] *= 1 + 0.8 * max(w.get("fu/mouthSmileLeft", 0), w.get("fu/mouthSmileRight", 0))
         scene = Scene(
-            parts, camera, lamp, radiance, background, wrinkle, look.beard, look.hair_colour * 0.35, look.cloth
+            parts, camera, lamp, radiance, background, wrinkle, look.beard, np.minimum(look.hair_colour, 1.0) ** 1.2 * 0.16 + 0.01, look.cloth
         )
         nothing = np.zeros(68, bool)
         labels = Labels(
@@ -347,7 +358,7 @@ class FaceFactory:
         )  # fmt: skip
         parts = [body]
         white = np.ones(3, np.float32)
-        eye = Material(look.eye, white * 0.8, 0.9, 0.2, 0.35, cut=0.05, mode="blend")
+        eye = Material(look.eye, white * 0.55, 0.85, 0.2, 0.25, cut=0.05, mode="blend")
         teeth = Material(self.teeth[look.teeth].texture, white * 0.85, 0.8, 0.35, 0.2)
         brow_colour = np.minimum(look.hair_colour * 1.2, 1.3)
         hair = Material(None, look.hair_colour, 0.9, 0.55, 0.08, cut=0.25, mode="coverage")
