@@ -113,12 +113,12 @@ def glasses(rng: Rng, points: NDArray, ears: NDArray, dark: bool) -> list[Part]:
     metal = Material(tint=colour.astype(np.float32), roughness=0.35, specular=float(rng.uniform(0.1, 0.6)))
     if dark:
         lens = Material(
-            tint=rng.uniform(0.005, 0.05, 3).astype(np.float32), roughness=0.12, specular=0.5,
+            tint=rng.uniform(0.005, 0.05, 3).astype(np.float32), roughness=0.35, specular=0.12,
             opacity=float(rng.uniform(0.8, 1.0)), mode="blend",
         )  # fmt: skip
     else:
         lens = Material(
-            tint=np.full(3, 0.6, np.float32), roughness=0.1, specular=0.5, opacity=float(rng.uniform(0.02, 0.16)),
+            tint=np.full(3, 0.6, np.float32), roughness=0.3, specular=0.15, opacity=float(rng.uniform(0.02, 0.16)),
             mode="blend",
         )  # fmt: skip
     return [

@@ -6,6 +6,7 @@ Coordinates are millimetres, x to the subject's left, y up, z to the front.
 from __future__ import annotations
 
 import gzip
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -157,9 +158,11 @@ class BaseMesh:
             shape=(len(names), self.vertices.size),
         )
         cache.mkdir(parents=True, exist_ok=True)
-        sp.save_npz(cache / "targets.part.npz", matrix)
-        (cache / "targets.part.npz").replace(file)
+        # Several processes may do this at once; each moves its own whole file into place.
+        partial = cache / f"targets.{os.getpid()}.npz"
         names_file.write_text("\n".join(names))
+        sp.save_npz(partial, matrix)
+        partial.replace(file)
         return names, matrix
 
     def shape(self, weights: dict[str, float]) -> NDArray[np.float32]:

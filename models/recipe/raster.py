@@ -50,10 +50,13 @@ void main(){
     if(m.w>.5){ alb=cloth*(.8+.4*st); s_spec=0.; B=N; }
   }
   vec3 E = max(ei,0.)*clamp(1.+dot(eg,B-N),.3,1.8);
-  vec3 q = lp.xyz*.5+.5; float s=0.;
-  for(int i=-1;i<2;i++) for(int j=-1;j<2;j++) s+=texture(shadow,vec3(q.xy+(vec2(i,j)+.35*vec2(j,-i))*soft,q.z-.006));
-  s/=9.;
-  float nl=dot(B,L); vec3 w = skin==1 ? vec3(.22,.08,.04) : vec3(.05); vec3 diff=clamp((vec3(nl)+w)/(1.+w),0.,1.);
+  float nl=dot(B,L); float s=0.;
+  if(nl>-.25 && LC.g>0.){
+    vec3 q = lp.xyz*.5+.5; q.z-=.006;
+    s=texture(shadow,q)+texture(shadow,q+vec3(.9,.4,0)*soft)+texture(shadow,q+vec3(-.4,.9,0)*soft)
+      +texture(shadow,q+vec3(-.9,-.4,0)*soft)+texture(shadow,q+vec3(.4,-.9,0)*soft); s*=.2;
+  }
+  vec3 w = skin==1 ? vec3(.22,.08,.04) : vec3(.05); vec3 diff=clamp((vec3(nl)+w)/(1.+w),0.,1.);
   vec3 H=(L+V)/max(length(L+V),1e-4); float k=2./(s_rough*s_rough*s_rough*s_rough+1e-3); float sp=s_spec*(k+8.)/25.*pow(clamp(dot(B,H),1e-4,1.),k)*max(nl,0.);
   float F=.04+.5*pow(clamp(1.-dot(B,V),0.,1.),5.);
   o=vec4(alb*(E/3.14159+LC*diff*s)+LC*sp*s+F*s_spec*E/3.14159,alpha);
