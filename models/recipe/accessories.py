@@ -102,7 +102,7 @@ def glasses(rng: Rng, points: NDArray, ears: NDArray, dark: bool) -> list[Part]:
         n = len(rim)
         lenses.append(
             Geometry(
-                np.r_[rim, [*rim.mean(0, keepdims=True), [0, 0, 1.0]]].astype(np.float32),
+                np.vstack([rim, rim.mean(0) + np.array([0, 0, 1.0])]).astype(np.float32),
                 np.tile(np.array([0.1 * side, 0.05, 0.99], np.float32), (n + 1, 1)),
                 np.zeros((n + 1, 2), np.float32),
                 np.array([[i, (i + 1) % n, n] for i in range(n)], np.int32),

@@ -1,7 +1,7 @@
 """Render labelled faces into shards; each shard is written whole or not at all, so a run can be resumed.
 
-Every person has an own seed, so a person's pictures do not depend on the order or the number of processes, and
-any prefix of the data set is a fair sample of the whole.
+Every person has an own seed, so pictures depend neither on the order nor on the number of processes,
+and any prefix of the data set is a fair sample of the whole.
 
     python render_faces.py OUT --assets FOLDER [--set train|palsy_test|yaw_test] [--identities N] [--part 0/2]
 """

@@ -169,7 +169,7 @@ class FaceFactory:
         front = _smooth_step(z, 50, 72) * (x < 72)
         cheeks = below * neck * front * off_lips
         moustache = (
-            _smooth_step(30 - x, 0, 8) * _smooth_step(p[33, 1] - y, 0, 3) 
+            _smooth_step(30 - x, 0, 8) * _smooth_step(p[33, 1] - y, 0, 3)
             * _smooth_step(y, p[54, 1] - 6, p[54, 1]) * off_lips * (z > 125)
         )  # fmt: skip
         chin = _smooth_step(24 - x, 0, 8) * _smooth_step(p[57, 1] - 4 - y, 0, 5) * neck * (z > 80)
