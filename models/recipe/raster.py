@@ -61,8 +61,10 @@ void main(){
   float nl=dot(B,L); float s=0.;
   if(nl>-.25 && LC.g>0.){
     vec3 q = lp.xyz*.5+.5; q.z-=.006;
-    s=texture(shadow,q)+texture(shadow,q+vec3(.9,.4,0)*soft)+texture(shadow,q+vec3(-.4,.9,0)*soft)
-      +texture(shadow,q+vec3(-.9,-.4,0)*soft)+texture(shadow,q+vec3(.4,-.9,0)*soft); s*=.2;
+    s=texture(shadow,q);
+    if(skin==1) s+=texture(shadow,q+vec3(.9,.4,0)*soft)+texture(shadow,q+vec3(-.4,.9,0)*soft)
+      +texture(shadow,q+vec3(-.9,-.4,0)*soft)+texture(shadow,q+vec3(.4,-.9,0)*soft);
+    if(skin==1) s*=.2;
   }
   vec3 w = skin==1 ? vec3(.22,.08,.04) : vec3(.05); vec3 diff=clamp((vec3(nl)+w)/(1.+w),0.,1.);
   vec3 H=(L+V)/max(length(L+V),1e-4); float k=2./(s_rough*s_rough*s_rough*s_rough+1e-3);
@@ -115,6 +117,8 @@ class Material:
     cut: float = 0.0
     edge: float = -10.0
     """Nothing is drawn where the first texture coordinate is smaller (a smooth border)."""
+    closed: bool = False
+    """A closed surface: its far side need not be drawn."""
     mode: str = "opaque"
     """``opaque``, ``blend`` (over what is drawn before) or ``coverage`` (cards of hair)."""
 
@@ -305,7 +309,8 @@ class Rasteriser:
 
     def sky(self, parts: list[Part], radiance: Array) -> list[tuple[Array, Array]]:
         """Irradiance (c, 3) and its relative gradient with the normal (c, 3) at the corners of each part."""
-        casters = [p for p in parts if p.casts]
+        casters = sorted((p for p in parts if p.casts), key=lambda p: not p.material.closed)
+        closed = 3 * sum(len(p.geometry.triangles) for p in casters if p.material.closed)
         position = np.concatenate([p.geometry.position for p in casters])
         start = np.cumsum([0] + [len(p.geometry.position) for p in casters[:-1]])
         index = np.concatenate(
@@ -322,7 +327,11 @@ class Rasteriser:
             r, c = divmod(k, self._columns)
             self._atlas.viewport = (c * tile, r * tile, tile, tile)
             self._depth_program["VP"].write(_bytes(view))
-            vao.render()
+            ctx.enable(moderngl.CULL_FACE)
+            vao.render(vertices=closed)
+            ctx.disable(moderngl.CULL_FACE)
+            if index.size > closed:
+                vao.render(vertices=index.size - closed, first=closed)
         self._atlas.viewport = (0, 0, *self._atlas_texture.size)
         atlas = np.frombuffer(self._atlas_texture.read(), np.float32).reshape(self._atlas_texture.size[::-1])
         for item in (vao, vbo, ibo):
@@ -454,6 +463,8 @@ class Rasteriser:
             program[name] = tuple(map(float, value))
         for part, colour, _, shell in drawn:
             m = part.material
+            if m.closed:
+                ctx.enable(moderngl.CULL_FACE)
             if m.mode == "blend":
                 ctx.enable(moderngl.BLEND)
             if m.mode == "coverage":
@@ -470,7 +481,7 @@ class Rasteriser:
                 for k in range(1, count + 1):
                     program["layer"], program["shell"] = k / count, length * k / count
                     shell.render()
-            ctx.disable(moderngl.BLEND)
+            ctx.disable(moderngl.BLEND | moderngl.CULL_FACE)
             ctx.disable_direct(sample_alpha_to_coverage)
         ctx.copy_framebuffer(self._resolved, self._multi)
         data = np.frombuffer(self._resolved.read(components=4, dtype="f2"), np.float16)

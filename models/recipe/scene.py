@@ -351,7 +351,8 @@ class FaceFactory:
         eyes = np.stack([v[e].mean(0) for e in self._eyeballs])
         origin = eyes.mean(0) + np.array([0, -30, -15], np.float32)
         points = self.head_points(v, look.brow)
-        parts = self._head_parts(v, look)
+        lips = np.linalg.norm(points[[61, 62, 63]] - points[[67, 66, 65]], axis=1)
+        parts = self._head_parts(v, look, mouth_open=bool(lips.max() > 2.5))
         things: list[str] = []
         if not plain:
             extra = self._accessories(rng, v, points, identity, look)
@@ -390,13 +391,15 @@ class FaceFactory:
         )  # fmt: skip
         return scene, labels
 
-    def _head_parts(self, v: NDArray[np.float32], look: Look) -> list[Part]:
+    def _head_parts(self, v: NDArray[np.float32], look: Look, mouth_open: bool) -> list[Part]:
         used = v[self.skin.used]
         normals = self.skin.normals(used)
         corner = self.skin.corner_of_used
         cloth = self._mask[:, 3:4]
         position = used[corner] + normals[corner] * (5.0 * cloth)
-        skin = Material(look.skin, look.skin_tint, look.saturation, look.roughness, look.specular)
+        skin = Material(
+            look.skin, look.skin_tint, look.saturation, look.roughness, look.specular, closed=True
+        )
         body = Part(
             "skin", Geometry(position, normals[corner], self.skin.uv, self.skin.triangles), skin, role="face",
             mask=self._mask, shells=(6 if look.beard_length else 0, look.beard_length),
@@ -405,18 +408,19 @@ class FaceFactory:
         parts = [body]
         white = np.ones(3, np.float32)
         eye = Material(look.eye, white * 0.55, 0.85, 0.2, 0.25, cut=0.05, mode="blend")
-        teeth = Material(self.teeth[look.teeth].texture, white * 0.85, 0.8, 0.35, 0.2)
+        teeth = Material(self.teeth[look.teeth].texture, white * 0.85, 0.8, 0.35, 0.2, closed=True)
         brow_colour = np.minimum(look.hair_colour * 1.2, 1.3)
         hair = Material(None, look.hair_colour, 0.9, 0.55, 0.08, cut=0.25, mode="coverage")
         brow = Material(None, brow_colour, 0.9, 0.8, 0.02, cut=0.04, mode="blend")
         lash = Material(None, white, 1.0, 0.8, 0.0, cut=0.04, mode="blend")
+        tongue = Material(self.tongue.texture, white, 1.0, 0.4, 0.2, closed=True)
         pieces = [
             (self.eyes, eye, "face", False),
-            (self.teeth[look.teeth], teeth, "none", True),
-            (self.tongue, Material(self.tongue.texture, white, 1.0, 0.4, 0.2), "none", True),
             (self.brows[look.brow], brow, "none", False),
             (self.lashes[look.lash], lash, "none", False),
         ]  # fmt: skip
+        if mouth_open:
+            pieces += [(self.teeth[look.teeth], teeth, "none", False), (self.tongue, tongue, "none", False)]
         if look.hair:
             pieces.append((self.hair[look.hair], hair, "occluder", True))
         for proxy, material, role, casts in pieces:
