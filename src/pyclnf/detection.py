@@ -385,7 +385,7 @@ def _square(corners: Float) -> Float:
     """Return corners of the squares with the same middles, in whole px."""
     middle = (corners[:, :2] + corners[:, 2:]) / 2
     half = (corners[:, 2:] - corners[:, :2]).max(axis=1, keepdims=True) / 2
-    return np.trunc(np.hstack([middle - half, middle + half]))
+    return np.asarray(np.trunc(np.hstack([middle - half, middle + half])))
 
 
 def _shifted(corners: Float, shifts: NDArray[np.float32]) -> Float:

@@ -17,10 +17,10 @@ import numpy as np
 
 from pyclnf import nu_rlms
 from pyclnf.camera import Camera
-from pyclnf.clnf import CLNF, as_pixels
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import ParameterError
 from pyclnf.face import SAME_FACE, Face, box_distance, box_of, box_overlap, low_likelihood
+from pyclnf.images import as_pixels
 from pyclnf.pdm import Parameters
 from pyclnf.video import DEFAULT_RATE, Video
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from pyclnf.clnf import CLNF
     from pyclnf.detection import Detector
     from pyclnf.nu_rlms import FitParameters, FitResult
 
