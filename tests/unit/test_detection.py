@@ -33,7 +33,10 @@ IMAGE = np.full((100, 120, 3), 128, np.uint8)
 
 def read_points(path: Path) -> np.ndarray:
     rows = [line.split() for line in path.read_text().splitlines()]
-    return np.array([[float(a) for a in row] for row in rows if len(row) == 2 and row[0][0] in "-.0123456789"]) - 1
+    return (
+        np.array([[float(a) for a in row] for row in rows if len(row) == 2 and row[0][0] in "-.0123456789"])
+        - 1
+    )
 
 
 # --- any detector
@@ -57,7 +60,14 @@ def test_no_face(nothing: object) -> None:
 
 
 def test_boxes_that_cannot_be_fitted_are_dropped() -> None:
-    boxes = [(5, 5, 0, 10), (5, 5, 10, -1), (200, 5, 10, 10), (-20, 5, 10, 10), (np.nan, 5, 10, 10), (-5, -5, 10, 10)]
+    boxes = [
+        (5, 5, 0, 10),
+        (5, 5, 10, -1),
+        (200, 5, 10, 10),
+        (-20, 5, 10, 10),
+        (np.nan, 5, 10, 10),
+        (-5, -5, 10, 10),
+    ]
     np.testing.assert_array_equal(find_faces(lambda image: boxes, IMAGE)[:, :4], [(-5, -5, 10, 10)])
 
 
@@ -69,7 +79,12 @@ def test_says_what_a_detector_should_give(wrong: object) -> None:
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((50, 60), np.float32), np.zeros((50, 60, 4), np.uint8), np.full((50, 60, 3), 300.0), np.zeros((50, 60, 1))],
+    [
+        np.zeros((50, 60), np.float32),
+        np.zeros((50, 60, 4), np.uint8),
+        np.full((50, 60, 3), 300.0),
+        np.zeros((50, 60, 1)),
+    ],
 )
 def test_detectors_get_bytes_grey_or_bgr(image: np.ndarray) -> None:
     seen = []
