@@ -91,6 +91,9 @@ class CLNF:
     starts : {"frontal", "multiview"} or sequence of (rx, ry, rz)
         Rotations to start from, radians. With several the fit with the highest likelihood wins;
         ``"multiview"`` is the eleven that OpenFace uses for faces of unknown pose.
+    exhaustive : bool
+        Run every start to its end, as OpenFace does. Otherwise the starts are compared early and
+        only the best three go on: a third of the time, and nearly always the same winner.
     windows, iterations, sigma, reg_factor, weight_factor : optional
         Replace a number of the parameter set, see `FitParameters`.
 
@@ -116,6 +119,7 @@ class CLNF:
         model_dir: str | Path | None = None,
         scale: float | None = None,
         starts: Starts = "frontal",
+        exhaustive: bool = False,
         windows: Sequence[int] | None = None,
         iterations: int | None = None,
         sigma: float | None = None,
@@ -151,6 +155,7 @@ class CLNF:
             raise ParameterError(f"the windows {settings.windows} skip every scale of the model")
         self.parameters = settings
         self.starts = _check_starts(starts)
+        self.exhaustive = bool(exhaustive)
 
     def __repr__(self) -> str:
         return f"CLNF({self.model!r}, parameters={self.parameters!r})"
@@ -198,19 +203,16 @@ class CLNF:
             raise BoxError(f"the box {(x, y, w, h)} lies outside the image of {width} x {height} px")
         depths = None if depth is None else _as_depth(depth, (height, width))
         rotations = self.starts if starts is None else _check_starts(starts)
-        results = [
-            nu_rlms.fit(
-                self.model.pdm,
-                self.model.scales,
-                self.parameters,
-                pixels,
-                self.model.pdm.from_box((x, y, w, h), rotation),
-                depths,
-            )
-            for rotation in rotations
-        ]
-        best = max(range(len(results)), key=lambda i: (results[i].failure is None, results[i].likelihood))
-        return results[best].landmarks.astype(np.float32), self._info(results[best], best)
+        result, start = nu_rlms.fit_starts(
+            self.model.pdm,
+            self.model.scales,
+            self.parameters,
+            pixels,
+            [self.model.pdm.from_box((x, y, w, h), rotation) for rotation in rotations],
+            depths,
+            exhaustive=self.exhaustive,
+        )
+        return result.landmarks.astype(np.float32), self._info(result, start)
 
     def _info(self, result: FitResult, start: int) -> FitInfo:
         return FitInfo(
