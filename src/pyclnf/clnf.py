@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import numpy as np
 
 from pyclnf import nu_rlms
-from pyclnf.errors import BoxError, ImageError, ModelError, ParameterError
+from pyclnf.errors import BoxError, ImageError, ModelError, ParameterError, PyclnfError
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, FitResult
 from pyclnf.pdm import check_box
@@ -214,6 +216,74 @@ class CLNF:
         )
         return result.landmarks.astype(np.float32), self._info(result, start)
 
+    def fit_many(
+        self,
+        images: NDArray[Any] | Sequence[NDArray[Any]],
+        boxes: ArrayLike | Sequence[ArrayLike],
+        *,
+        workers: int | None = None,
+        starts: Starts | None = None,
+    ) -> list[tuple[NDArray[np.float32], FitInfo] | PyclnfError]:
+        """Find the landmarks of many faces, on several cores.
+
+        Each result is the one that `fit` gives, whatever the number of workers.
+
+        Parameters
+        ----------
+        images : ndarray or sequence of ndarray
+            One image that holds all boxes, or an image for each box (a list, or an array
+            (k, H, W, 3)).
+        boxes : array_like, shape (k, 4)
+            See `fit`.
+        workers : int, optional
+            Threads. Default: as many as this process has cores. The fits run without Python's
+            lock most of the time.
+        starts : optional
+            Instead of those of the CLNF.
+
+        Returns
+        -------
+        list
+            In the order of the boxes, what `fit` returns: (landmarks, info). In its place the error
+            that `fit` raised for this face, if it did, so that one bad image or box does not lose
+            the others.
+
+        Raises
+        ------
+        ParameterError
+            If there are not as many images as boxes, or `workers` is not a positive number.
+        BoxError
+            If the boxes are not a sequence of boxes.
+        """
+        try:
+            listed = list(boxes)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise BoxError(f"boxes are (k, 4), not {boxes!r}") from error
+        if any(np.ndim(box) == 0 for box in listed):
+            raise BoxError(f"boxes are (k, 4), not {boxes!r}: for one box use fit, or [box]")
+        each: Sequence[NDArray[Any]]
+        if isinstance(images, np.ndarray):
+            each = list(images) if images.ndim == 4 else [images] * len(listed)
+        else:
+            each = images
+        if len(each) != len(listed):
+            raise ParameterError(f"{len(each)} images for {len(listed)} boxes: give one image, or one a box")
+        if workers is None:
+            workers = _available_cores()
+        if not isinstance(workers, int | np.integer) or workers < 1:
+            raise ParameterError(f"workers is a whole number from 1 on, not {workers!r}")
+
+        def one(index: int) -> tuple[NDArray[np.float32], FitInfo] | PyclnfError:
+            try:
+                return self.fit(each[index], listed[index], starts=starts)
+            except PyclnfError as error:
+                return error
+
+        if workers == 1 or len(listed) < 2:
+            return [one(index) for index in range(len(listed))]
+        with ThreadPoolExecutor(min(workers, len(listed)), thread_name_prefix="pyclnf") as pool:
+            return list(pool.map(one, range(len(listed))))
+
     def _info(self, result: FitResult, start: int) -> FitInfo:
         return FitInfo(
             success=result.failure is None,
@@ -228,6 +298,13 @@ class CLNF:
             params=result.parameters,
             landmarks_3d=self.model.pdm.landmarks_3d(result.parameters),
         )
+
+
+def _available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
