@@ -189,7 +189,7 @@ def test_resolve_prefers_a_path(home: Path, tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "mine").mkdir()
     assert str(store.resolve("mine")) == "mine"
     assert store.resolve("other.npz").name == "other.npz"
-    with pytest.raises(ModelError, match="there is no model 'other'.*mine"):
+    with pytest.raises(ModelError, match=r"there is no model 'other'.*mine"):
         store.resolve("other")
 
 
