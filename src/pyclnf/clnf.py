@@ -9,21 +9,30 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import numpy as np
 
 from pyclnf import nu_rlms, store
+from pyclnf.camera import Camera
+from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ImageError, ModelError, ParameterError
+from pyclnf.face import SAME_FACE, Face, box_of, box_overlap, low_likelihood
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, FitResult
 from pyclnf.pdm import check_box
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from pyclnf.detection import Detector
     from pyclnf.pdm import Parameters
+    from pyclnf.video import Video
 
+    VideoSource = str | Path | int | Sequence[str | Path] | Video
     Starts = Literal["frontal", "multiview"] | Sequence[Sequence[float]] | NDArray[Any]
 
 __all__ = ["CLNF", "FitInfo"]
+
+# Fits with a lower likelihood show no face (models/recipe/failure_bound.py finds it for a model).
+MIN_LIKELIHOOD = -0.75
 
 
 class FitInfo(TypedDict):
@@ -143,11 +152,14 @@ class CLNF:
                 f"the model has {len(whole.scales)} scales: give a window for each, not {settings.windows}"
             )
         self.model = whole
+        self._first_scale = 0
+        self._detector: Detector | None = None
         if scale is not None:
             self.model = whole.restrict(scale)
             # The scale keeps the window that it has among the others.
             index = [own.scale for own in whole.scales].index(self.model.scales[0].scale)
             settings = replace(settings, windows=settings.windows[index : index + 1])
+            self._first_scale = index
         if not any(settings.windows[: len(self.model.scales)]):
             raise ParameterError(f"the windows {settings.windows} skip every scale of the model")
         self.parameters = settings
@@ -212,6 +224,115 @@ class CLNF:
         ]
         best = max(range(len(results)), key=lambda i: (results[i].failure is None, results[i].likelihood))
         return results[best].landmarks.astype(np.float32), self._info(results[best], best)
+
+    def detect(
+        self,
+        image: NDArray[Any],
+        *,
+        detector: str | Detector | None = None,
+        camera: Camera | None = None,
+    ) -> list[Face]:
+        """Find all faces of a photograph and their landmarks.
+
+        Each face is fitted from its own box, whatever else is in this or an earlier image.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W) or (H, W, 3), uint8, float32 or float64
+            Grey or BGR, 0..255.
+        detector : str or callable, optional
+            See `make_detector`. Default: MTCNN.
+        camera : Camera, optional
+            For the head's pose. Default: `Camera.from_size` of the image.
+
+        Returns
+        -------
+        list of Face
+            The largest first; empty if the detector finds none. A face whose
+            `success` is False was detected, but the fit failed.
+
+        Raises
+        ------
+        ImageError
+            If the image has another shape or dtype.
+        DetectionError
+            If the detector is missing or fails.
+        """
+        height, width = as_pixels(image).shape[:2]
+        camera = Camera.from_size(width, height) if camera is None else camera
+        faces: list[Face] = []
+        for *box, score in find_faces(self._detector_named(detector), image):
+            landmarks, info = self.fit(image, box)
+            if any(box_overlap(box_of(landmarks), box_of(face.landmarks)) >= SAME_FACE for face in faces):
+                continue
+            face = Face.from_fit(
+                self.model.pdm,
+                info["params"],
+                landmarks,
+                camera,
+                failure=info["failure"] or low_likelihood(info["likelihood"], self.min_likelihood),
+                likelihood=info["likelihood"],
+                landmark_likelihoods=info["landmark_likelihoods"],
+                score=score,
+                detected=True,
+                face_id=len(faces),
+            )
+            faces.append(face)
+        return faces
+
+    def track(self, video: VideoSource, **options: Any) -> Iterator[Face]:
+        """Follow faces through a video.
+
+        Parameters
+        ----------
+        video : str, Path, int, sequence of paths or Video
+            A video file, a folder, pattern or list of images, or a camera's index; see `Video`.
+        **options
+            Of `Tracker`, e.g. ``max_faces=4`` or ``smooth=True``. It fits with
+            the sets "video" and "tracking", whatever the set of this CLNF, unless told otherwise.
+
+        Yields
+        ------
+        Face
+            At least one a frame, failed or not.
+        """
+        from pyclnf.tracking import Tracker
+
+        options["detector"] = self._detector_named(options.get("detector"))
+        return Tracker(self, **options).track(video)
+
+    @property
+    def min_likelihood(self) -> float:
+        """Likelihood below which a fit is no face: what the model's metadata say, or `MIN_LIKELIHOOD`."""
+        return float(self.model.metadata.get("min_likelihood", MIN_LIKELIHOOD))
+
+    def settings(self, parameters: str | FitParameters) -> FitParameters:
+        """Return another parameter set as it applies to the scales of this CLNF.
+
+        Parameters
+        ----------
+        parameters : {"image", "video", "tracking"} or FitParameters
+
+        Raises
+        ------
+        ParameterError
+            If the set is unknown or has too few windows.
+        """
+        named = FitParameters.named(parameters) if isinstance(parameters, str) else parameters
+        windows = named.windows[self._first_scale :]
+        if len(windows) < len(self.model.scales):
+            raise ParameterError(f"a parameter set needs a window for each of the model's scales, not {named.windows}")
+        if not any(windows[: len(self.model.scales)]):
+            # Tracking skips the coarsest scale; a model of that scale alone cannot.
+            windows = FitParameters.named("video").windows[self._first_scale :]
+        return replace(named, windows=windows)
+
+    def _detector_named(self, detector: str | Detector | None) -> Detector:
+        if detector is not None:
+            return make_detector(detector)
+        if self._detector is None:
+            self._detector = make_detector()
+        return self._detector
 
     def _info(self, result: FitResult, start: int) -> FitInfo:
         return FitInfo(
