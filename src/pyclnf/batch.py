@@ -91,7 +91,7 @@ class Settings:
     model: str | None = None
     parameters: str = "image"
     numbers: tuple[tuple[str, float | tuple[int, ...]], ...] = ()
-    starts: str = "frontal"
+    starts: Literal["frontal", "multiview"] = "frontal"
     detector: str | None = None
     box: tuple[float, float, float, float] | None = None
     formats: tuple[str, ...] = ("csv",)
@@ -331,7 +331,7 @@ def _start_worker() -> None:
 
 def _run_on_dask(settings: Settings, jobs: Sequence[Job], scheduler: str) -> Iterator[Outcome]:
     try:
-        from distributed import Client, as_completed
+        import distributed
     except ImportError as error:
         raise ParameterError("dask is not installed: pip install pyclnf[dask]") from error
     # The workers have other working directories.
@@ -340,12 +340,12 @@ def _run_on_dask(settings: Settings, jobs: Sequence[Job], scheduler: str) -> Ite
     ]
     names = dict(zip(absolute, jobs, strict=True))
     try:
-        client = Client(scheduler, timeout=10)
+        client = distributed.Client(scheduler, timeout=10)
     except (OSError, ValueError) as error:
         raise ParameterError(f"there is no Dask scheduler at {scheduler}: {error}") from error
     with client:
         futures = {client.submit(run_job, settings, job, pure=False): job for job in absolute}
-        for future in as_completed(futures):
+        for future in distributed.as_completed(futures):
             job = futures[future]
             if future.status == "finished":
                 outcome = future.result()
@@ -480,8 +480,10 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
         for name in settings.formats:
             path = Path(f"{job.output}.{name}")
             sizes = pdm.n_landmarks, pdm.n_modes
-            writer = CSVWriter(path, *sizes) if name == "csv" else ParquetWriter(path, *sizes, job.source)
-            writers.append(stack.enter_context(writer))
+            if name == "csv":
+                writers.append(stack.enter_context(CSVWriter(path, *sizes)))
+            else:
+                writers.append(stack.enter_context(ParquetWriter(path, *sizes, job.source)))
         overlay = None
         if job.draw:
             overlay = stack.enter_context(VideoOverlay(job.draw, video.frame_rate))

@@ -148,7 +148,7 @@ class CSVWriter:
         self._target.__exit__(kind, error, trace)
 
 
-def _groups(face: Face, n: int, m: int) -> list[tuple[list[str], Float]]:
+def _groups(face: Face, n: int, m: int) -> list[tuple[list[str], NDArray[Any]]]:
     """Return the columns that all files have, and their values.
 
     Raises
@@ -161,7 +161,7 @@ def _groups(face: Face, n: int, m: int) -> list[tuple[list[str], Float]]:
             f"a face of {len(face.landmarks)} landmarks and {len(face.params.shape)} modes "
             f"does not belong in a file for {n} and {m}"
         )
-    groups = [(list(POSE), face.pose)]
+    groups: list[tuple[list[str], NDArray[Any]]] = [(list(POSE), face.pose)]
     groups += [([f"{axis}_{i}" for i in range(n)], face.landmarks[:, k]) for k, axis in enumerate("xy")]
     groups += [([f"{axis}_{i}" for i in range(n)], face.landmarks_3d[:, k]) for k, axis in enumerate("XYZ")]
     return [*groups, (list(PARAMETERS), face.params.pose), ([f"p_{i}" for i in range(m)], face.params.shape)]

@@ -8,7 +8,7 @@ import json
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -161,19 +161,19 @@ def _chart(
     end = max(end, begin + 1e-3)
     inner_width, inner_height = WIDTH - MARGIN - 8, HEIGHT - 26
 
-    def x(t: Float) -> Float:
+    def x(t: Any) -> Any:
         return MARGIN + (t - begin) / (end - begin) * inner_width
 
-    def y(v: Float) -> Float:
+    def y(v: Any) -> Any:
         return 6 + (high - v) / (high - low) * inner_height
 
     parts = []
     for tick in _ticks(low, high, 4):
-        at = float(y(np.float64(tick)))
+        at = y(tick)
         parts.append(f'<line class="grid" x1="{MARGIN}" x2="{WIDTH - 8}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(f'<text x="{MARGIN - 6}" y="{at + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for tick in _ticks(begin, end, 8):
-        at = float(x(np.float64(tick)))
+        at = x(tick)
         parts.append(f'<text x="{at:.1f}" y="{HEIGHT - 4}" text-anchor="middle">{tick:g} s</text>')
     for colour, (t, v) in zip(COLOURS, shown.values(), strict=False):
         for run in _runs(np.isfinite(v)):
@@ -316,7 +316,8 @@ def _worst_frames(table: Table, video: Path) -> str:
 
 def _worst_rows(table: Table) -> list[int]:
     """Return the rows with the least confidence, no two of them close in time."""
-    time, chosen = table["timestamp"], []
+    time = table["timestamp"]
+    chosen: list[int] = []
     apart = (time.max() - time.min()) / (4 * WORST_FRAMES) if len(time) else 0.0
     for row in np.argsort(table["confidence"], kind="stable"):
         if len(chosen) == WORST_FRAMES:
