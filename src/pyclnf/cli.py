@@ -128,6 +128,13 @@ def parser() -> argparse.ArgumentParser:
     track = _command(commands, "track", "follow the faces in videos", TRACK_EXAMPLES)
     _add_batch_options(track, "track")
     track.add_argument(
+        "--max-faces",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="follow at most so many faces (default: 1, the largest)",
+    )
+    track.add_argument(
         "--smooth", action="store_true", help="smooth the landmarks over time (One Euro filter)"
     )
 

@@ -133,7 +133,7 @@ def draw_axes(picture: NDArray[np.uint8], pose: ArrayLike, length: float = AXIS_
     # The face looks against the z axis, which points away from the camera.
     ends = euler_to_matrix((rx, ry, rz)) @ np.diag([1.0, 1.0, -1.0]) * length * s
     begin = _fixed((tx, ty))
-    thickness = max(1, round(s * 2))
+    thickness = max(1, round(s * 1.2))
     for end, colour in zip(ends[:2].T, ((60, 60, 235), (80, 200, 60), (235, 120, 40)), strict=True):
         cv2.line(picture, begin, _fixed((tx + end[0], ty + end[1])), colour, thickness, cv2.LINE_AA, 4)
 
