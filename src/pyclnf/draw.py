@@ -193,7 +193,7 @@ def write_text(
     import cv2
 
     height, width = picture.shape[:2]
-    size = float(np.clip(max(height, width) / 1400, 0.4, 2.0))
+    size = float(np.clip(max(height, width) / 1300, 0.5, 2.0))
     thickness = max(1, round(size * 2))
     # Within the picture, as far as it can.
     corner = (int(np.clip(place[0], 0, width - 1)), int(np.clip(place[1], 30 * size, height - 1)))

@@ -269,14 +269,14 @@ def _scatter(name: str, right: Float, left: Float) -> str:
         parts.append(f'<text x="{x(tick):.1f}" y="{bottom + 14}" text-anchor="middle">{tick:g}</text>')
         parts.append(f'<text x="{MARGIN - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
     middle = 8 + inner / 2
-    parts.append(f'<text x="{MARGIN + inner / 2}" y="{SCATTER + 4}" text-anchor="middle">right</text>')
+    parts.append(f'<text x="{MARGIN + inner / 2}" y="{bottom + 30}" text-anchor="middle">right</text>')
     parts.append(
         f'<text x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">left</text>'
     )
     title = f"{name.capitalize()}: left against right"
     return (
         f"<figure><figcaption>{title} <small>(mm)</small></figcaption>"
-        f'<svg class="scatter" viewBox="0 0 {SCATTER} {SCATTER + 6}" role="img" aria-label="{title}">'
+        f'<svg class="scatter" viewBox="0 0 {SCATTER} {bottom + 36}" role="img" aria-label="{title}">'
         f"{''.join(parts)}</svg>"
         f"<p><small>left minus right: mean {np.mean(left - right):+.2f} mm</small></p></figure>"
     )
@@ -293,7 +293,14 @@ def _padded(values: Float) -> tuple[float, float]:
 def _worst_frames(table: Table, video: Path) -> str:
     from pyclnf.video import Video
 
-    rows = _worst_rows(table)
+    if not len(table):
+        return ""
+
+    if np.ptp(table["confidence"]) > 0:
+        title, rows = "Worst frames", _worst_rows(table)
+    else:  # all alike: no frame is the worst
+        rows = sorted({int(row) for row in np.linspace(0, len(table) - 1, WORST_FRAMES)})
+        title = "Frames"
     wanted = {int(table["frame"][row]) - 1: row for row in rows}
     cards = {}
     with Video(video) as frames:
@@ -308,7 +315,7 @@ def _worst_frames(table: Table, video: Path) -> str:
     if not cards:
         return ""
     return (
-        '<h2>Worst frames</h2><div class="cards">'
+        f'<h2>{title}</h2><div class="cards">'
         + "".join(cards[row] for row in rows if row in cards)
         + "</div>"
     )

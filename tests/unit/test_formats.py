@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from faces import make_face, missing_face
 
+from faces import make_face, missing_face
 from pyclnf import formats
 from pyclnf.errors import FormatError
 from pyclnf.face import Face
@@ -41,7 +41,8 @@ def test_the_csv_of_a_video_to_the_byte(tmp_path: Path) -> None:
     missing = missing_face(2, 1, frame=5, timestamp=0.1667)
     formats.write_csv(path, [small_face(), missing], n_landmarks=2, n_modes=1)
     assert path.read_bytes() == (
-        b"frame, face_id, timestamp, confidence, success, pose_Tx, pose_Ty, pose_Tz, pose_Rx, pose_Ry, pose_Rz, "
+        b"frame, face_id, timestamp, confidence, success, "
+        b"pose_Tx, pose_Ty, pose_Tz, pose_Rx, pose_Ry, pose_Rz, "
         b"x_0, x_1, y_0, y_1, X_0, X_1, Y_0, Y_1, Z_0, Z_1, p_scale, p_rx, p_ry, p_rz, p_tx, p_ty, p_0\n"
         b"5, 0, 0.133, 0.88, 1, 1.0, -2.1, 500.0, 0.123, -0.000, 3.000, "
         b"10.2, 30.0, 20.8, -0.1, 1.0, 3.0, 2.0, 4.0, 500.0, 500.0, "
