@@ -321,9 +321,7 @@ class CLNF:
         named = FitParameters.named(parameters) if isinstance(parameters, str) else parameters
         windows = named.windows[self._first_scale :]
         if len(windows) < len(self.model.scales):
-            raise ParameterError(
-                f"a parameter set needs a window for each of the model's scales, not {named.windows}"
-            )
+            raise ParameterError(f"a parameter set needs a window for each of the model's scales, not {named.windows}")
         if not any(windows[: len(self.model.scales)]):
             # Tracking skips the coarsest scale; a model of that scale alone cannot.
             windows = FitParameters.named("video").windows[self._first_scale :]
