@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +112,6 @@ class Iteration:
     mean_shifts: np.ndarray
 
 
-@lru_cache(maxsize=None)
+@cache
 def read(path: Path) -> Golden:
     return Golden(path)
