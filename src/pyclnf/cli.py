@@ -480,8 +480,8 @@ def _download(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     import numpy as np
 
-    from pyclnf import _kernels
     from pyclnf.clnf import CLNF
+    from pyclnf.nu_rlms import KERNEL_VARIANT
 
     begin = time.perf_counter()
     clnf = CLNF(options.model)
@@ -489,7 +489,7 @@ def _bench(options: argparse.Namespace) -> int:
     # Smoothed noise: the time of a fit does not depend much on what the image shows.
     random = np.random.default_rng(1)
     image = np.kron(random.integers(0, 256, (60, 80)), np.ones((8, 8))).astype(np.uint8)
-    results: dict[str, Any] = {"model": repr(clnf.model), "load_ms": load * 1e3, "kernels": _kernels.VARIANT}
+    results: dict[str, Any] = {"model": repr(clnf.model), "load_ms": load * 1e3, "kernels": KERNEL_VARIANT}
     for name in ("image", "video"):
         own = CLNF(clnf.model, parameters=name)
         own.fit(image, (220, 130, 200, 210))
@@ -516,11 +516,11 @@ def _version(_: argparse.Namespace) -> int:
     import cv2
     import numpy as np
 
-    from pyclnf import _kernels
+    from pyclnf.nu_rlms import KERNEL_VARIANT
     from pyclnf.store import models
 
     print(f"pyclnf {__version__}")
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, OpenCV {cv2.__version__}")
-    print(f"kernels: {_kernels.VARIANT}")
+    print(f"kernels: {KERNEL_VARIANT}")
     print(f"models: {', '.join(model.name for model in models()) or 'none'}")
     return 0

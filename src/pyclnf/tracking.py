@@ -17,10 +17,10 @@ import numpy as np
 
 from pyclnf import nu_rlms
 from pyclnf.camera import Camera
-from pyclnf.clnf import CLNF, as_pixels
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import ParameterError
 from pyclnf.face import SAME_FACE, Face, box_distance, box_of, box_overlap, low_likelihood
+from pyclnf.images import as_pixels
 from pyclnf.pdm import Parameters
 from pyclnf.video import DEFAULT_RATE, Video
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from pyclnf.clnf import CLNF
     from pyclnf.detection import Detector
     from pyclnf.nu_rlms import FitParameters, FitResult
 
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 
 __all__ = ["OneEuro", "Tracker"]
 
+# A face is about 0.15 m wide and moves at about 1 m/s, in face sizes a second: how far away one that was
+# lost may be found again, at most so many sizes.
+FACE_SPEED = 6.0
+MAX_REACH = 5.0
 # px per mm of the template that follows fast motion.
 TEMPLATE_SCALE = 0.3
 
@@ -57,7 +62,7 @@ class OneEuro:
         Cutoff frequency of the speed's own filter, Hz.
     """
 
-    def __init__(self, min_cutoff: float = 1.0, beta: float = 0.1, speed_cutoff: float = 1.0) -> None:
+    def __init__(self, min_cutoff: float = 1.0, beta: float = 0.2, speed_cutoff: float = 1.0) -> None:
         if not (min_cutoff > 0 and beta >= 0 and speed_cutoff > 0):
             raise ParameterError(
                 "the filter's cutoffs are positive and beta is not negative, not "
@@ -126,6 +131,8 @@ class _Outcome:
     failure: str | None
     detected: bool = False
     score: float = float("nan")
+    # Where the detector saw the face.
+    box: Float | None = None
 
     @property
     def rank(self) -> tuple[bool, float]:
@@ -399,7 +406,8 @@ class Tracker:
             again = self._fit_box(now.image, free[i])
             used.add(i)
             placed.add(face_id)
-            outcomes[face_id] = max(again, outcomes[face_id], key=lambda outcome: outcome.rank)
+            better = max(again, outcomes[face_id], key=lambda outcome: outcome.rank)
+            outcomes[face_id] = replace(better, box=free[i][:4])
         for i, detection in enumerate(free):
             if i in used or len(self._tracks) >= self.max_faces:
                 continue
@@ -412,9 +420,9 @@ class Tracker:
         """Say whether a box can be a face that was lost: not far away, of a like size."""
         if self.max_faces == 1:
             return True
-        elapsed = now.timestamp - track.last_seen
+        reach = min(1.0 + FACE_SPEED * (now.timestamp - track.last_seen), MAX_REACH)
         ratio = math.sqrt(detection[2] * detection[3] / (track.box[2] * track.box[3]))
-        return box_distance(track.box, detection[:4]) <= 0.5 + elapsed and 0.5 < ratio < 2.0
+        return box_distance(track.box, detection[:4]) <= reach and 0.5 < ratio < 2.0
 
     def _begin(self, outcome: _Outcome, now: _Now) -> _Track:
         track = _Track(
@@ -451,6 +459,11 @@ class Tracker:
                 track.template = _template(now.image, result.parameters, track.box)
             if track.filter is not None and (track.lost or outcome.detected):
                 track.filter = track.filter.fresh()
+        elif outcome.box is not None:
+            # The detector saw the face, the fit did not hold: the next one begins there.
+            track.parameters = self.clnf.model.pdm.from_box(outcome.box)
+            track.box = outcome.box
+            track.last_seen = now.timestamp
         if found and track.filter is not None:
             result = self._smoothed(result, track.filter, now.timestamp)
         track.lost = not found

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf.errors import VideoError
+from pyclnf.images import IMAGE_SUFFIXES, read_image
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from numpy.typing import NDArray
 
-__all__ = ["IMAGE_SUFFIXES", "Frame", "Video"]
+__all__ = ["Frame", "Video"]
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Frames a second where a source does not tell: image sequences, damaged headers.
 DEFAULT_RATE = 30.0
 # A video file is believed to end when this many frames in a row cannot be decoded.
@@ -219,33 +219,6 @@ class Video:
             image = np.repeat(image[:, :, None], 3, axis=2)
         # The metadata count clockwise quarter turns, np.rot90 anticlockwise ones.
         return np.ascontiguousarray(np.rot90(image, -(self._turn // 90))) if self._turn else image
-
-
-def read_image(path: Path) -> NDArray[np.uint8] | None:
-    """Return an image file as BGR, upright, or None if it is not one.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    ndarray, shape (H, W, 3), uint8, or None
-    """
-    import cv2
-
-    # Reading the bytes ourselves: imread cannot open paths beyond ASCII on Windows.
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError:
-        return None
-    if data.size == 0:
-        return None
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
-    return None if image is None else np.asarray(image, dtype=np.uint8)
 
 
 def _image_files(source: str | Path | Sequence[str | Path]) -> list[Path] | None:
