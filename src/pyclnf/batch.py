@@ -23,7 +23,7 @@ from pyclnf._files import remove_leftovers
 from pyclnf.draw import VideoOverlay, draw_faces
 from pyclnf.errors import BoxError, FormatError, ParameterError, PyclnfError
 from pyclnf.formats import CSVWriter, ParquetWriter, Writer, write_csv, write_parquet, write_pts
-from pyclnf.images import IMAGE_SUFFIXES, read_image, write_image
+from pyclnf.images import IMAGE_SUFFIXES, read_photograph, write_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,23 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "Job", "Outcome", "Settings", "plan", "run"]
 
 FORMATS: dict[Command, tuple[str, ...]] = {"fit": ("csv", "pts", "parquet"), "track": ("csv", "parquet")}
-VIDEO_SUFFIXES = frozenset(
-    {
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".flv",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".ogv",
-        ".webm",
-        ".wmv",
-    }
+VIDEO_SUFFIXES = (
+    *(".3gp", ".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"),
 )
 
 
@@ -423,7 +409,7 @@ class FixedBox:
 
 def _fit(settings: Settings, job: Job) -> Outcome:
     clnf, detector = _tools(settings)
-    image, note = read_image(Path(job.source))
+    image, note = read_photograph(Path(job.source))
     faces = clnf.detect(image, detector=detector)
     if job.draw:
         write_image(Path(job.draw), draw_faces(image, faces))

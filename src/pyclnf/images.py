@@ -1,16 +1,4 @@
-<<<<<<< HEAD
-"""Photographs from files and pictures into files."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-from pyclnf._files import replacing
-from pyclnf.errors import ImageError, ParameterError
-=======
-"""Images: read from files, and checked before a fit."""
+"""Images: read from files, checked before a fit, and written."""
 
 from __future__ import annotations
 
@@ -18,52 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf.errors import ImageError
->>>>>>> track
+from pyclnf._files import replacing
+from pyclnf.errors import ImageError, ParameterError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-<<<<<<< HEAD
-__all__ = ["IMAGE_SUFFIXES", "read_image", "write_image"]
+__all__ = ["IMAGE_SUFFIXES", "as_pixels", "read_image", "read_photograph", "write_image"]
 
-IMAGE_SUFFIXES = frozenset(
-    {
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    }
+IMAGE_SUFFIXES = (
+    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm"),
+    *(".tif", ".tiff", ".webp"),
 )
 # An image of so many pixels takes 0.5 GB, a fit of it twice as much.
 MAX_PIXELS = 180_000_000
 
 
-def read_image(path: Path) -> tuple[NDArray[np.uint8], str | None]:
+def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
     """Read a photograph as BGR of 8 bits, turned as its EXIF data say.
 
     Images of 16 bits, grey, with a palette, alpha or CMYK are converted; of
     animations and files with several pages the first picture is taken.
-=======
-__all__ = ["IMAGE_SUFFIXES", "as_pixels", "read_image"]
-
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
-
-def read_image(path: Path) -> NDArray[np.uint8] | None:
-    """Return an image file as BGR, upright, or None if it is not one.
->>>>>>> track
 
     Parameters
     ----------
@@ -71,7 +36,6 @@ def read_image(path: Path) -> NDArray[np.uint8] | None:
 
     Returns
     -------
-<<<<<<< HEAD
     image : ndarray, shape (H, W, 3), uint8
     note : str or None
         What was done with an unusual file.
@@ -114,6 +78,14 @@ def _note(path: Path) -> str | None:
     return f"the first of {count} pictures in the file" if count > 1 else None
 
 
+def read_image(path: Path) -> NDArray[np.uint8] | None:
+    """Return an image file as `read_photograph` does, or None if it cannot be read."""
+    try:
+        return read_photograph(path)[0]
+    except ImageError:
+        return None
+
+
 def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     """Write a picture, in one piece or not at all; the suffix says the format.
 
@@ -137,23 +109,6 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
             temporary.write_bytes(data.tobytes())
     except OSError as error:
         raise ImageError(f"{path}: cannot be written: {error.strerror}") from error
-=======
-    ndarray, shape (H, W, 3), uint8, or None
-    """
-    import cv2
-
-    # Reading the bytes ourselves: imread cannot open paths beyond ASCII on Windows.
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError:
-        return None
-    if data.size == 0:
-        return None
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
-    return None if image is None else np.asarray(image, dtype=np.uint8)
 
 
 def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
@@ -180,4 +135,3 @@ def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
     if image.dtype not in (np.uint8, np.float32, np.float64):
         raise ImageError(f"an image is uint8, or float32 or float64 in 0..255, not {image.dtype}")
     return image[:, :, :3]
->>>>>>> track

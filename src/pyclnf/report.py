@@ -16,7 +16,7 @@ from pyclnf._files import replacing
 from pyclnf.draw import confidence_colour, draw_axes, draw_landmarks
 from pyclnf.errors import FormatError, PyclnfError
 from pyclnf.formats import PARAMETERS, Table, read_csv
-from pyclnf.images import IMAGE_SUFFIXES, read_image
+from pyclnf.images import IMAGE_SUFFIXES, read_photograph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -372,7 +372,7 @@ def write_image_report(page: Path, items: Iterable[tuple[Path, Path | None]]) ->
         picture = None
         if image is not None:
             try:
-                picture = read_image(image)[0]
+                picture = read_photograph(image)[0]
             except PyclnfError:
                 text += " (the photograph cannot be read)"
         if picture is not None:
@@ -394,7 +394,7 @@ def find_image(csv: Path, folder: Path | None) -> Path | None:
     return _find(csv.stem, [folder] if folder else [csv.parent, csv.parent.parent], IMAGE_SUFFIXES)
 
 
-def _find(stem: str, folders: Sequence[Path], suffixes: frozenset[str]) -> Path | None:
+def _find(stem: str, folders: Sequence[Path], suffixes: Sequence[str]) -> Path | None:
     for folder in folders:
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             if path.suffix.lower() in suffixes and stem in (path.stem, path.name):
