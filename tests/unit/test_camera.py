@@ -22,7 +22,9 @@ def pdm() -> PDM:
     return PDM(mean.reshape(-1), components, [200.0, 100, 50, 20, 10])
 
 
-def weak_perspective(pdm: PDM, points: np.ndarray, shape: np.ndarray, rotation: np.ndarray, depth: float, focal: float) -> Parameters:
+def weak_perspective(
+    pdm: PDM, points: np.ndarray, shape: np.ndarray, rotation: np.ndarray, depth: float, focal: float
+) -> Parameters:
     """Return roughly what a fit gives for a head at some depth."""
     scale = focal / depth
     shift = (points - scale * (pdm.shape_3d(shape) @ euler_to_matrix(rotation)[:2].T)).mean(axis=0)
@@ -44,7 +46,9 @@ def test_refuses_impossible_intrinsics(values: tuple[float, ...]) -> None:
 
 @pytest.mark.parametrize("rotation", [(0, 0, 0), (0.3, -0.5, 0.2), (-0.2, 1.1, -0.4), (0.1, -1.4, 0.9)])
 @pytest.mark.parametrize("place", [(0, 0, 400), (150, -80, 500), (-300, 200, 900)])
-def test_finds_the_pose_that_made_the_picture(pdm: PDM, rotation: tuple[float, ...], place: tuple[float, ...]) -> None:
+def test_finds_the_pose_that_made_the_picture(
+    pdm: PDM, rotation: tuple[float, ...], place: tuple[float, ...]
+) -> None:
     camera = Camera(700.0, 650.0, 330.0, 250.0)
     shape = np.array([10.0, -5, 4, 2, 1])
     true = np.array([*place, *rotation])
@@ -64,7 +68,9 @@ def test_agrees_with_opencv_on_noisy_points(pdm: PDM) -> None:
     for _ in range(20):
         shape, rotation = rng.normal(0, 3, 5), rng.normal(0, 0.4, 3)
         place = np.array([*rng.normal(0, 80, 2), rng.uniform(350, 800)])
-        points = camera.project(pdm.shape_3d(shape) @ euler_to_matrix(rotation).T + place) + rng.normal(0, 1, (30, 2))
+        points = camera.project(pdm.shape_3d(shape) @ euler_to_matrix(rotation).T + place) + rng.normal(
+            0, 1, (30, 2)
+        )
         ours = head_pose(pdm, weak_perspective(pdm, points, shape, rotation, place[2], 500), points, camera)
         r, t = cv2.Rodrigues(euler_to_matrix(rotation))[0], place.copy()
         _, r, t = cv2.solvePnP(pdm.shape_3d(shape), points, K, None, r, t, True, cv2.SOLVEPNP_ITERATIVE)
@@ -86,8 +92,12 @@ def test_equals_the_original_on_photographs(test_data, openface_model) -> None:
         name = golden["image"].rsplit("/", 1)[-1].rsplit(".", 1)[0]
         arrays = np.load(test_data / "golden" / f"{name}.default.npz")
         height, width = arrays["gray"].shape
-        parameters = Parameters(arrays["final_params_global"].astype(float), arrays["final_params_local"].astype(float).ravel())
-        pose = head_pose(openface_model.pdm, parameters, arrays["final_landmarks"], Camera.from_size(width, height))
+        parameters = Parameters(
+            arrays["final_params_global"].astype(float), arrays["final_params_local"].astype(float).ravel()
+        )
+        pose = head_pose(
+            openface_model.pdm, parameters, arrays["final_landmarks"], Camera.from_size(width, height)
+        )
         np.testing.assert_allclose(pose[:3], golden["pose"][:3], atol=0.1, rtol=2e-4)
         np.testing.assert_allclose(pose[3:], golden["pose"][3:], atol=5e-4)
         checked += 1
