@@ -98,7 +98,7 @@ def write_video_report(page: Path, csv: Path, video: Path | None = None) -> None
     if table.layout != "video":
         raise FormatError(f"{csv}: this is the CSV of a photograph: it has no timestamps")
     faces = np.unique(table["face_id"]) if "face_id" in table.columns else np.zeros(1)
-    sections = []
+    sections = [] if len(table) else ["<p>No frames.</p>"]
     data: dict[str, dict[str, list[float]]] = {}
     for face in faces:
         own = table
@@ -114,8 +114,6 @@ def write_video_report(page: Path, csv: Path, video: Path | None = None) -> None
 
 def _summary(table: Table) -> str:
     success, confidence = table.success, table["confidence"]
-    if not len(table):
-        return "<p>No frames.</p>"
     seconds = float(table["timestamp"].max() - table["timestamp"].min())
     mean = f"{confidence[success].mean():.2f}" if success.any() else "none"
     return (

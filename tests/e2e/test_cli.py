@@ -433,3 +433,27 @@ def test_progress_when_piped() -> None:
     progress.frame_done(3, 10)
     progress.file_done(batch.Outcome("v.mp4", faces=1, frames=10))
     assert pipe.getvalue() == "[1/1] v.mp4: 1 face in 10 frames\n"
+
+
+# --- real photographs
+
+
+def test_real_photographs(test_data: Path, tmp_path: Path) -> None:
+    """The whole chain: detector, fit, files; one of the pictures shows twelve faces."""
+    model = test_data / "openface" / "model"
+    samples = test_data / "faces" / "samples"
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        words = ["--model", model, "--output", out, "--draw", out, "--report", "--workers", workers]
+        assert run("fit", samples, *words) == 0
+    tables = {path.stem: formats.read_csv(path) for path in (tmp_path / "1").glob("*.csv")}
+    assert {name: len(table) for name, table in tables.items()} == {
+        **{f"sample{i}": 1 for i in range(1, 6)},
+        "sample6": 12,
+    }
+    for name, table in tables.items():
+        height, width = cv2.imread(str(samples / f"{name}.jpg")).shape[:2]
+        middles = table.landmarks.mean(axis=1)
+        assert ((middles > 0) & (middles < (width, height))).all()
+        assert (table.pose[:, 2] > 100).all()  # before the camera
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
