@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
-from pyclnf import nu_rlms
+from pyclnf import nu_rlms, store
 from pyclnf.camera import Camera
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ImageError, ModelError, ParameterError, PyclnfError
@@ -91,8 +91,9 @@ class CLNF:
 
     Parameters
     ----------
-    model : Model, str or Path
-        A model, an ``.npz`` file, OpenFace's model folder, or a main ``.txt`` file in it.
+    model : Model, str or Path, optional
+        A model, the name of a stored one (``"openface"``), an ``.npz`` file, OpenFace's model
+        folder, or a main ``.txt`` file in it. By default the model that is shipped.
     parameters : {"image", "video", "tracking"} or FitParameters
         How to fit: thoroughly (photographs), fast (the first frame of a video), or from a start
         close to the face (a video's later frames).
@@ -138,10 +139,10 @@ class CLNF:
         reg_factor: float | None = None,
         weight_factor: float | None = None,
     ) -> None:
-        if (model is None) == (model_dir is None):
-            raise ModelError("give a model: CLNF(PATH) with an .npz file or OpenFace's model folder")
+        if model is not None and model_dir is not None:
+            raise ModelError("give model or model_dir, not both")
         source = model if model is not None else model_dir
-        whole = source if isinstance(source, Model) else load_model(source)  # type: ignore[arg-type]
+        whole = source if isinstance(source, Model) else load_model(store.resolve(source))
         settings = FitParameters.named(parameters) if isinstance(parameters, str) else parameters
         if not isinstance(settings, FitParameters):
             raise ParameterError(f"parameters is a name or a FitParameters, not {parameters!r}")
