@@ -430,7 +430,7 @@ def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None
         if not good:
             raise FormatError("no face was found: there is nothing to write as .pts")
         for rank, face in reversed(list(enumerate(good))):
-            write_pts(path.with_name(f"{path.stem}_{rank}.pts") if rank else path, face.landmarks)
+            write_pts(path.with_suffix(f".face{rank}.pts") if rank else path, face.landmarks)
 
 
 def _tracker(settings: Settings) -> Tracker:
