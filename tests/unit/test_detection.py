@@ -233,7 +233,7 @@ def test_threads_and_pickling_change_nothing(sample: tuple[np.ndarray, np.ndarra
     with ThreadPoolExecutor(4) as pool:
         for other in pool.map(detector, [image] * 8):
             np.testing.assert_array_equal(other, alone)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector))(image), alone)  # noqa: S301
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector))(image), alone)
 
 
 def test_recall_and_boxes_on_photographs(test_data: Path) -> None:

@@ -221,7 +221,7 @@ def test_broken_images_are_rows(pictures: Path) -> None:
 
 def test_patterns_and_folders_without_images(tmp_path: Path) -> None:
     for source in (tmp_path, tmp_path / "*.png", tmp_path / "a%04d.png"):
-        with pytest.raises(VideoError, match="no images|no file matches"):
+        with pytest.raises(VideoError, match=r"no images|no file matches"):
             Video(source)
     with pytest.raises(VideoError, match="empty"):
         Video([])
