@@ -13,7 +13,7 @@ from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,6 +24,7 @@ from pyclnf.draw import VideoOverlay, draw_faces
 from pyclnf.errors import BoxError, FormatError, ParameterError, PyclnfError
 from pyclnf.formats import CSVWriter, ParquetWriter, Writer, write_csv, write_parquet, write_pts
 from pyclnf.images import IMAGE_SUFFIXES, read_photograph, write_image
+from pyclnf.store import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -198,11 +199,12 @@ def plan(command: Command, inputs: Sequence[str], output: Path, draw: Path | Non
     if draw is not None and draw.suffix and len(found) > 1:
         raise ParameterError(f"--draw {draw} is one file for {len(found)} inputs: name a folder")
     names = _unique_names(found)
+    sources = {source.resolve() for source in found}
     for source, name in names.items():
         picture = None
         if draw is not None:
             picture = str(draw if draw.suffix else draw / f"{name}{'.jpg' if command == 'fit' else '.mp4'}")
-            if _same(Path(picture), found):
+            if Path(picture).resolve() in sources:
                 raise ParameterError(f"--draw would overwrite the input {picture}: name another folder")
         result.jobs.append(Job(str(source), str(output / name), picture))
     return result
@@ -220,10 +222,6 @@ def _unique_names(found: dict[Path, Path]) -> dict[Path, str]:
             twins = " and ".join(str(source) for source, own in names.items() if own == name)
             raise ParameterError(f"the outputs of {twins} would have the same name: run them apart")
     return names
-
-
-def _same(path: Path, sources: Iterable[Path]) -> bool:
-    return path.exists() and any(path.samefile(source) for source in sources)
 
 
 def run(
@@ -277,10 +275,14 @@ def _run_in_processes(settings: Settings, jobs: Sequence[Job], workers: int) -> 
             running: dict[Future[Outcome], Job] = {}
             while (queue or running) and not lost:
                 # One more than there are processes, so that none waits; not all, so that few are lost.
-                while queue and len(running) <= workers:
+                while queue and len(running) <= workers and not lost:
                     job = queue.popleft()
-                    running[pool.submit(run_job, settings, job)] = job
-                yield from _collect(running, lost)
+                    try:
+                        running[pool.submit(run_job, settings, job)] = job
+                    except BrokenProcessPool:
+                        lost.append(job)
+                if running:
+                    yield from _collect(running, lost)
             while running:
                 yield from _collect(running, lost)
         # A process died, and its pool with it. Alone, each job under way shows whether it was its fault.
@@ -325,6 +327,8 @@ def _run_on_dask(settings: Settings, jobs: Sequence[Job], scheduler: str) -> Ite
         Job(_absolute(job.source), _absolute(job.output), job.draw and _absolute(job.draw)) for job in jobs
     ]
     names = dict(zip(absolute, jobs, strict=True))
+    if settings.model is not None:
+        settings = replace(settings, model=_absolute(str(resolve(settings.model))))
     try:
         client = distributed.Client(scheduler, timeout=10)
     except (OSError, ValueError) as error:
@@ -430,7 +434,7 @@ def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None
         if not good:
             raise FormatError("no face was found: there is nothing to write as .pts")
         for rank, face in reversed(list(enumerate(good))):
-            write_pts(path.with_name(f"{path.stem}_{rank}.pts") if rank else path, face.landmarks)
+            write_pts(path.with_suffix(f".face{rank}.pts") if rank else path, face.landmarks)
 
 
 def _tracker(settings: Settings) -> Tracker:
