@@ -501,7 +501,7 @@ class DlibDetector:
         ----------
         image : ndarray, shape (H, W) or (H, W, 3), uint8
         """
-        import dlib  # type: ignore[import-not-found]
+        import dlib
 
         rgb = image if image.ndim == 2 else np.ascontiguousarray(image[:, :, ::-1])
         boxes, scores, _ = dlib.get_frontal_face_detector().run(rgb, self.upsample, 0.0)
