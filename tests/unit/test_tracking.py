@@ -115,7 +115,7 @@ def test_a_row_for_every_frame_with_its_time(clnf: CLNF, frames: list[np.ndarray
 
 
 def test_the_pose_is_never_zero_and_follows_the_head(clnf: CLNF, frames: list[np.ndarray]) -> None:
-    """In space the landmarks project to where they are seen; a picture turned by 20 degrees turns the head."""
+    """In space the landmarks project to where they are; a picture turned by 20 degrees turns the head."""
     image = frames[0]
     height, width = image.shape[:2]
     (face,) = clnf.detect(image)
@@ -146,7 +146,7 @@ def test_what_is_kept_is_not_what_is_given(clnf: CLNF, frames: list[np.ndarray])
 
 
 def test_a_face_that_leaves_is_found_again(clnf: CLNF, frames: list[np.ndarray]) -> None:
-    """Frames with the face, frames without, frames with it elsewhere: rows throughout, no landmarks on nothing."""
+    """Frames with the face, without, with it elsewhere: rows throughout, no landmarks on nothing."""
     empty = cv2.GaussianBlur(
         np.random.default_rng(1).integers(60, 200, frames[0].shape, dtype=np.uint8), (0, 0), 7
     )
@@ -286,7 +286,7 @@ def test_a_face_is_not_followed_twice(clnf: CLNF, frames: list[np.ndarray]) -> N
     tracker = Tracker(clnf, max_faces=5, detector=no_detector)
     faces = tracker.update(frames[0], boxes=[box, box * 1.02, box * 0.98])
     assert len(faces) == 1
-    assert len(tracker.update(frames[1], boxes=[box + (40, 0, 0, 0)])) == 1
+    assert len(tracker.update(frames[1], boxes=[np.add(box, (40, 0, 0, 0))])) == 1
 
 
 def test_no_more_faces_than_wanted(clnf: CLNF, frames: list[np.ndarray]) -> None:
