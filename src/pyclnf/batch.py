@@ -78,7 +78,7 @@ class Settings:
     model: str | None = None
     parameters: str = "image"
     numbers: tuple[tuple[str, float | tuple[int, ...]], ...] = ()
-    starts: Literal["frontal", "multiview"] = "frontal"
+    starts: Literal["learned", "frontal", "multiview"] | None = None
     detector: str | None = None
     box: tuple[float, float, float, float] | None = None
     formats: tuple[str, ...] = ("csv",)

@@ -120,9 +120,9 @@ def parser() -> argparse.ArgumentParser:
     _add_batch_options(fit, "fit")
     fit.add_argument(
         "--starts",
-        default="frontal",
-        choices=("frontal", "multiview"),
-        help="rotations to start from: one, or eleven for heads turned far away (default: frontal)",
+        choices=("learned", "frontal", "multiview"),
+        help="where to start: as the model sees the face, or from one or eleven rotations "
+        "(default: learned if the model has it, else frontal)",
     )
 
     track = _command(commands, "track", "follow the faces in videos", TRACK_EXAMPLES)
@@ -368,7 +368,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         model=options.model,
         parameters=named[-1] if named else {"fit": "image", "track": "video"}[options.command],
         numbers=tuple(numbers.items()),
-        starts=getattr(options, "starts", "frontal"),
+        starts=getattr(options, "starts", None),
         detector=options.detector,
         box=options.box,
         formats=formats,

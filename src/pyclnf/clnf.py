@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from pyclnf import nu_rlms, store
 from pyclnf.camera import Camera
+from pyclnf.crop import Crop
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ImageError, ModelError, ParameterError, PyclnfError
 from pyclnf.face import SAME_FACE, Face, box_of, box_overlap, low_likelihood
@@ -18,6 +20,7 @@ from pyclnf.images import as_pixels
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, FitResult
 from pyclnf.pdm import check_box
+from pyclnf.start import LearnedStart
 from pyclnf.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -30,9 +33,13 @@ if TYPE_CHECKING:
     from pyclnf.video import Video
 
     VideoSource = str | Path | int | Sequence[str | Path] | Video
-    Starts = Literal["frontal", "multiview"] | Sequence[Sequence[float]] | NDArray[Any]
+    _Starts = Literal["learned"] | Sequence[tuple[float, float, float]]
+    Starts = Literal["learned", "frontal", "multiview"] | Sequence[Sequence[float]] | NDArray[Any]
 
 __all__ = ["CLNF", "FitInfo"]
+
+# Side of the reduced surroundings of a large face: in extents of the landmarks, and at most, px.
+CROP_MARGIN, MAX_CROP = 2.0, 1024
 
 # Fits with a lower likelihood show no face (models/recipe/failure_bound.py finds it for a model).
 MIN_LIKELIHOOD = -0.75
@@ -101,9 +108,11 @@ class CLNF:
         OpenFace's model folder; another way to give `model`.
     scale : float, optional
         Use the patch experts of one scale only, px per mm.
-    starts : {"frontal", "multiview"} or sequence of (rx, ry, rz)
-        Rotations to start from, radians. With several the fit with the highest likelihood wins;
-        ``"multiview"`` is the eleven that OpenFace uses for faces of unknown pose.
+    starts : {"learned", "frontal", "multiview"} or sequence of (rx, ry, rz)
+        Where to start from. ``"learned"``: pose and shape as the model's learned start sees them in
+        the image (the default of a model that has one). Otherwise the mean shape at rotations,
+        radians: ``"frontal"`` (the default of other models) is one, ``"multiview"`` the eleven that
+        OpenFace uses for faces of unknown pose. Of several the fit with the highest likelihood wins.
     exhaustive : bool
         Run every start to its end, as OpenFace does. Otherwise the starts are compared early and
         only the best three go on: a third of the time, and nearly always the same winner.
@@ -131,7 +140,7 @@ class CLNF:
         parameters: str | FitParameters = "image",
         model_dir: str | Path | None = None,
         scale: float | None = None,
-        starts: Starts = "frontal",
+        starts: Starts | None = None,
         exhaustive: bool = False,
         windows: Sequence[int] | None = None,
         iterations: int | None = None,
@@ -143,7 +152,7 @@ class CLNF:
             raise ModelError("give model or model_dir, not both")
         source = model if model is not None else model_dir
         whole = source if isinstance(source, Model) else load_model(store.resolve(source))
-        settings = FitParameters.named(parameters) if isinstance(parameters, str) else parameters
+        settings = _parameter_set(whole, parameters)
         if not isinstance(settings, FitParameters):
             raise ParameterError(f"parameters is a name or a FitParameters, not {parameters!r}")
         numbers = {
@@ -170,7 +179,12 @@ class CLNF:
         if not any(settings.windows[: len(self.model.scales)]):
             raise ParameterError(f"the windows {settings.windows} skip every scale of the model")
         self.parameters = settings
-        self.starts = _check_starts(starts)
+        has_start = any(name.startswith("start/") for name in self.model.arrays)
+        self.learned_start = LearnedStart(self.model.pdm, self.model.arrays) if has_start else None
+        self.hypotheses = _hypotheses(whole, parameters)
+        self.starts: _Starts = self._check_starts(
+            ("learned" if has_start else "frontal") if starts is None else starts
+        )
         self.exhaustive = bool(exhaustive)
 
     def __repr__(self) -> str:
@@ -218,17 +232,86 @@ class CLNF:
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             raise BoxError(f"the box {(x, y, w, h)} lies outside the image of {width} x {height} px")
         depths = None if depth is None else _as_depth(depth, (height, width))
-        rotations = self.starts if starts is None else _check_starts(starts)
-        result, start = nu_rlms.fit_starts(
+        where = self.starts if starts is None else self._check_starts(starts)
+        result, start = self.fit_from(pixels, self.starts_in(pixels, box, where), self.parameters, depths)
+        return result.landmarks.astype(np.float32), self._info(result, start)
+
+    def starts_in(
+        self, pixels: NDArray[Any], box: ArrayLike, starts: _Starts | None = None
+    ) -> list[Parameters]:
+        """Return the parameters from which a fit to a box starts.
+
+        Parameters
+        ----------
+        pixels : ndarray, shape (H, W, 1 or 3)
+            As `as_pixels` returns it.
+        box : array_like, shape (4,)
+        starts : optional
+            Instead of those of the CLNF.
+
+        Returns
+        -------
+        list of Parameters
+        """
+        where = self.starts if starts is None else starts
+        if where == "learned":
+            assert self.learned_start is not None
+            return self.learned_start.hypotheses(pixels, box, self.hypotheses)
+        return [self.model.pdm.from_box(box, rotation) for rotation in where]
+
+    def fit_from(
+        self,
+        pixels: NDArray[Any],
+        starts: Sequence[Parameters],
+        settings: FitParameters,
+        depth: NDArray[Any] | None = None,
+    ) -> tuple[FitResult, int]:
+        """Fit from given parameters, and return the best fit and the index of its start.
+
+        A model made of small pictures says in its metadata the largest scale that it knows
+        (``max_scale``, px per mm); larger faces are reduced to it first, by averaging.
+
+        Parameters
+        ----------
+        pixels : ndarray, shape (H, W, 1 or 3)
+            As `as_pixels` returns it.
+        starts : sequence of Parameters
+        settings : FitParameters
+        depth : ndarray, shape (H, W, 1), optional
+
+        Returns
+        -------
+        result : FitResult
+        index : int
+        """
+        crop = None if depth is not None else self._reduced(pixels, starts[0])
+        if crop is not None:
+            pixels, starts = crop.pixels[:, :, None], [crop.parameters_in(start) for start in starts]
+        result, index = nu_rlms.fit_starts(
             self.model.pdm,
             self.model.scales,
-            self.parameters,
+            settings,
             pixels,
-            [self.model.pdm.from_box((x, y, w, h), rotation) for rotation in rotations],
-            depths,
+            starts,
+            depth,
             exhaustive=self.exhaustive,
         )
-        return result.landmarks.astype(np.float32), self._info(result, start)
+        if crop is not None:
+            landmarks = crop.points_out(result.landmarks)
+            result = replace(result, parameters=crop.parameters_out(result.parameters), landmarks=landmarks)
+        return result, index
+
+    def _reduced(self, pixels: NDArray[Any], start: Parameters) -> Crop | None:
+        """Return the surroundings of a face that is larger than the model knows, reduced."""
+        limit = self.model.metadata.get("max_scale")
+        if not limit or not start.pose[0] > limit:
+            return None
+        points = self.model.pdm.landmarks_2d(start)
+        low, high = points.min(axis=0), points.max(axis=0)
+        # Room for the areas of interest around landmarks that a fit moves by half the face.
+        length = CROP_MARGIN * float((high - low).max())
+        side = min(MAX_CROP, math.ceil(length * limit / start.pose[0]))
+        return Crop.cut(pixels, (low + high) / 2, length, side)
 
     def fit_many(
         self,
@@ -392,7 +475,7 @@ class CLNF:
         ParameterError
             If the set is unknown or has too few windows.
         """
-        named = FitParameters.named(parameters) if isinstance(parameters, str) else parameters
+        named = _parameter_set(self.model, parameters)
         windows = named.windows[self._first_scale :]
         if len(windows) < len(self.model.scales):
             raise ParameterError(f"a parameter set needs a window for each scale, not {named.windows}")
@@ -407,6 +490,32 @@ class CLNF:
         if self._detector is None:
             self._detector = make_detector()
         return self._detector
+
+    def _check_starts(self, starts: Starts) -> _Starts:
+        """Return the starting rotations as tuples of three angles, or "learned"."""
+        if isinstance(starts, str):
+            if starts == "learned":
+                if self.learned_start is None:
+                    raise ParameterError(f"the model {self.model.name!r} has no learned start: use 'frontal'")
+                return "learned"
+            named = {"frontal": MULTI_VIEW_STARTS[:1], "multiview": MULTI_VIEW_STARTS}
+            if starts not in named:
+                raise ParameterError(
+                    f"starts is 'learned', 'frontal', 'multiview' or rotations (k, 3), not {starts!r}"
+                )
+            return named[starts]
+        try:
+            rotations = np.array(starts, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"starts are rotations (k, 3) in radians, not {starts!r}") from error
+        if (
+            rotations.ndim != 2
+            or rotations.shape[1] != 3
+            or not len(rotations)
+            or not np.isfinite(rotations).all()
+        ):
+            raise ParameterError(f"starts are rotations (k, 3) in radians, finite, not {starts!r}")
+        return tuple((float(rx), float(ry), float(rz)) for rx, ry, rz in rotations)
 
     def _info(self, result: FitResult, start: int) -> FitInfo:
         return FitInfo(
@@ -441,22 +550,26 @@ def _as_depth(depth: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return depth[:, :, None]
 
 
-def _check_starts(starts: Starts) -> tuple[tuple[float, float, float], ...]:
-    """Return the starting rotations as tuples of three angles."""
-    if isinstance(starts, str):
-        named = {"frontal": MULTI_VIEW_STARTS[:1], "multiview": MULTI_VIEW_STARTS}
-        if starts not in named:
-            raise ParameterError(f"starts is one of {', '.join(named)} or rotations (k, 3), not {starts!r}")
-        return named[starts]
+def _parameter_set(model: Model, parameters: str | FitParameters) -> FitParameters:
+    """Return a parameter set by name, with the numbers that suit the model where its metadata have some."""
+    if not isinstance(parameters, str):
+        return parameters
+    named = FitParameters.named(parameters)
+    own = model.metadata.get("fit", {})
+    numbers = own.get(parameters)
+    if numbers is None and parameters == "tracking" and "video" in own:
+        # Frames that start close to the face skip the coarsest scale.
+        numbers = {**own["video"], "windows": [0, *own["video"]["windows"][1:]]}
+    if numbers is None:
+        return named
     try:
-        rotations = np.array(starts, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ParameterError(f"starts are rotations (k, 3) in radians, not {starts!r}") from error
-    if (
-        rotations.ndim != 2
-        or rotations.shape[1] != 3
-        or not len(rotations)
-        or not np.isfinite(rotations).all()
-    ):
-        raise ParameterError(f"starts are rotations (k, 3) in radians, finite, not {starts!r}")
-    return tuple((float(rx), float(ry), float(rz)) for rx, ry, rz in rotations)
+        return named.changed(**{name: value for name, value in numbers.items() if name != "hypotheses"})
+    except ParameterError as error:
+        raise ModelError(f"the model's own parameter set {parameters!r} is wrong: {error}") from error
+
+
+def _hypotheses(model: Model, parameters: str | FitParameters) -> int:
+    """Return how many guesses of the learned start a fit compares."""
+    own = model.metadata.get("fit", {})
+    numbers = own.get(parameters, {}) if isinstance(parameters, str) else {}
+    return int(numbers.get("hypotheses", 1))

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf import nu_rlms
 from pyclnf.camera import Camera
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import ParameterError
@@ -345,25 +344,20 @@ class Tracker:
         self._last_timestamp = float(timestamp)
         return index, float(timestamp)
 
-    def _fit(self, image: NDArray[Any], start: Parameters, settings: FitParameters) -> _Outcome:
-        model = self.clnf.model
-        result = nu_rlms.fit(model.pdm, model.scales, settings, image, start)
+    def _fit(self, image: NDArray[Any], starts: Sequence[Parameters], settings: FitParameters) -> _Outcome:
+        result, _ = self.clnf.fit_from(image, starts, settings)
         return _Outcome(result, result.failure or low_likelihood(result.likelihood, self.min_likelihood))
 
     def _fit_box(self, image: NDArray[Any], detection: Float) -> _Outcome:
-        pdm = self.clnf.model.pdm
-        outcomes = [
-            self._fit(image, pdm.from_box(detection[:4], start), self.first) for start in self.clnf.starts
-        ]
-        best = max(outcomes, key=lambda outcome: outcome.rank)
-        return replace(best, detected=True, score=float(detection[4]))
+        outcome = self._fit(image, self.clnf.starts_in(image, detection[:4]), self.first)
+        return replace(outcome, detected=True, score=float(detection[4]))
 
     def _follow(self, track: _Track, now: _Now) -> _Outcome:
         """Fit a face from where it was."""
         start = track.parameters
         if track.template is not None and not track.lost:
             start = _moved(start, _template_motion(now.image, track.template, start, track.box))
-        return self._fit(now.image, start, self.first if track.lost else self.tracking)
+        return self._fit(now.image, [start], self.first if track.lost else self.tracking)
 
     def _detect(self, now: _Now, outcomes: dict[int, _Outcome], boxes: ArrayLike | None) -> Float | None:
         """Return the boxes of this frame, or None if it was not searched."""

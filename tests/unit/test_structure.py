@@ -21,6 +21,8 @@ ALLOWED = {
     "pdm": {"_kernels"},
     "patch_experts": {"_kernels"},
     "nu_rlms": {"_kernels", "pdm", "patch_experts"},
+    "crop": {"_kernels", "pdm"},
+    "start": {"_kernels", "crop", "pdm"},
 }
 
 # What sits on top: nothing below may import it.

@@ -23,6 +23,7 @@ __all__ = [
     "VARIANTS",
     "apply_folded_sigma",
     "apply_sigma",
+    "average_areas",
     "jacobian",
     "likelihoods",
     "load_variant",
@@ -30,6 +31,7 @@ __all__ = [
     "neuron_responses",
     "normal_equations",
     "nu_rlms_pass",
+    "run_cascade",
     "sample_areas",
     "sobel_magnitude",
     "solve",
@@ -82,12 +84,14 @@ _module = load_variant(VARIANT)
 
 apply_folded_sigma = _module.apply_folded_sigma
 apply_sigma = _module.apply_sigma
+average_areas = _module.average_areas
 jacobian = _module.jacobian
 likelihoods = _module.likelihoods
 mean_shift = _module.mean_shift
 neuron_responses = _module.neuron_responses
 normal_equations = _module.normal_equations
 nu_rlms_pass = _module.nu_rlms_pass
+run_cascade = _module.run_cascade
 sample_areas = _module.sample_areas
 sobel_magnitude = _module.sobel_magnitude
 solve = _module.solve

@@ -31,7 +31,6 @@ def has_avx2() -> bool:
 
 def sample_areas(image: NDArray[Any], matrices: Float, out: Float32) -> None:
     """Sample square areas of an image through affine maps."""
-    height, width, channels = image.shape
     side = out.shape[1]
 
     def fixed(value: Float) -> NDArray[np.int64]:
@@ -46,23 +45,26 @@ def sample_areas(image: NDArray[Any], matrices: Float, out: Float32) -> None:
     u = (position[:, 0] & 31).astype(np.float32) / np.float32(32)
     v = (position[:, 1] & 31).astype(np.float32) / np.float32(32)
 
-    def grey(row: NDArray[np.int64], column: NDArray[np.int64]) -> Float32:
-        inside = (row >= 0) & (column >= 0) & (row < height) & (column < width)
-        pixels = image[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
-        if channels == 1:
-            value = pixels[..., 0]
-        elif image.dtype == np.uint8:
-            value = (pixels[..., :3].astype(np.int32) @ np.array([3735, 19235, 9798], np.int32) + 16384) >> 15
-        else:
-            value = 0.114 * pixels[..., 0].astype(float) + 0.587 * pixels[..., 1] + 0.299 * pixels[..., 2]
-        return np.where(inside, value, 0).astype(np.float32)
-
     out[:] = (
-        grey(y, x) * ((1 - v) * (1 - u))
-        + grey(y, x + 1) * ((1 - v) * u)
-        + grey(y + 1, x) * (v * (1 - u))
-        + grey(y + 1, x + 1) * (v * u)
+        _grey(image, y, x) * ((1 - v) * (1 - u))
+        + _grey(image, y, x + 1) * ((1 - v) * u)
+        + _grey(image, y + 1, x) * (v * (1 - u))
+        + _grey(image, y + 1, x + 1) * (v * u)
     )
+
+
+def _grey(image: NDArray[Any], row: NDArray[np.integer], column: NDArray[np.integer]) -> Float32:
+    """Return the grey values of pixels; 0 outside the image."""
+    height, width, channels = image.shape
+    inside = (row >= 0) & (column >= 0) & (row < height) & (column < width)
+    pixels = image[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+    if channels == 1:
+        value = pixels[..., 0]
+    elif image.dtype == np.uint8:
+        value = (pixels[..., :3].astype(np.int32) @ np.array([3735, 19235, 9798], np.int32) + 16384) >> 15
+    else:
+        value = 0.114 * pixels[..., 0].astype(float) + 0.587 * pixels[..., 1] + 0.299 * pixels[..., 2]
+    return np.where(inside, value, 0).astype(np.float32)
 
 
 def sobel_magnitude(areas: Float32, out: Float32) -> None:
@@ -259,3 +261,76 @@ def nu_rlms_pass(
         if not rigid:
             shape[:] = np.clip(shape + step[6:], -limits, limits)
     return max_iterations, False
+
+
+def average_areas(
+    image: NDArray[Any],
+    rows: Int,
+    row_weights: Float32,
+    columns: Int,
+    taps: Int,
+    tap_weights: Float32,
+    out: Float32,
+) -> None:
+    """Average grey values over the areas of a grid, one axis after the other."""
+    if not columns.size:
+        out[:] = 0
+        return
+    lines = np.zeros((len(rows), columns.size), np.float32)
+    for k in range(rows.shape[1]):
+        lines += row_weights[:, k, None] * _grey(image, rows[:, k, None], columns)
+    out[:] = (lines[:, taps] * tap_weights).sum(axis=2)
+
+
+def run_cascade(
+    crop: NDArray[np.uint8],
+    mean: Float,
+    modes: Float,
+    limits: Float,
+    landmarks: NDArray[np.uint8],
+    offsets: Float32,
+    splits: NDArray[np.uint16],
+    thresholds: Float32,
+    leaves: NDArray[np.int8],
+    units: Float32,
+    contrast: float,
+    rotation: Float,
+    placement: Float,
+    shape: Float,
+) -> None:
+    """Run a cascade of regression trees on differences of pixels that move with the shape."""
+    last = len(crop) - 1
+    trees = np.arange(splits.shape[1])
+    for stage in range(len(landmarks)):
+        scale = placement[0]
+        points = (mean + modes @ shape).reshape(3, -1).T @ rotation[:2].T * scale + placement[1:]
+        cosine, sine = rotation[1, 1], -rotation[0, 1]
+        length = max(np.hypot(cosine, sine), 1e-300)
+        upright = np.array([[cosine, -sine], [sine, cosine]]) / length
+        at = points[landmarks[stage]] + offsets[stage].astype(np.float64) @ (scale * upright).T
+        x, y = np.clip(np.nan_to_num(at), 0, last).astype(np.float32).T
+        left, top = np.minimum(x.astype(np.intp), last - 1), np.minimum(y.astype(np.intp), last - 1)
+        fx, fy = x - left.astype(np.float32), y - top.astype(np.float32)
+        upper = crop[top, left] * (1 - fx) + crop[top, left + 1] * fx
+        lower = crop[top + 1, left] * (1 - fx) + crop[top + 1, left + 1] * fx
+        pool = upper * (1 - fy) + lower * fy
+        pool = (pool / (pool.std(dtype=np.float64) + contrast)).astype(np.float32)
+        node = np.zeros(splits.shape[1], np.intp)
+        while node[0] < splits.shape[2]:
+            pair = splits[stage, trees, node]
+            difference = pool[pair[:, 0]].astype(np.float64) - pool[pair[:, 1]]
+            node = 2 * node + 1 + (difference > thresholds[stage, trees, node])
+        update = leaves[stage, trees, node - splits.shape[2]].sum(axis=0, dtype=np.float64) * units[stage]
+        turn = np.append(upright @ update[1:3], update[3])
+        placement[1:] += scale * upright @ update[4:6]
+        placement[0] = scale * np.exp(update[0])
+        rotation[:] = _axis_angle_to_matrix(turn) @ rotation
+        shape[:] = np.clip(shape + update[6:], -limits, limits)
+
+
+def _axis_angle_to_matrix(w: Float) -> Float:
+    x, y, z = w
+    angle = np.sqrt(w @ w)
+    K = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    R: Float = np.eye(3) + np.sinc(angle / np.pi) * K + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (K @ K)
+    return R

@@ -1,6 +1,6 @@
 # Every kernel, in one module a variant, so that the fused pass can inline the others.
 from libc.math cimport atan2, cos, exp, hypot, isnan, lrint, sin, sqrt
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -10,6 +10,7 @@ include "neuron.pyx"
 include "mean_shift.pyx"
 include "jacobian.pyx"
 include "nu_rlms.pyx"
+include "start.pyx"
 
 cdef extern from "cpu.h":
     int c_has_avx2 "has_avx2" () noexcept nogil

@@ -1,0 +1,199 @@
+# The learned start: areas of an image averaged into a crop, and a cascade of regression trees on it.
+
+
+def average_areas(const pixel_t[:, :, :] image, const int32_t[:, ::1] rows, const float[:, ::1] row_weights,
+                  const int32_t[::1] columns, const int32_t[:, ::1] taps, const float[:, ::1] tap_weights,
+                  float[:, ::1] out):
+    """Average grey values over the areas of a grid, one axis after the other.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 1 or 3), uint8, float32 or float64
+        Grey or BGR; any strides.
+    rows : ndarray, shape (m, K), int32
+        Rows of the image that go into each row of the grid.
+    row_weights : ndarray, shape (m, K), float32
+    columns : ndarray, shape (L,), int32
+        Columns of the image that are looked at.
+    taps : ndarray, shape (n, K), int32
+        Of these, the ones that go into each column of the grid.
+    tap_weights : ndarray, shape (n, K), float32
+    out : ndarray, shape (m, n), float32
+    """
+    cdef Py_ssize_t i, j, k
+    cdef float weight, total
+    cdef float *line = <float *>malloc((columns.shape[0] + 1) * sizeof(float))
+    if line == NULL:
+        raise MemoryError
+    with nogil:
+        for i in range(out.shape[0]):
+            for j in range(columns.shape[0]):
+                line[j] = 0.0
+            for k in range(rows.shape[1]):
+                weight = row_weights[i, k]
+                if weight != 0.0:
+                    for j in range(columns.shape[0]):
+                        line[j] += weight * grey(image, rows[i, k], columns[j])
+            for j in range(out.shape[1]):
+                total = 0.0
+                for k in range(taps.shape[1]):
+                    total += tap_weights[j, k] * line[taps[j, k]]
+                out[i, j] = total
+    free(line)
+
+
+cdef inline float c_bilinear(const uint8_t[:, ::1] crop, double px, double py) noexcept nogil:
+    """The crop's value at a point; its border goes on outside."""
+    cdef double last = crop.shape[0] - 1
+    # Also true for NaN.
+    if not px > 0.0:
+        px = 0.0
+    if not py > 0.0:
+        py = 0.0
+    cdef float x = <float>(px if px < last else last)
+    cdef float y = <float>(py if py < last else last)
+    cdef Py_ssize_t left = <Py_ssize_t>x, top = <Py_ssize_t>y
+    if left > crop.shape[0] - 2:
+        left = crop.shape[0] - 2
+    if top > crop.shape[0] - 2:
+        top = crop.shape[0] - 2
+    cdef float fx = x - left, fy = y - top
+    cdef float upper = crop[top, left] * (1 - fx) + crop[top, left + 1] * fx
+    cdef float lower = crop[top + 1, left] * (1 - fx) + crop[top + 1, left + 1] * fx
+    return upper * (1 - fy) + lower * fy
+
+
+cdef void c_turn(double *R, const double *w) noexcept nogil:
+    """R <- the rotation about w by |w|, times R."""
+    cdef double angle = sqrt(w[0] * w[0] + w[1] * w[1] + w[2] * w[2])
+    cdef double T[9]
+    cdef double product[9]
+    cdef double c = cos(angle), s, v, x = w[0], y = w[1], z = w[2]
+    cdef int i, j
+    # sin(a) / a and (1 - cos a) / a^2, without cancellation.
+    s = sin(angle) / angle if angle > 1e-8 else 1.0
+    v = sin(angle / 2) / (angle / 2) if angle > 1e-8 else 1.0
+    v = 0.5 * v * v
+    T[0] = c + v * x * x
+    T[1] = v * x * y - s * z
+    T[2] = v * x * z + s * y
+    T[3] = v * x * y + s * z
+    T[4] = c + v * y * y
+    T[5] = v * y * z - s * x
+    T[6] = v * x * z - s * y
+    T[7] = v * y * z + s * x
+    T[8] = c + v * z * z
+    for i in range(3):
+        for j in range(3):
+            product[3 * i + j] = T[3 * i] * R[j] + T[3 * i + 1] * R[3 + j] + T[3 * i + 2] * R[6 + j]
+    memcpy(R, product, 9 * sizeof(double))
+
+
+def run_cascade(const uint8_t[:, ::1] crop, const double[::1] mean, const double[:, ::1] modes,
+                const double[::1] limits, const uint8_t[:, ::1] landmarks, const float[:, :, ::1] offsets,
+                const uint16_t[:, :, :, ::1] splits, const float[:, :, ::1] thresholds,
+                const signed char[:, :, :, ::1] leaves, const float[:, ::1] units, double contrast,
+                double[:, ::1] rotation, double[::1] placement, double[::1] shape):
+    """Run a cascade of regression trees on differences of pixels that move with the shape.
+
+    Parameters
+    ----------
+    crop : ndarray, shape (side, side), uint8
+    mean, modes : ndarray, shapes (3n,) and (3n, k), float64
+        The PDM's mean, and those of its modes that are predicted.
+    limits : ndarray, shape (k,), float64
+        Bound of each shape coefficient's magnitude.
+    landmarks : ndarray, shape (S, F), uint8
+        Landmark that each pixel of a stage's pool moves with.
+    offsets : ndarray, shape (S, F, 2), float32
+        Its distance from the landmark in the upright frame, mm.
+    splits : ndarray, shape (S, T, M, 2), uint16
+        Pixels whose difference each node compares; M = 2**D - 1 nodes by level.
+    thresholds : ndarray, shape (S, T, M), float32
+        A larger difference goes right.
+    leaves : ndarray, shape (S, T, M + 1, 6 + k), int8
+    units : ndarray, shape (S, 6 + k), float32
+        Value of 1 in a leaf: log scale, rotation, translation (mm), shape.
+    contrast : float
+        Added to the pool's standard deviation, by which its pixels are divided.
+    rotation : ndarray, shape (3, 3), float64
+        Changed in place, as are
+    placement : ndarray, shape (3,), float64
+        (scale, tx, ty), px of the crop, and
+    shape : ndarray, shape (k,), float64
+    """
+    cdef Py_ssize_t n = mean.shape[0] // 3, modes_count = shape.shape[0], pool_size = landmarks.shape[1]
+    cdef Py_ssize_t stage, i, j, tree, node, nodes = splits.shape[2], width = 6 + modes_count
+    cdef double *points = <double *>malloc(2 * n * sizeof(double))
+    cdef float *pool = <float *>malloc(pool_size * sizeof(float))
+    cdef double *update = <double *>malloc(width * sizeof(double))
+    cdef double R[9]
+    cdef double turn[3]
+    cdef double c, s, length, scale, x, y, value, average, spread
+    cdef double xyz[3]
+    cdef const signed char *leaf
+    if points == NULL or pool == NULL or update == NULL:
+        free(points)
+        free(pool)
+        free(update)
+        raise MemoryError
+    with nogil:
+        memcpy(R, &rotation[0, 0], 9 * sizeof(double))
+        for stage in range(landmarks.shape[0]):
+            scale = placement[0]
+            for i in range(n):
+                for j in range(3):
+                    value = mean[j * n + i]
+                    for node in range(modes_count):
+                        value = value + modes[j * n + i, node] * shape[node]
+                    xyz[j] = value
+                points[2 * i] = scale * (R[0] * xyz[0] + R[1] * xyz[1] + R[2] * xyz[2]) + placement[1]
+                points[2 * i + 1] = scale * (R[3] * xyz[0] + R[4] * xyz[1] + R[5] * xyz[2]) + placement[2]
+            # The rotation in the image plane that brings an upright face to this roll.
+            c = R[4]
+            s = -R[1]
+            length = hypot(c, s)
+            length = length if length > 1e-300 else 1e-300
+            c /= length
+            s /= length
+            average = 0.0
+            for i in range(pool_size):
+                x = offsets[stage, i, 0]
+                y = offsets[stage, i, 1]
+                pool[i] = c_bilinear(crop, points[2 * landmarks[stage, i]] + scale * (c * x - s * y),
+                                     points[2 * landmarks[stage, i] + 1] + scale * (s * x + c * y))
+                average += pool[i]
+            average /= pool_size
+            spread = 0.0
+            for i in range(pool_size):
+                spread += (pool[i] - average) * (pool[i] - average)
+            spread = sqrt(spread / pool_size) + contrast
+            for i in range(pool_size):
+                pool[i] = <float>(pool[i] / spread)
+            for j in range(width):
+                update[j] = 0.0
+            for tree in range(splits.shape[1]):
+                node = 0
+                while node < nodes:
+                    value = pool[splits[stage, tree, node, 0]] - pool[splits[stage, tree, node, 1]]
+                    node = 2 * node + 1 + (value > thresholds[stage, tree, node])
+                leaf = &leaves[stage, tree, node - nodes, 0]
+                for j in range(width):
+                    update[j] += leaf[j]
+            for j in range(width):
+                update[j] *= units[stage, j]
+            turn[0] = c * update[1] - s * update[2]
+            turn[1] = s * update[1] + c * update[2]
+            turn[2] = update[3]
+            placement[1] += scale * (c * update[4] - s * update[5])
+            placement[2] += scale * (s * update[4] + c * update[5])
+            placement[0] = scale * exp(update[0])
+            c_turn(R, turn)
+            for j in range(modes_count):
+                value = shape[j] + update[6 + j]
+                value = limits[j] if value > limits[j] else value
+                shape[j] = -limits[j] if value < -limits[j] else value
+        memcpy(&rotation[0, 0], R, 9 * sizeof(double))
+    free(points)
+    free(pool)
+    free(update)

@@ -1,0 +1,126 @@
+"""Crops: the surroundings of a face, reduced by averaging over areas.
+
+Sampling a large face at few pixels per millimetre would pick single pixels
+and miss what lies between them (aliasing); averaging first does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyclnf import _kernels
+from pyclnf.pdm import Parameters
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+
+__all__ = ["Crop"]
+
+# From this many image pixels a crop's pixel on, some pixels of each area stand for all
+# of them: the time for a crop does not grow with the size of the face.
+MAX_STEP = 6.0
+SAMPLES = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A square part of an image.
+
+    Attributes
+    ----------
+    pixels : ndarray, shape (side, side), float32
+        Grey values; 0 outside the image.
+    origin : ndarray, shape (2,), float64
+        Outer corner (x, y) of the first pixel in the image, where pixel p reaches from p to p + 1.
+    step : float
+        Image pixels a crop's pixel.
+    """
+
+    pixels: NDArray[np.float32]
+    origin: Float
+    step: float
+
+    @classmethod
+    def cut(cls, image: NDArray[Any], centre: Float, length: float, side: int) -> Crop:
+        """Cut a square out of an image and reduce it.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W, 1 or 3), uint8, float32 or float64
+            Grey or BGR.
+        centre : ndarray, shape (2,)
+            Middle of the square, px (an integer is a pixel's centre).
+        length : float
+            Side of the square, px of the image.
+        side : int
+            Side of the crop, px.
+
+        Returns
+        -------
+        Crop
+        """
+        step = length / side
+        origin = centre + 0.5 - length / 2
+        rows, row_weights = _taps(origin[1], step, side, image.shape[0])
+        columns, column_weights = _taps(origin[0], step, side, image.shape[1])
+        used, taps = np.unique(columns, return_inverse=True)
+        out = np.empty((side, side), np.float32)
+        _kernels.average_areas(
+            image,
+            rows,
+            row_weights,
+            used.astype(np.int32),
+            taps.reshape(columns.shape).astype(np.int32),
+            column_weights,
+            out,
+        )
+        return cls(out, origin, step)
+
+    def points_in(self, points: Float) -> Float:
+        """Return points (..., 2) of the image, px, in the crop's pixels."""
+        return np.asarray((points + 0.5 - self.origin) / self.step - 0.5)
+
+    def points_out(self, points: Float) -> Float:
+        """Return points (..., 2) of the crop in the image's pixels."""
+        return np.asarray(self.origin + self.step * (points + 0.5) - 0.5)
+
+    def parameters_in(self, parameters: Parameters) -> Parameters:
+        """Return the parameters of a face in the image as they are in the crop."""
+        pose = parameters.pose.copy()
+        pose[0] /= self.step
+        pose[4:6] = self.points_in(pose[4:6])
+        return Parameters(pose, parameters.shape)
+
+    def parameters_out(self, parameters: Parameters) -> Parameters:
+        """Return the parameters of a face in the crop as they are in the image."""
+        pose = parameters.pose.copy()
+        pose[0] *= self.step
+        pose[4:6] = self.points_out(pose[4:6])
+        return Parameters(pose, parameters.shape)
+
+
+def _taps(origin: float, step: float, side: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return the image's pixels along one axis that go into each pixel of the crop, and their weights.
+
+    Both are (side, K); pixels outside the image have the weight 0.
+    """
+    edges = origin + step * np.arange(side)
+    if step < 1:  # nothing to average: bilinear
+        middles = edges + step / 2 - 0.5
+        first = np.floor(middles)
+        index = first[:, None] + np.arange(2)
+        weights = 1 - np.abs(middles[:, None] - index)
+    elif step <= MAX_STEP:
+        index = np.floor(edges)[:, None] + np.arange(int(np.ceil(step)) + 1)
+        overlap = np.minimum(edges[:, None] + step, index + 1) - np.maximum(edges[:, None], index)
+        weights = np.clip(overlap, 0, None) / step
+    else:
+        index = np.floor(edges[:, None] + step * (np.arange(SAMPLES) + 0.5) / SAMPLES)
+        weights = np.full(index.shape, 1 / SAMPLES)
+    weights = np.where((index >= 0) & (index < size), weights, 0)
+    return np.clip(index, 0, size - 1).astype(np.int32), weights.astype(np.float32)

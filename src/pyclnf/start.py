@@ -1,0 +1,172 @@
+"""The learned start: from an image and a box to pose and shape, by a cascade of regression trees.
+
+Each stage looks at a pool of pixels that move with the current shape; trees on
+differences of two pixels add up to an update of pose and shape. The landmarks
+come out roughly right whichever way the head is turned; the fit does the rest.
+
+Source: Kazemi, Sullivan, "One Millisecond Face Alignment with an Ensemble of
+Regression Trees", CVPR 2014; with the parameters of a 3D PDM in place of 2D landmarks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyclnf import _kernels
+from pyclnf.crop import Crop
+from pyclnf.errors import ModelError, ParameterError
+from pyclnf.pdm import MAX_DEVIATIONS, PDM, Parameters, check_box, matrix_to_euler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["LearnedStart"]
+
+# The contrast of the pool is measured with this much added, grey levels, so that noise in a
+# flat image stays small.
+MIN_CONTRAST = 4.0
+
+# Boxes of the hypotheses: shift (x, y) in sides of the box, and log size.
+BOX_CHANGES = (
+    (0.0, 0.0, 0.0),
+    (-0.08, -0.08, 0.08),
+    (0.08, 0.08, 0.08),
+    (0.08, -0.08, -0.08),
+    (-0.08, 0.08, -0.08),
+    (0.11, 0.0, 0.0),
+    (-0.11, 0.0, 0.0),
+    (0.0, -0.11, 0.0),
+    (0.0, 0.11, 0.0),
+)
+
+_NAMES = ("landmarks", "offsets", "splits", "thresholds", "leaves", "units", "crop")
+
+
+class LearnedStart:
+    """A trained cascade, as a model file holds it.
+
+    Parameters
+    ----------
+    pdm : PDM
+    arrays : mapping of str to ndarray
+        ``start/landmarks`` (S, F), ``start/offsets`` (S, F, 2), ``start/splits`` (S, T, M, 2),
+        ``start/thresholds`` (S, T, M), ``start/leaves`` (S, T, M + 1, 6 + k), ``start/units``
+        (S, 6 + k) and ``start/crop`` (side of the crop in px, and in sides of the box).
+
+    Raises
+    ------
+    ModelError
+        If an array is missing or does not fit the others.
+    """
+
+    def __init__(self, pdm: PDM, arrays: Mapping[str, NDArray[Any]]) -> None:
+        missing = [name for name in _NAMES if f"start/{name}" not in arrays]
+        if missing:
+            raise ModelError(f"the model's learned start lacks the arrays {missing}")
+        self.pdm = pdm
+        self.landmarks = np.ascontiguousarray(arrays["start/landmarks"], np.uint8)
+        self.offsets = np.ascontiguousarray(arrays["start/offsets"], np.float32)
+        self.splits = np.ascontiguousarray(arrays["start/splits"], np.uint16)
+        self.thresholds = np.ascontiguousarray(arrays["start/thresholds"], np.float32)
+        self.leaves = np.ascontiguousarray(arrays["start/leaves"], np.int8)
+        self.units = np.ascontiguousarray(arrays["start/units"], np.float32)
+        side, margin = (float(number) for number in np.ravel(arrays["start/crop"]))
+        self.side, self.margin = int(side), margin
+        self._check()
+        modes = self.leaves.shape[-1] - 6
+        self.modes = np.ascontiguousarray(pdm.components[:, :modes])
+        self.limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues[:modes])
+
+    def _check(self) -> None:
+        # The kernel trusts these numbers: an index beyond its array must not get there.
+        if self.landmarks.ndim != 2 or self.splits.ndim != 4 or self.leaves.ndim != 4:
+            raise ModelError("the learned start's arrays have the wrong number of dimensions")
+        stages, pool = self.landmarks.shape
+        trees, nodes = self.splits.shape[1:3]
+        width = self.leaves.shape[-1]
+        shapes = {
+            "offsets": (stages, pool, 2),
+            "splits": (stages, trees, nodes, 2),
+            "thresholds": (stages, trees, nodes),
+            "leaves": (stages, trees, nodes + 1, width),
+            "units": (stages, width),
+        }
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ModelError(
+                    f"the learned start's {name} have shape {getattr(self, name).shape}, not {shape}"
+                )
+        if (nodes + 1) & nodes or not 6 <= width <= 6 + self.pdm.n_modes or 0 in (stages, pool, trees, nodes):
+            raise ModelError(f"the learned start has {nodes} nodes a tree and leaves of {width} numbers")
+        if self.landmarks.max() >= self.pdm.n_landmarks or self.splits.max() >= pool:
+            raise ModelError("the learned start names landmarks or pixels that do not exist")
+        if not (2 <= self.side <= 1024 and 1 <= self.margin <= 10):
+            raise ModelError(
+                f"the learned start's crop of {self.side} px and {self.margin} boxes is out of range"
+            )
+        for name in ("offsets", "thresholds", "units"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ModelError(f"the learned start's {name} hold values that are not finite")
+
+    def hypotheses(self, image: NDArray[Any], box: ArrayLike, count: int = 1) -> list[Parameters]:
+        """Return guesses at pose and shape from a box, and from shifted and scaled ones.
+
+        Where they differ the face is hard to see; of fits from each, the one
+        with the highest likelihood is lost less often than one alone.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W, 1 or 3), uint8, float32 or float64
+            Grey or BGR.
+        box : array_like, shape (4,)
+            (x, y, w, h), px, about the landmarks.
+        count : int
+            1 to 9; the first is that of the box itself.
+
+        Returns
+        -------
+        list of Parameters
+        """
+        if not 1 <= count <= len(BOX_CHANGES):
+            raise ParameterError(f"a learned start gives 1 to {len(BOX_CHANGES)} hypotheses, not {count}")
+        x, y, w, h = check_box(box)
+        length = self.margin * np.sqrt(w * h)
+        crop = Crop.cut(image, np.array([x + w / 2, y + h / 2]), length, self.side)
+        pixels = np.rint(crop.pixels).astype(np.uint8)
+        return [self._run(crop, pixels, np.array([x, y, w, h]), change) for change in BOX_CHANGES[:count]]
+
+    def _run(
+        self,
+        crop: Crop,
+        pixels: NDArray[np.uint8],
+        box: NDArray[np.float64],
+        change: tuple[float, float, float],
+    ) -> Parameters:
+        size = box[2:] * np.exp(change[2])
+        corner = box[:2] + box[2:] * change[:2] - (size - box[2:]) / 2
+        pose = crop.parameters_in(self.pdm.from_box([*corner, *size])).pose
+        rotation, placement, shape = np.eye(3), pose[[0, 4, 5]], np.zeros(len(self.limits))
+        _kernels.run_cascade(
+            pixels,
+            self.pdm.mean,
+            self.modes,
+            self.limits,
+            self.landmarks,
+            self.offsets,
+            self.splits,
+            self.thresholds,
+            self.leaves,
+            self.units,
+            MIN_CONTRAST,
+            rotation,
+            placement,
+            shape,
+        )
+        whole = np.zeros(self.pdm.n_modes)
+        whole[: shape.size] = shape
+        scale, tx, ty = placement
+        return crop.parameters_out(Parameters(np.array([scale, *matrix_to_euler(rotation), tx, ty]), whole))
