@@ -1,0 +1,284 @@
+"""Training of one CCNF patch expert from windows around its landmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import minimize
+
+from pyclnf.errors import TrainingError
+from pyclnf.patch_experts import GRADIENT, GREY
+from pyclnf.training.ccnf import CCNF, CCNFParameters, log_likelihood, sigma_components
+from pyclnf.training.samples import gradient_magnitude, normalised_patches, targets
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pyclnf.training.samples import Windows
+
+__all__ = ["Expert", "ExpertConfig", "train_ccnf"]
+
+# Width of the Gaussian in which the peak of a response is refined, px of the patch scale.
+PEAK_SIGMA = 1.0
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """How an expert is trained.
+
+    Attributes
+    ----------
+    support : int
+        Side of a neuron's patch, px of the patch scale.
+    window : int
+        Side of the training windows; the expert works with windows of any size.
+    n_grey, n_gradient : int
+        Neurons on grey values and on Sobel gradient magnitude.
+    sigma : float
+        Width of the response wanted at the true landmark, px of the patch scale.
+    starts : int
+        Random starts; the best after *warm_up* iterations is carried on.
+    warm_up, max_iterations : int
+        Iterations of L-BFGS for each start, and in all.
+    check_every, patience : int
+        The held-out likelihood is taken every so many iterations; training ends
+        when it has not improved so many times.
+    penalty, beta_penalty : float
+        Of the squared neuron weights and of the squared betas.
+    """
+
+    support: int = 11
+    window: int = 9
+    n_grey: int = 4
+    n_gradient: int = 3
+    sigma: float = 1.0
+    starts: int = 2
+    warm_up: int = 10
+    max_iterations: int = 80
+    check_every: int = 5
+    patience: int = 2
+    penalty: float = 1e-4
+    beta_penalty: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.support < 3 or self.window < 3 or self.support % 2 == 0 or self.window % 2 == 0:
+            raise TrainingError("support and window are odd and at least 3")
+        if self.n_grey < 0 or self.n_gradient < 0 or self.n_grey + self.n_gradient == 0:
+            raise TrainingError("an expert needs at least one neuron")
+        if self.starts < 1 or self.warm_up < 1 or self.max_iterations < self.warm_up:
+            raise TrainingError("starts and warm_up are at least 1, max_iterations at least warm_up")
+
+    @property
+    def area(self) -> int:
+        """Side of the area of interest of a training window."""
+        return self.window + self.support - 1
+
+    @property
+    def types(self) -> NDArray[np.int32]:
+        """Types of the neurons, (K,)."""
+        return np.repeat(np.array([GREY, GRADIENT], np.int32), [self.n_grey, self.n_gradient])
+
+
+@dataclass(frozen=True, eq=False)
+class Expert:
+    """A trained expert, in the terms of the CCNF files.
+
+    Attributes
+    ----------
+    types : ndarray, shape (K,), int32
+    weights : ndarray, shape (K, h, w), float32
+        Unit norm.
+    norm_weights, biases, alphas : ndarray, shape (K,), float64
+    betas : ndarray, shape (B,), float64
+    confidence : float
+        See `train_ccnf`.
+    error : float
+        Root of the mean squared distance of the response's peak from the
+        landmark in held-out windows, px of the patch scale.
+    likelihood : float
+        Mean log-likelihood of the held-out windows.
+    """
+
+    types: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    norm_weights: NDArray[np.float64]
+    biases: NDArray[np.float64]
+    alphas: NDArray[np.float64]
+    betas: NDArray[np.float64]
+    confidence: float
+    error: float
+    likelihood: float
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the fields as arrays."""
+        return {name: np.asarray(value) for name, value in vars(self).items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Expert:
+        """Return the expert whose `arrays` these are."""
+        numbers = {name: float(arrays[name]) for name in ("confidence", "error", "likelihood")}
+        return cls(**{**arrays, **numbers})  # type: ignore[arg-type]
+
+    def mirrored(self) -> Expert:
+        """Return the expert of the landmark on the other side of the face."""
+        return replace(self, weights=np.ascontiguousarray(self.weights[:, :, ::-1]))
+
+
+def train_ccnf(windows: Windows, config: ExpertConfig | None = None, seed: int | Sequence[int] = 0) -> Expert:
+    """Train the patch expert of one landmark in one view at one scale.
+
+    The conditional log-likelihood of the wanted responses is maximised with
+    L-BFGS from several random starts, until it no longer grows for the held-out
+    windows.
+
+    The expert's confidence is the inverse of the mean squared error of the
+    peak of its response, ``1 / (1 + e^2)`` with e in px of the patch scale: the
+    weight that a least-squares fit should give to it, in (0, 1].
+
+    Parameters
+    ----------
+    windows : Windows
+    config : ExpertConfig, optional
+    seed : int or sequence of int
+
+    Returns
+    -------
+    Expert
+
+    Raises
+    ------
+    TrainingError
+        If there are no windows to learn from, or none held out.
+    """
+    config = config or ExpertConfig()
+    if windows.areas.shape[1:] != (config.area, config.area):
+        raise TrainingError(
+            f"areas of side {config.area} are needed for window {config.window} and support "
+            f"{config.support}, not {windows.areas.shape[1:]}"
+        )
+    seen = windows.weights > 0
+    training, held_out = (_model(windows, seen & mask, config) for mask in (~windows.held_out, windows.held_out))
+    rng = np.random.default_rng(seed)
+    starts = [_random_start(config, rng) for _ in range(config.starts)]
+    if len(starts) > 1:
+        starts = [_optimise(training, start, config.warm_up) for start in starts]
+    best = min(starts, key=lambda v: training.objective(v)[0])
+    best, likelihood = _early_stopping(training, held_out, best, config)
+    parameters = training.unpack(best)
+    used = seen & windows.held_out
+    responses = held_out.responses(parameters)
+    error = localisation_error(responses, windows.offsets[used], windows.weights[used], config.window)
+    norms = np.maximum(np.linalg.norm(parameters.weights, axis=1), np.finfo(np.float32).tiny)
+    unit = (parameters.weights / norms[:, None]).reshape(-1, config.support, config.support)
+    return Expert(
+        types=config.types,
+        weights=unit.astype(np.float32),
+        norm_weights=norms * _gain(config),
+        biases=parameters.biases,
+        alphas=parameters.alphas,
+        betas=parameters.betas,
+        confidence=1.0 / (1.0 + error**2),
+        error=error,
+        likelihood=likelihood,
+    )
+
+
+def localisation_error(
+    responses: NDArray[np.float64], offsets: NDArray[np.float64], weights: NDArray[np.float64], window: int
+) -> float:
+    """Return the root mean square distance of the responses' peaks from the landmarks inside the windows.
+
+    A peak is the maximum, refined to the mean of the response under a Gaussian
+    around it, which is what a fit's mean shift sees.
+    """
+    half = (window - 1) / 2
+    inside = (np.abs(offsets) <= half).all(axis=1)
+    if not inside.any():
+        raise TrainingError("no held-out window has its landmark inside: hold out more images")
+    maps = responses[inside]
+    maps = maps - np.minimum(maps.min(axis=1, keepdims=True), 0)
+    y, x = np.divmod(np.arange(window * window), window)
+    grid = np.column_stack([x, y]) - half
+    peaks = grid[maps.argmax(axis=1)]
+    kernel = maps * np.exp(-0.5 * ((peaks[:, None] - grid) ** 2).sum(axis=2) / PEAK_SIGMA**2)
+    means = (kernel @ grid) / np.maximum(kernel.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    squared = ((means - offsets[inside]) ** 2).sum(axis=1)
+    return float(np.sqrt(np.average(squared, weights=weights[inside])))
+
+
+def _gain(config: ExpertConfig) -> float:
+    """Return the factor on unit-norm patches that makes their pixels of order 1 for the optimiser."""
+    return float(config.support)
+
+
+def _model(windows: Windows, chosen: NDArray[np.bool_], config: ExpertConfig) -> CCNF:
+    if not chosen.any():
+        raise TrainingError("an expert needs windows to learn from and held-out ones: give more identities")
+    areas = np.asarray(windows.areas[chosen], dtype=np.float32)
+    inputs, kinds = [], []
+    for n, make in ((config.n_grey, np.asarray), (config.n_gradient, gradient_magnitude)):
+        if n:
+            patches = normalised_patches(make(areas), config.support)
+            patches *= _gain(config)
+            kinds += [len(inputs)] * n
+            inputs.append(patches)
+    return CCNF(
+        inputs,
+        np.array(kinds),
+        targets(windows.offsets[chosen], config.window, config.sigma),
+        windows.weights[chosen],
+        sigma_components(config.window),
+        config.penalty,
+        config.beta_penalty,
+    )
+
+
+def _random_start(config: ExpertConfig, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a random parameter vector with responses of the right order of magnitude."""
+    n, d = len(config.types), config.support**2
+    return CCNFParameters(
+        weights=rng.normal(scale=1.0 / config.support, size=(n, d)),
+        biases=np.full(n, -2.0) + rng.normal(scale=0.5, size=n),
+        alphas=np.full(n, 20.0 / n),
+        betas=np.full(3, 0.1),
+    ).pack()
+
+
+def _optimise(model: CCNF, start: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
+    result = minimize(model.objective, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations, "maxcor": 20})
+    return np.asarray(result.x)
+
+
+def _early_stopping(
+    training: CCNF, held_out: CCNF, start: NDArray[np.float64], config: ExpertConfig
+) -> tuple[NDArray[np.float64], float]:
+    """Return the parameters with the best held-out likelihood on the way, and that likelihood."""
+    best, best_likelihood = start, log_likelihood(held_out, held_out.unpack(start))
+    iteration = stalled = 0
+
+    def check(vector: NDArray[np.float64]) -> None:
+        nonlocal best, best_likelihood, iteration, stalled
+        iteration += 1
+        if iteration % config.check_every:
+            return
+        likelihood = log_likelihood(held_out, held_out.unpack(vector))
+        if likelihood > best_likelihood:
+            best, best_likelihood, stalled = vector.copy(), likelihood, 0
+        else:
+            stalled += 1
+            if stalled >= config.patience:
+                raise StopIteration
+
+    minimize(
+        training.objective,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        callback=check,
+        options={"maxiter": config.max_iterations - config.warm_up, "maxcor": 20},
+    )
+    return best, best_likelihood
