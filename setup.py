@@ -30,7 +30,7 @@ else:
     # No contraction of a * b + c except where the variant asks for FMA: the
     # baseline gives the same bits on every machine. Nothing reads errno or
     # the floating-point flags, which would keep loops from being vectorised.
-    COMMON = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
+    COMMON = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
     AVX2 = ["-mavx2", "-mfma", "-ffp-contract=fast"]
 
 

@@ -5,7 +5,6 @@ __all__ = [
     "DetectionError",
     "DownloadError",
     "ImageError",
-    "KernelError",
     "ModelError",
     "ParameterError",
     "PyclnfError",
@@ -32,10 +31,6 @@ class BoxError(PyclnfError, ValueError):
 
 class ParameterError(PyclnfError, ValueError):
     """A fit parameter or option is unknown or out of its range."""
-
-
-class KernelError(PyclnfError, ImportError):
-    """The compiled kernels asked for are missing, damaged or unusable on this CPU."""
 
 
 class DetectionError(PyclnfError):

@@ -6,26 +6,37 @@ robust facial landmark detection in the wild", ICCV Workshops 2013, section 3.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf.errors import ModelError
+from pyclnf import _kernels
+from pyclnf.errors import ImageError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["GREY", "GRADIENT", "DEPTH", "PatchScale", "ViewExperts"]
+__all__ = ["DEPTH", "GRADIENT", "GREY", "PatchScale", "ViewExperts", "area_matrices", "procrustes_similarity"]
 
-# Neuron types, as the CCNF files number them.
+# Neuron types, as the CCNF files number them, and the plane of the areas that each works on.
 GREY, GRADIENT, DEPTH = 0, 1, 3
+PLANES = {GREY: 0, GRADIENT: 1, DEPTH: 2}
 
 # Neurons whose alpha is not above this contribute nothing and are skipped.
 MIN_ALPHA = 1e-4
+
+# The kernels work on blocks of this many neurons.
+BLOCK = 8
+
+# Sigma matrices kept by one patch scale, bytes: three views of the largest usual window
+# (15: 14 MB a view), which a video sees; others are computed again.
+MAX_SIGMA_BYTES = 44_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +68,45 @@ class ViewExperts:
     confidences: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class _Blocks:
+    """The neurons of a view as the kernel reads them: blocks of eight of one type, the neuron last."""
+
+    planes: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    weight_sums: NDArray[np.float32]
+    norm_weights: NDArray[np.float32]
+    biases: NDArray[np.float32]
+    alphas: NDArray[np.float32]
+
+
+def _arrange(experts: ViewExperts) -> _Blocks:
+    """Group each expert's neurons by type into blocks of eight."""
+    v, _, rows, columns = experts.weights.shape
+    arranged: list[list[tuple[int, NDArray[np.intp]]]] = []
+    for k in range(v):
+        blocks = []
+        for neuron_type, plane in PLANES.items():
+            used = np.flatnonzero((experts.types[k] == neuron_type) & (experts.alphas[k] > MIN_ALPHA))
+            blocks += [(plane, used[i : i + BLOCK]) for i in range(0, used.size, BLOCK)]
+        arranged.append(blocks)
+    count = max(1, max(len(blocks) for blocks in arranged))
+    planes = np.full((v, count), -1, np.int32)
+    weights = np.zeros((v, count, rows, columns, BLOCK), np.float32)
+    norm_weights, biases, alphas = np.zeros((3, v, count, BLOCK), np.float32)
+    for k, blocks in enumerate(arranged):
+        for b, (plane, used) in enumerate(blocks):
+            planes[k, b] = plane
+            weights[k, b, :, :, : used.size] = np.moveaxis(experts.weights[k, used], 0, 2)
+            norm_weights[k, b, : used.size] = experts.norm_weights[k, used]
+            biases[k, b, : used.size] = experts.biases[k, used]
+            alphas[k, b, : used.size] = experts.alphas[k, used]
+    weight_sums = weights.sum(axis=(2, 3), dtype=np.float64).astype(np.float32)
+    return _Blocks(planes, weights, weight_sums, norm_weights, biases, alphas)
+
+
 class PatchScale:
-    """All experts of one patch scale.
+    """All experts of one patch scale. Safe to share between threads; picklable.
 
     Parameters
     ----------
@@ -72,6 +120,11 @@ class PatchScale:
         By window side w.
     views : sequence of V ViewExperts, or a function of the view's index that loads one
         A function is called once a view, when that view is first needed.
+
+    Raises
+    ------
+    ModelError
+        If the parts do not fit together or hold values that are not finite.
     """
 
     def __init__(
@@ -80,5 +133,307 @@ class PatchScale:
         centres: NDArray[np.float64],
         visible: NDArray[np.bool_],
         sigma_components: Mapping[int, NDArray[np.float32]],
-        views: list[ViewExperts] | tuple[ViewExperts, ...] | Callable[[int], ViewExperts],
-    ) -> None: ...
+        views: Sequence[ViewExperts] | Callable[[int], ViewExperts],
+    ) -> None:
+        self.scale = float(scale)
+        self.centres = np.asarray(centres, dtype=np.float64)
+        self.visible = np.asarray(visible, dtype=bool)
+        self.sigma_components = sigma_components
+        if not (np.isfinite(self.scale) and self.scale > 0):
+            raise ModelError(f"a patch scale is a positive number of px per mm, not {scale!r}")
+        if self.centres.ndim != 2 or self.centres.shape[1] != 3 or not len(self.centres):
+            raise ModelError(f"view centres are three angles a view, not an array {self.centres.shape}")
+        if not np.isfinite(self.centres).all():
+            raise ModelError("the view centres hold values that are not finite")
+        if self.visible.ndim != 2 or len(self.visible) != len(self.centres):
+            raise ModelError(
+                f"visibility is one row for each of the {len(self.centres)} views, not {self.visible.shape}"
+            )
+        if not self.visible.any(axis=1).all():
+            raise ModelError("a view sees no landmark at all")
+        self._load = views if callable(views) else None
+        self._views: list[ViewExperts | None] = [None] * self.n_views
+        self._blocks: dict[int, _Blocks] = {}
+        self._sigmas: OrderedDict[tuple[int, int], NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.RLock()
+        if not callable(views):
+            if len(views) != self.n_views:
+                raise ModelError(f"{len(views)} views of experts for {self.n_views} view centres")
+            self._views = [self._checked(i, experts) for i, experts in enumerate(views)]
+
+    @property
+    def n_views(self) -> int:
+        """Number of views, V."""
+        return len(self.centres)
+
+    @property
+    def n_landmarks(self) -> int:
+        """Number of landmarks, n."""
+        return self.visible.shape[1]
+
+    @property
+    def n_experts(self) -> int:
+        """Number of experts in all views."""
+        return int(self.visible.sum())
+
+    def __repr__(self) -> str:
+        return f"PatchScale(scale={self.scale:g}, n_views={self.n_views}, n_experts={self.n_experts})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A loader may hold an open file and a lock cannot travel: the content does.
+        return {
+            "scale": self.scale,
+            "centres": self.centres,
+            "visible": self.visible,
+            "sigma_components": dict(self.sigma_components),
+            "views": [self.view(i) for i in range(self.n_views)],
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def view(self, index: int) -> ViewExperts:
+        """Return the experts of one view, loading them if need be.
+
+        Parameters
+        ----------
+        index : int
+
+        Returns
+        -------
+        ViewExperts
+        """
+        experts = self._views[index]
+        if experts is None:
+            with self._lock:
+                experts = self._views[index]
+                if experts is None:
+                    assert self._load is not None
+                    experts = self._views[index] = self._checked(index, self._load(index))
+        return experts
+
+    def _checked(self, index: int, experts: ViewExperts) -> ViewExperts:
+        """Return the experts, or raise ModelError if they do not fit this scale."""
+        where = f"view {index} of patch scale {self.scale:g}"
+        landmarks = np.flatnonzero(self.visible[index])
+        if not np.array_equal(experts.landmarks, landmarks):
+            raise ModelError(f"{where}: the experts are not those of the visible landmarks")
+        shape = experts.types.shape
+        if len(shape) != 2 or shape[0] != landmarks.size or experts.weights.shape[:2] != shape:
+            raise ModelError(f"{where}: {landmarks.size} experts, but neurons of shape {shape}")
+        if experts.weights.ndim != 4 or 0 in experts.weights.shape[2:]:
+            raise ModelError(f"{where}: a neuron's weights are a matrix, not {experts.weights.shape[2:]}")
+        if not np.isin(experts.types, list(PLANES)).all():
+            raise ModelError(f"{where}: neuron types are {sorted(PLANES)}, not {np.unique(experts.types)}")
+        for name in ("norm_weights", "biases", "alphas"):
+            if getattr(experts, name).shape != shape:
+                raise ModelError(f"{where}: {name} must have shape {shape}")
+        components = {len(matrices) for matrices in self.sigma_components.values()}
+        if experts.betas.ndim != 2 or len(experts.betas) != landmarks.size:
+            raise ModelError(f"{where}: one row of betas for each of the {landmarks.size} experts")
+        if experts.betas.shape[1] and components - {experts.betas.shape[1]}:
+            raise ModelError(f"{where}: {experts.betas.shape[1]} betas for {components} sigma components")
+        if experts.confidences.shape != (landmarks.size,):
+            raise ModelError(f"{where}: one confidence for each of the {landmarks.size} experts")
+        for name in ("weights", "norm_weights", "biases", "alphas", "betas", "confidences"):
+            if not np.isfinite(getattr(experts, name)).all():
+                raise ModelError(f"{where}: the {name} hold values that are not finite")
+        if (experts.alphas.sum(axis=1) <= 0).any():
+            raise ModelError(f"{where}: an expert's alphas must add up to more than 0")
+        return experts
+
+    def nearest_view(self, euler: ArrayLike) -> int:
+        """Return the index of the view whose centre is nearest to an orientation.
+
+        Parameters
+        ----------
+        euler : array_like, shape (3,)
+            (rx, ry, rz), radians.
+        """
+        return int(np.argmin(((self.centres - np.asarray(euler)) ** 2).sum(axis=1)))
+
+    def support(self, view: int) -> tuple[int, int]:
+        """Return the height and width of the experts' patches, px."""
+        rows, columns = self.view(view).weights.shape[2:]
+        return rows, columns
+
+    def sigma(self, view: int, window: int) -> NDArray[np.float32] | None:
+        """Return Sigma of each expert of a view, computed once and kept.
+
+        ``Sigma^-1 = 2 (sum_k alpha_k I + sum_b beta_b S_b)``
+
+        Parameters
+        ----------
+        view : int
+        window : int
+            Side w of the response maps.
+
+        Returns
+        -------
+        ndarray, shape (v, w*w, w*w), float32, or None
+            None if the model has no components for this window; Sigma is then
+            ``I / (2 sum_k alpha_k)``.
+
+        Raises
+        ------
+        ModelError
+            If a Sigma does not exist (its inverse is singular).
+        """
+        components = self.sigma_components.get(window)
+        experts = self.view(view)
+        if components is None or experts.betas.shape[1] == 0:
+            return None
+        with self._lock:
+            sigmas = self._sigmas.get((view, window))
+            if sigmas is None:
+                sigmas = self._compute_sigma(experts, components)
+                self._sigmas[view, window] = sigmas
+                while len(self._sigmas) > 1 and sum(s.nbytes for s in self._sigmas.values()) > MAX_SIGMA_BYTES:
+                    self._sigmas.popitem(last=False)
+            else:
+                self._sigmas.move_to_end((view, window))
+        return sigmas
+
+    def _compute_sigma(self, experts: ViewExperts, components: NDArray[np.float32]) -> NDArray[np.float32]:
+        size = components.shape[1]
+        sigmas = np.empty((len(experts.betas), size, size), np.float32)
+        flat = components.reshape(len(components), -1).astype(np.float64)
+        for k, betas in enumerate(experts.betas):
+            inverse = (2 * (betas @ flat)).reshape(size, size)
+            inverse[np.diag_indices(size)] += 2 * experts.alphas[k].sum()
+            try:
+                sigmas[k] = np.linalg.inv(inverse)
+            except np.linalg.LinAlgError as error:
+                raise ModelError(
+                    f"landmark {experts.landmarks[k]} of patch scale {self.scale:g} has no Sigma for "
+                    f"window side {int(size**0.5)}: its inverse is singular"
+                ) from error
+        return sigmas
+
+    def responses(
+        self,
+        view: int,
+        window: int,
+        image: NDArray[Any],
+        matrices: NDArray[np.float64],
+        depth: NDArray[Any] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the response map of each landmark of a view.
+
+        Parameters
+        ----------
+        view : int
+        window : int
+            Side w of the maps, px of the patch scale.
+        image : ndarray, shape (H, W, 1 or 3), uint8, float32 or float64
+            Grey or BGR.
+        matrices : ndarray, shape (v, 2, 3), float64
+            Maps from the areas of interest to the image, see `area_matrices`.
+        depth : ndarray, shape (H, W, 1), float32 or float64, optional
+            Needed by neurons of type 3.
+
+        Returns
+        -------
+        ndarray, shape (v, w, w), float32
+            Not negative; row y, column x.
+
+        Raises
+        ------
+        ImageError
+            If the image holds values that are not finite, or depth is needed and not given.
+        """
+        experts = self.view(view)
+        blocks = self._arranged(view)
+        rows, columns = experts.weights.shape[2:]
+        if rows != columns:
+            raise ModelError(f"patch scale {self.scale:g}: the support must be square, not {rows} x {columns}")
+        side, v = window + rows - 1, experts.landmarks.size
+        planes = np.empty((int(blocks.planes.max()) + 1, v, side, side), np.float32)
+        _kernels.sample_areas(image, matrices, planes[0])
+        if not np.isfinite(planes[0]).all():
+            raise ImageError("the image holds values around the face that are not finite: replace NaN and inf")
+        if len(planes) > 1:
+            _kernels.sobel_magnitude(planes[0], planes[1])
+        if len(planes) > 2:
+            if depth is None:
+                raise ImageError("this model has neurons that work on depth: give depth=")
+            _kernels.sample_areas(depth, matrices, planes[2])
+        out = np.empty((v, window, window), np.float32)
+        _kernels.neuron_responses(
+            planes,
+            blocks.planes,
+            blocks.weights,
+            blocks.weight_sums,
+            blocks.norm_weights,
+            blocks.biases,
+            blocks.alphas,
+            out,
+        )
+        sigmas = self.sigma(view, window)
+        if sigmas is None:
+            # Without components Sigma is diagonal, and the neurons' sums are not negative.
+            out /= (2 * experts.alphas.sum(axis=1)).astype(np.float32)[:, None, None]
+            return out
+        smooth = np.empty_like(out)
+        _kernels.apply_sigma(sigmas, out.reshape(v, -1), smooth.reshape(v, -1))
+        return smooth
+
+    def _arranged(self, view: int) -> _Blocks:
+        blocks = self._blocks.get(view)
+        if blocks is None:
+            # Computed twice at worst, with the same result: no lock is needed.
+            blocks = self._blocks[view] = _arrange(self.view(view))
+        return blocks
+
+
+def procrustes_similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the scale and rotation that align one centred shape with another.
+
+    Procrustes alignment: the scale is the ratio of the shapes' sizes (root
+    mean square), the rotation the best in the least-squares sense.
+
+    Parameters
+    ----------
+    source, target : ndarray, shape (n, 2), float64
+
+    Returns
+    -------
+    ndarray, shape (2, 2), float64
+        ``A`` with ``A (source - mean) ~ target - mean``.
+    """
+    p = source - source.mean(axis=0)
+    q = target - target.mean(axis=0)
+    cosine = (p * q).sum()
+    sine = (p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()
+    factor = np.sqrt((q * q).sum() / (p * p).sum()) / np.hypot(cosine, sine)
+    return np.asarray(factor * np.array([[cosine, -sine], [sine, cosine]]))
+
+
+def area_matrices(
+    landmarks: NDArray[np.float64], to_image: NDArray[np.float64], side: int
+) -> NDArray[np.float64]:
+    """Return the affine maps from areas of interest to the image.
+
+    Position (column j, row i) of an area is ``landmark + A^-1 (j - (a-1)/2, i - (a-1)/2)``.
+
+    Parameters
+    ----------
+    landmarks : ndarray, shape (v, 2), float64
+        Middles of the areas, px.
+    to_image : ndarray, shape (2, 2), float64
+        ``A^-1``: from the reference frame to the image.
+    side : int
+        Side a of the areas.
+
+    Returns
+    -------
+    ndarray, shape (v, 2, 3), float64
+    """
+    # Rounded as the reference rounds them: sampling quantises coordinates, and what
+    # falls on the other side of a step would differ by 1/32 px.
+    A = to_image.astype(np.float32)
+    half = np.float32((side - 1) / 2)
+    matrices = np.empty((len(landmarks), 2, 3))
+    matrices[:, :, :2] = A
+    matrices[:, :, 2] = landmarks.astype(np.float32) - (A[:, 0] * half + A[:, 1] * half)
+    return matrices

@@ -1,0 +1,89 @@
+"""The gate to the compiled kernels: chooses a variant, and says which.
+
+The best variant that this CPU can run is used. The environment variable
+``PYCLNF_KERNELS`` forces one: ``avx2`` (x86-64 with AVX2 and FMA), ``baseline``
+(any CPU of the platform) or ``reference`` (NumPy; slow). A variant that cannot
+be used is an error: there is no silent fallback, which would hide a broken
+installation behind a hundredfold loss of speed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = [
+    "VARIANT",
+    "VARIANTS",
+    "apply_sigma",
+    "jacobian",
+    "likelihoods",
+    "load_variant",
+    "mean_shift",
+    "neuron_responses",
+    "normal_equations",
+    "nu_rlms_pass",
+    "sample_areas",
+    "sobel_magnitude",
+    "solve",
+]
+
+VARIANTS = ("avx2", "baseline", "reference")
+
+
+class KernelImportError(ImportError):
+    """A variant of the kernels is missing, damaged or unusable on this CPU."""
+
+
+def load_variant(name: str) -> ModuleType:
+    """Return the module of one variant of the kernels.
+
+    Parameters
+    ----------
+    name : {"avx2", "baseline", "reference"}
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    KernelImportError
+        If the name is unknown, or the variant is not installed or cannot run on this CPU.
+    """
+    if name not in VARIANTS:
+        raise KernelImportError(f"unknown kernels {name!r}: PYCLNF_KERNELS is one of {', '.join(VARIANTS)}")
+    if name == "avx2" and not load_variant("baseline").has_avx2():
+        raise KernelImportError("this CPU or its operating system has no AVX2 with FMA: unset PYCLNF_KERNELS")
+    try:
+        return importlib.import_module(f"pyclnf._kernels._{name}")
+    except ImportError as error:
+        raise KernelImportError(
+            f"pyclnf's compiled kernels ({name}) cannot be loaded: {error}. Install pyclnf again from a wheel, "
+            "or with a C compiler from source; PYCLNF_KERNELS=reference uses slow NumPy kernels instead."
+        ) from error
+
+
+def _best() -> str:
+    """Return the fastest variant that this CPU can run and this platform builds."""
+    has_avx2: bool = load_variant("baseline").has_avx2()
+    return "avx2" if has_avx2 else "baseline"
+
+
+VARIANT = os.environ.get("PYCLNF_KERNELS") or _best()
+_module = load_variant(VARIANT)
+
+apply_sigma = _module.apply_sigma
+jacobian = _module.jacobian
+likelihoods = _module.likelihoods
+mean_shift = _module.mean_shift
+neuron_responses = _module.neuron_responses
+normal_equations = _module.normal_equations
+nu_rlms_pass = _module.nu_rlms_pass
+sample_areas = _module.sample_areas
+sobel_magnitude = _module.sobel_magnitude
+solve = _module.solve

@@ -1,0 +1,3 @@
+"""The kernels for any CPU of this platform."""
+
+include "kernels.pxi"

@@ -1,0 +1,244 @@
+"""The NumPy twin of every compiled kernel: the same names, signatures and results.
+
+To be read, tested against and benchmarked against; the compiled kernels'
+docstrings give the shapes. Chosen by ``PYCLNF_KERNELS=reference``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+    Float32 = NDArray[np.float32]
+    Int = NDArray[np.int32]
+
+FLAT = 1e-9
+FIXED_ONE, FIXED_HALF, FIXED_LIMIT = 1024, 16, 1e6
+
+
+def has_avx2() -> bool:
+    """Return False: NumPy chooses its instructions by itself."""
+    return False
+
+
+def sample_areas(image: NDArray[Any], matrices: Float, out: Float32) -> None:
+    """Sample square areas of an image through affine maps."""
+    height, width, channels = image.shape
+    side = out.shape[1]
+
+    def fixed(value: Float) -> NDArray[np.int64]:
+        bounded = np.clip(np.where(np.isnan(value), -FIXED_LIMIT, value), -FIXED_LIMIT, FIXED_LIMIT)
+        return np.rint(bounded * FIXED_ONE).astype(np.int64)
+
+    index = np.arange(side, dtype=np.float64)
+    along_row = fixed(matrices[:, :, :1] * index)
+    along_column = fixed(matrices[:, :, 1:2] * index + matrices[:, :, 2:]) + FIXED_HALF
+    position = (along_row[:, :, None, :] + along_column[:, :, :, None]) >> 5
+    x, y = position[:, 0] >> 5, position[:, 1] >> 5
+    u = (position[:, 0] & 31).astype(np.float32) / np.float32(32)
+    v = (position[:, 1] & 31).astype(np.float32) / np.float32(32)
+
+    def grey(row: NDArray[np.int64], column: NDArray[np.int64]) -> Float32:
+        inside = (row >= 0) & (column >= 0) & (row < height) & (column < width)
+        pixels = image[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+        if channels == 1:
+            value = pixels[..., 0]
+        elif image.dtype == np.uint8:
+            value = (pixels[..., :3].astype(np.int32) @ np.array([3735, 19235, 9798], np.int32) + 16384) >> 15
+        else:
+            value = 0.114 * pixels[..., 0].astype(float) + 0.587 * pixels[..., 1] + 0.299 * pixels[..., 2]
+        return np.where(inside, value, 0).astype(np.float32)
+
+    out[:] = (
+        grey(y, x) * ((1 - v) * (1 - u))
+        + grey(y, x + 1) * ((1 - v) * u)
+        + grey(y + 1, x) * (v * (1 - u))
+        + grey(y + 1, x + 1) * (v * u)
+    )
+
+
+def sobel_magnitude(areas: Float32, out: Float32) -> None:
+    """Compute the Sobel gradient magnitude of each area."""
+    p = np.pad(areas, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    difference = p[:, :, 2:] - p[:, :, :-2]
+    gx = difference[:, :-2] + 2 * difference[:, 1:-1] + difference[:, 2:]
+    difference = p[:, 2:] - p[:, :-2]
+    gy = difference[:, :, :-2] + 2 * difference[:, :, 1:-1] + difference[:, :, 2:]
+    out[:] = np.sqrt(gx.astype(np.float64) ** 2 + gy.astype(np.float64) ** 2)
+
+
+def neuron_responses(
+    planes: Float32,
+    block_planes: Int,
+    weights: Float32,
+    weight_sums: Float32,
+    norm_weights: Float32,
+    biases: Float32,
+    alphas: Float32,
+    out: Float32,
+) -> None:
+    """Sum the neurons of each expert at each window position."""
+    rows, columns = weights.shape[2:4]
+    out[:] = 0
+    for k, b in np.argwhere(block_planes >= 0):
+        plane = block_planes[k, b]
+        area = planes[plane, k].astype(np.float64)
+        area = area - area.mean()
+        patches = sliding_window_view(area, (rows, columns))
+        # Depth is normalised over the whole area, the others by patch.
+        within = area[None, None] if plane == 2 else patches
+        mean = within.mean(axis=(2, 3))
+        squares = (within**2).sum(axis=(2, 3))
+        norm = ((within - mean[..., None, None]) ** 2).sum(axis=(2, 3))
+        norm = np.sqrt(np.where(norm > FLAT * squares, norm, 1.0))
+        correlation = np.einsum("ijyx,yxk->ijk", patches, weights[k, b].astype(np.float64))
+        c = (correlation - mean[..., None] * weight_sums[k, b]) / norm[..., None]
+        with np.errstate(over="ignore"):
+            sigmoid = 1 / (1 + np.exp(-(norm_weights[k, b] * c + biases[k, b])))
+        out[k] += (2 * alphas[k, b] * sigmoid).sum(axis=2)
+
+
+def apply_sigma(sigmas: Float32, u: Float32, out: Float32) -> None:
+    """Smooth each expert's neuron sums by its Sigma and lift negative maps to zero."""
+    np.matmul(sigmas, u[:, :, None], out=out[:, :, None])
+    out -= np.minimum(out.min(axis=1, keepdims=True), 0)
+
+
+def mean_shift(responses: Float32, offsets: Float, kernel: Float, out: Float) -> None:
+    """Compute the mean shift of each landmark over its response map."""
+    window = responses.shape[1]
+    d = np.clip(np.where(np.isnan(offsets), 0.0, offsets), 0.0, window - 0.1)
+    gx, gy = np.moveaxis(kernel[(d * 10 + 0.5).astype(np.intp)], 1, 0)
+    weighted = responses * gx[:, None, :] * gy[:, :, None]
+    total = weighted.sum(axis=(1, 2))
+    index = np.arange(window, dtype=np.float64)
+    first = np.stack([weighted.sum(axis=1) @ index, weighted.sum(axis=2) @ index], axis=1)
+    mass = (total > 0)[:, None]
+    out[:] = np.where(mass, first / np.where(mass, total[:, None], 1.0) - d, 0.0)
+
+
+def likelihoods(responses: Float32, offsets: Float, sigma: float, out: Float) -> None:
+    """Compute each landmark's kernel density at its exact position."""
+    index = np.arange(responses.shape[1], dtype=np.float64)
+    g = np.exp(-0.5 / sigma**2 * (index - offsets[:, :, None]) ** 2)
+    out[:] = np.einsum("kyx,kx,ky->k", responses.astype(np.float64), g[:, 0], g[:, 1])
+
+
+def jacobian(shape_3d: Float, rotation: Float, scale: float, components: Float, out: Float) -> None:
+    """Compute the derivative of the image landmarks by pose and shape."""
+    n, modes = shape_3d.shape[0], out.shape[1] - 6
+    X, Y, Z = shape_3d.T
+    V = components.reshape(3, n, components.shape[1])[:, :, :modes]
+    for axis in range(2):
+        r = rotation[axis]
+        rows = out[axis::2]
+        rows[:, 0] = shape_3d @ r
+        rows[:, 1] = scale * (Y * r[2] - Z * r[1])
+        rows[:, 2] = -scale * (X * r[2] - Z * r[0])
+        rows[:, 3] = scale * (X * r[1] - Y * r[0])
+        rows[:, 4] = axis == 0
+        rows[:, 5] = axis == 1
+        rows[:, 6:] = scale * np.tensordot(r, V, axes=1)
+
+
+def normal_equations(J: Float, weights: Float, out: Float) -> None:
+    """Compute ``J' diag(weights) J``."""
+    np.matmul(J.T, J * weights[:, None], out=out)
+
+
+def solve(H: Float, g: Float, out: Float) -> bool:
+    """Solve ``H x = g`` for a symmetric positive definite H, of which the upper triangle is read."""
+    symmetric = np.triu(H) + np.triu(H, 1).T
+    if not np.isfinite(symmetric).all():
+        return False
+    try:
+        L = np.linalg.cholesky(symmetric)
+    except np.linalg.LinAlgError:
+        return False
+    out[:] = np.linalg.solve(L.T, np.linalg.solve(L, g))
+    return True
+
+
+def _euler_to_matrix(euler: Float) -> Float:
+    cx, cy, cz = np.cos(euler)
+    sx, sy, sz = np.sin(euler)
+    Rx = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    Ry = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    Rz = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return np.asarray(Rx @ Ry @ Rz)
+
+
+def _rotate(euler: Float, w: Float) -> Float:
+    """Return the angles of R times the orthonormal factor of I + [w]x."""
+    small = np.array([[1, -w[2], w[1]], [w[2], 1, -w[0]], [-w[1], w[0], 1]])
+    if not np.isfinite(small).all():
+        return np.zeros(3)
+    U, _, Vt = np.linalg.svd(small)
+    R = _euler_to_matrix(euler) @ (U @ Vt)
+    cy = np.hypot(R[0, 0], R[0, 1])
+    ry = np.arctan2(R[0, 2], cy)
+    if cy < 1e-12:
+        return np.array([np.arctan2(R[2, 1], R[1, 1]), ry, 0.0])
+    return np.array([np.arctan2(-R[1, 2], R[2, 2]), ry, np.arctan2(-R[0, 1], R[0, 0])])
+
+
+def nu_rlms_pass(
+    mean: Float,
+    components: Float,
+    regularisation: Float,
+    limits: Float,
+    pose: Float,
+    shape: Float,
+    base: Float,
+    visible: Int,
+    responses: Float32,
+    to_reference: Float,
+    to_image: Float,
+    kernel: Float,
+    weights: Float,
+    rigid: bool,
+    max_iterations: int,
+    tolerance: float,
+    offsets: Float,
+) -> tuple[int, bool]:
+    """Run the iterations of one NU-RLMS pass."""
+    n, modes = base.shape[0], 0 if rigid else shape.size
+    p = 6 + modes
+    padded = -(-p // 4) * 4
+    J_all = np.empty((2 * n, p))
+    J = np.zeros((2 * visible.size, padded))
+    H = np.empty((padded, padded))
+    step = np.empty(p)
+    shifts = np.empty((visible.size, 2))
+    rows = (2 * visible[:, None] + [0, 1]).reshape(-1)
+    previous: Float | None = None
+    for iteration in range(max_iterations):
+        R = _euler_to_matrix(pose[1:4])
+        points = np.ascontiguousarray((mean + components @ shape).reshape(3, n).T)
+        current = pose[0] * points @ R[:2].T + pose[4:6]
+        if previous is not None and np.sqrt(((current - previous) ** 2).sum()) < tolerance:
+            return iteration, True
+        previous = current
+        offsets[:] = (current - base)[visible] @ to_reference.T + (responses.shape[1] - 1) / 2
+        mean_shift(responses, offsets, kernel, shifts)
+        jacobian(points, R, pose[0], components, J_all)
+        J[:, :p] = J_all[rows]
+        normal_equations(J, np.repeat(weights, 2), H)
+        g = J[:, :p].T @ ((shifts @ to_image.T) * weights[:, None]).reshape(-1)
+        system = H[:p, :p].copy()
+        if not rigid:
+            system[np.arange(6, p), np.arange(6, p)] += regularisation
+            g[6:] -= regularisation * shape
+        if not solve(system, g, step):
+            return iteration, False
+        pose[[0, 4, 5]] += step[[0, 4, 5]]
+        pose[1:4] = _rotate(pose[1:4], step[1:4])
+        if not rigid:
+            shape[:] = np.clip(shape + step[6:], -limits, limits)
+    return max_iterations, False

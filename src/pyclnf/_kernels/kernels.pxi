@@ -1,0 +1,20 @@
+# Every kernel, in one module a variant, so that the fused pass can inline the others.
+from libc.math cimport atan2, cos, exp, hypot, isnan, lrint, sin, sqrt
+from libc.stdint cimport int32_t, uint8_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+include "warp.pyx"
+include "gradient.pyx"
+include "neuron.pyx"
+include "mean_shift.pyx"
+include "jacobian.pyx"
+include "nu_rlms.pyx"
+
+cdef extern from "cpu.h":
+    int c_has_avx2 "has_avx2" () noexcept nogil
+
+
+def has_avx2() -> bool:
+    """Whether this CPU and operating system can run the AVX2 variant."""
+    return c_has_avx2() != 0

@@ -1,0 +1,101 @@
+# Mean shift over response maps with a separable Gaussian kernel on a grid of 0.1 px.
+
+
+cdef inline double clamped(double d, Py_ssize_t window) noexcept nogil:
+    cdef double high = window - 0.1
+    if d > high:
+        return high
+    # Also true for NaN.
+    if not d > 0.0:
+        return 0.0
+    return d
+
+
+cdef inline void c_mean_shift_one(const float *response, Py_ssize_t window, double dx, double dy,
+                                  const double[:, ::1] kernel, double *columns, double *shift) noexcept nogil:
+    cdef Py_ssize_t x, y
+    cdef double total = 0.0, first_x = 0.0, first_y = 0.0, g, value
+    cdef double *weighted = columns + window
+    dx = clamped(dx, window)
+    dy = clamped(dy, window)
+    cdef const double *gx = &kernel[<Py_ssize_t>(dx * 10.0 + 0.5), 0]
+    cdef const double *gy = &kernel[<Py_ssize_t>(dy * 10.0 + 0.5), 0]
+    for x in range(window):
+        columns[x] = 0.0
+        weighted[x] = 0.0
+    for y in range(window):
+        g = gy[y]
+        for x in range(window):
+            value = g * response[y * window + x]
+            columns[x] += value
+            weighted[x] += y * value
+    for x in range(window):
+        value = gx[x] * columns[x]
+        total += value
+        first_x += x * value
+        first_y += gx[x] * weighted[x]
+    if total > 0.0:
+        shift[0] = first_x / total - dx
+        shift[1] = first_y / total - dy
+    else:
+        # A map without mass draws nowhere.
+        shift[0] = 0.0
+        shift[1] = 0.0
+
+
+def mean_shift(const float[:, :, ::1] responses, const double[:, ::1] offsets, const double[:, ::1] kernel,
+               double[:, ::1] out):
+    """Compute the mean shift of each landmark over its response map.
+
+    Parameters
+    ----------
+    responses : ndarray, shape (v, w, w), float32
+        Not negative.
+    offsets : ndarray, shape (v, 2), float64
+        Position (x, y) in the map; clamped to [0, w - 0.1].
+    kernel : ndarray, shape (10 w, w), float64
+        Row k: the Gaussian around k / 10 at 0, 1, ..., w - 1.
+    out : ndarray, shape (v, 2), float64
+        Shift in the map's pixels, measured from the clamped position.
+    """
+    cdef Py_ssize_t k, window = responses.shape[1]
+    cdef double *columns = <double *>malloc(2 * window * sizeof(double))
+    if columns == NULL:
+        raise MemoryError
+    with nogil:
+        for k in range(responses.shape[0]):
+            c_mean_shift_one(&responses[k, 0, 0], window, offsets[k, 0], offsets[k, 1], kernel, columns,
+                             &out[k, 0])
+    free(columns)
+
+
+def likelihoods(const float[:, :, ::1] responses, const double[:, ::1] offsets, double sigma, double[::1] out):
+    """Compute each landmark's kernel density at its exact position.
+
+    Parameters
+    ----------
+    responses : ndarray, shape (v, w, w), float32
+    offsets : ndarray, shape (v, 2), float64
+        Position (x, y) in the map, neither clamped nor rounded.
+    sigma : float
+        Standard deviation of the Gaussian, map pixels.
+    out : ndarray, shape (v,), float64
+        ``sum r exp(-|x - d|^2 / (2 sigma^2))``.
+    """
+    cdef Py_ssize_t k, x, y, window = responses.shape[1]
+    cdef double scale = -0.5 / (sigma * sigma), total, row
+    cdef double *gx = <double *>malloc(window * sizeof(double))
+    if gx == NULL:
+        raise MemoryError
+    with nogil:
+        for k in range(responses.shape[0]):
+            for x in range(window):
+                gx[x] = exp(scale * (x - offsets[k, 0]) * (x - offsets[k, 0]))
+            total = 0.0
+            for y in range(window):
+                row = 0.0
+                for x in range(window):
+                    row += gx[x] * responses[k, y, x]
+                total += row * exp(scale * (y - offsets[k, 1]) * (y - offsets[k, 1]))
+            out[k] = total
+    free(gx)
