@@ -69,8 +69,8 @@ class ExpertConfig:
             raise TrainingError("support and window are odd and at least 3")
         if self.n_grey < 0 or self.n_gradient < 0 or self.n_grey + self.n_gradient == 0:
             raise TrainingError("an expert needs at least one neuron")
-        if self.starts < 1 or self.warm_up < 1 or self.max_iterations < self.warm_up:
-            raise TrainingError("starts and warm_up are at least 1, max_iterations at least warm_up")
+        if self.starts < 1 or self.warm_up < 1 or self.max_iterations <= self.warm_up:
+            raise TrainingError("starts and warm_up are at least 1, max_iterations more than warm_up")
 
     @property
     def area(self) -> int:
@@ -164,10 +164,12 @@ def train_ccnf(windows: Windows, config: ExpertConfig | None = None, seed: int |
     training, held_out = (_model(windows, seen & mask, config) for mask in (~windows.held_out, windows.held_out))
     rng = np.random.default_rng(seed)
     starts = [_random_start(config, rng) for _ in range(config.starts)]
+    iterations = config.max_iterations
     if len(starts) > 1:
         starts = [_optimise(training, start, config.warm_up) for start in starts]
+        iterations -= config.warm_up
     best = min(starts, key=lambda v: training.objective(v)[0])
-    best, likelihood = _early_stopping(training, held_out, best, config)
+    best, likelihood = _early_stopping(training, held_out, best, iterations, config)
     parameters = training.unpack(best)
     used = seen & windows.held_out
     responses = held_out.responses(parameters)
@@ -254,7 +256,7 @@ def _optimise(model: CCNF, start: NDArray[np.float64], iterations: int) -> NDArr
 
 
 def _early_stopping(
-    training: CCNF, held_out: CCNF, start: NDArray[np.float64], config: ExpertConfig
+    training: CCNF, held_out: CCNF, start: NDArray[np.float64], iterations: int, config: ExpertConfig
 ) -> tuple[NDArray[np.float64], float]:
     """Return the parameters with the best held-out likelihood on the way, and that likelihood."""
     best, best_likelihood = start, log_likelihood(held_out, held_out.unpack(start))
@@ -263,7 +265,7 @@ def _early_stopping(
     def check(vector: NDArray[np.float64]) -> None:
         nonlocal best, best_likelihood, iteration, stalled
         iteration += 1
-        if iteration % config.check_every:
+        if iteration % config.check_every and iteration < iterations:
             return
         likelihood = log_likelihood(held_out, held_out.unpack(vector))
         if likelihood > best_likelihood:
@@ -273,12 +275,6 @@ def _early_stopping(
             if stalled >= config.patience:
                 raise StopIteration
 
-    minimize(
-        training.objective,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        callback=check,
-        options={"maxiter": config.max_iterations - config.warm_up, "maxcor": 20},
-    )
+    options = {"maxiter": iterations, "maxcor": 20}
+    minimize(training.objective, start, jac=True, method="L-BFGS-B", callback=check, options=options)
     return best, best_likelihood

@@ -13,25 +13,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["Windows", "draw_areas", "gradient_magnitude", "normalised_patches", "similarity", "targets"]
-
-
-def similarity(source: Float, destination: Float) -> Float:
-    """Return the scaled rotation (2, 2) that takes *source* to *destination*, both centred, best in squares.
-
-    Parameters
-    ----------
-    source, destination : ndarray, shape (n, 2)
-
-    Returns
-    -------
-    ndarray, shape (2, 2)
-        ``A``: ``destination - its mean ~ (source - its mean) @ A.T``.
-    """
-    a = (source - source.mean(axis=0)) @ np.array([1, 1j])
-    b = (destination - destination.mean(axis=0)) @ np.array([1, 1j])
-    z = np.vdot(a, b) / np.vdot(a, a).real
-    return np.array([[z.real, -z.imag], [z.imag, z.real]])
+__all__ = ["Windows", "draw_areas", "gradient_magnitude", "normalised_patches", "targets"]
 
 
 def draw_areas(image: NDArray[np.uint8], centres: Float, A: Float, side: int) -> NDArray[np.float32]:

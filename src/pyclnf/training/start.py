@@ -217,10 +217,8 @@ class Start:
         modes, limits = _modes(self.pdm, self.n_modes)
         for s in range(len(self.leaves)):
             pool = _sample_pool(crops, index, state, self.pdm, modes, self.landmarks[s], self.offsets[s])
-            total = np.zeros((len(index), self.leaves.shape[-1]))
-            for t in range(self.leaves.shape[1]):
-                leaf = _descend(pool, self.splits[s, t], self.thresholds[s, t])
-                total += self.leaves[s, t, leaf]
+            reached = _descend(pool, self.splits[s], self.thresholds[s])
+            total = self.leaves[s][np.arange(len(reached))[:, None], reached].sum(axis=0, dtype=np.int64)
             state = state.updated(total * self.units[s], limits)
         return state
 
@@ -478,14 +476,15 @@ def _sample_pool(
 def _descend(
     pool: NDArray[np.float32], splits: NDArray[np.uint16], thresholds: NDArray[np.float16]
 ) -> NDArray[np.intp]:
-    """Return the leaf that each of N faces reaches in one tree."""
-    n = pool.shape[1]
-    faces = np.arange(n)
-    node = np.zeros(n, np.intp)
-    for _ in range(int(np.log2(len(splits) + 1))):
-        first, second = splits[node, 0], splits[node, 1]
-        node = 2 * node + 1 + (pool[first, faces] - pool[second, faces] > thresholds[node].astype(np.float32))
-    return node - len(splits)
+    """Return the leaf that each of N faces reaches in each of T trees, (T, N)."""
+    trees, faces = np.arange(len(splits))[:, None], np.arange(pool.shape[1])
+    limits = thresholds.astype(np.float32)
+    node = np.zeros((len(splits), pool.shape[1]), np.intp)
+    while node[0, 0] < splits.shape[1]:
+        pair = splits[trees, node]
+        difference = pool[pair[..., 0], faces] - pool[pair[..., 1], faces]
+        node = 2 * node + 1 + (difference > limits[trees, node])
+    return node - splits.shape[1]
 
 
 def _grow(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyclnf.errors import TrainingError
-from pyclnf.training.samples import Windows, draw_areas, similarity
+from pyclnf.patch_experts import procrustes_similarity
+from pyclnf.training.samples import Windows, draw_areas
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -198,7 +199,7 @@ def draw_view(
             seen = faces.visible[view.faces[face]]
             seen = (seen if flip is None else seen[flip])[landmarks]
             last = face
-        A = similarity(points, scale * reference) @ _disturbance(config, rng)
+        A = procrustes_similarity(points, scale * reference) @ _disturbance(config, rng)
         draw = _negative_offsets if column >= len(view.faces) else _offsets
         offsets = draw(len(landmarks), window, config, rng)
         centres = points[landmarks] - offsets @ np.linalg.inv(A).T
