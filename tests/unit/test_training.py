@@ -10,7 +10,15 @@ from scipy.stats import multivariate_normal
 
 from pyclnf.errors import TrainingError
 from pyclnf.patch_experts import PatchScale, ViewExperts
-from pyclnf.training import MIRROR_68, ExpertConfig, Windows, build_pdm, held_out, sigma_components, train_ccnf
+from pyclnf.training import (
+    MIRROR_68,
+    ExpertConfig,
+    Windows,
+    build_pdm,
+    held_out,
+    sigma_components,
+    train_ccnf,
+)
 from pyclnf.training.ccnf import CCNF, CCNFParameters, log_likelihood, precision
 from pyclnf.training.samples import draw_areas, gradient_magnitude, normalised_patches, targets
 from pyclnf.training.symmetry import mirror_points, mirror_shapes
@@ -20,7 +28,7 @@ def test_mirror_of_the_68_landmarks():
     assert np.array_equal(MIRROR_68[MIRROR_68], np.arange(68))
     # A symmetric face is its own mirror image.
     assert np.allclose(mirror_shapes(mean_shape(), MIRROR_68), mean_shape())
-    middle = np.flatnonzero(MIRROR_68 == np.arange(68))
+    middle = np.flatnonzero(np.arange(68) == MIRROR_68)
     assert middle.tolist() == [8, 27, 28, 29, 30, 33, 51, 57, 62, 66]
 
 
@@ -253,9 +261,8 @@ def corner_windows(n, rng, config=CONFIG):
 
 def one_expert_scale(expert):
     fields = ("types", "weights", "norm_weights", "biases", "alphas", "betas")
-    view = ViewExperts(
-        np.zeros(1, np.int32), *(getattr(expert, name)[None] for name in fields), np.array([expert.confidence])
-    )
+    values = [getattr(expert, name)[None] for name in fields]
+    view = ViewExperts(np.zeros(1, np.int32), *values, np.array([expert.confidence]))
     components = {w: sigma_components(w) for w in (9, 11)}
     return PatchScale(0.5, np.zeros((1, 3)), np.ones((1, 1), bool), components, [view])
 
@@ -305,7 +312,10 @@ def test_training_is_repeatable_and_ignores_hidden_landmarks():
     spoilt[::7] = 0
     weights = np.ones(80)
     weights[::7] = 0
-    hidden = [train_ccnf(Windows(a, windows.offsets, weights, windows.held_out), quick, seed=1) for a in (windows.areas, spoilt)]
+    hidden = [
+        train_ccnf(Windows(areas, windows.offsets, weights, windows.held_out), quick, seed=1)
+        for areas in (windows.areas, spoilt)
+    ]
     assert np.array_equal(train_ccnf(windows, quick, seed=1).weights, first.weights)
     assert np.array_equal(hidden[0].weights, hidden[1].weights)
     assert not np.array_equal(hidden[0].weights, first.weights)

@@ -203,7 +203,8 @@ class CCNF:
         for patches, neurons in zip(self.patches, self.slices, strict=True):
             d_weights[neurons] = slope[:, neurons].T @ patches
         d_biases = slope.sum(axis=0, dtype=np.float64)
-        value -= 0.5 * self.penalty * np.vdot(p.weights, p.weights) + 0.5 * self.beta_penalty * p.betas @ p.betas
+        value -= 0.5 * self.penalty * np.vdot(p.weights, p.weights)
+        value -= 0.5 * self.beta_penalty * np.vdot(p.betas, p.betas)
         d_weights -= self.penalty * p.weights
         d_betas -= self.beta_penalty * p.betas
         gradient = np.concatenate([d_weights.reshape(-1), d_biases, d_alphas * p.alphas, d_betas * p.betas])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from scipy.optimize import minimize
@@ -14,7 +14,7 @@ from pyclnf.training.ccnf import CCNF, CCNFParameters, log_likelihood, sigma_com
 from pyclnf.training.samples import gradient_magnitude, normalised_patches, targets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -161,7 +161,8 @@ def train_ccnf(windows: Windows, config: ExpertConfig | None = None, seed: int |
             f"{config.support}, not {windows.areas.shape[1:]}"
         )
     seen = windows.weights > 0
-    training, held_out = (_model(windows, seen & mask, config) for mask in (~windows.held_out, windows.held_out))
+    training = _model(windows, seen & ~windows.held_out, config)
+    held_out = _model(windows, seen & windows.held_out, config)
     rng = np.random.default_rng(seed)
     starts = [_random_start(config, rng) for _ in range(config.starts)]
     iterations = config.max_iterations
@@ -221,7 +222,8 @@ def _model(windows: Windows, chosen: NDArray[np.bool_], config: ExpertConfig) ->
     if not chosen.any():
         raise TrainingError("an expert needs windows to learn from and held-out ones: give more identities")
     areas = np.asarray(windows.areas[chosen], dtype=np.float32)
-    inputs, kinds = [], []
+    inputs: list[NDArray[np.float32]] = []
+    kinds: list[int] = []
     for n, make in ((config.n_grey, np.asarray), (config.n_gradient, gradient_magnitude)):
         if n:
             patches = normalised_patches(make(areas), config.support)
@@ -251,8 +253,19 @@ def _random_start(config: ExpertConfig, rng: np.random.Generator) -> NDArray[np.
 
 
 def _optimise(model: CCNF, start: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
-    result = minimize(model.objective, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations, "maxcor": 20})
-    return np.asarray(result.x)
+    return np.asarray(_minimize(model, start, iterations).x)
+
+
+def _minimize(
+    model: CCNF,
+    start: NDArray[np.float64],
+    iterations: int,
+    callback: Callable[[NDArray[np.float64]], None] | None = None,
+) -> Any:
+    options: Any = {"maxiter": iterations, "maxcor": 20}
+    # SciPy's stubs ask for arrays that are one-dimensional by their type.
+    objective, x0, called = cast("Any", (model.objective, start, callback))
+    return minimize(objective, x0, jac=True, method="L-BFGS-B", callback=called, options=options)
 
 
 def _early_stopping(
@@ -275,6 +288,5 @@ def _early_stopping(
             if stalled >= config.patience:
                 raise StopIteration
 
-    options = {"maxiter": iterations, "maxcor": 20}
-    minimize(training.objective, start, jac=True, method="L-BFGS-B", callback=check, options=options)
+    _minimize(training, start, iterations, check)
     return best, best_likelihood

@@ -24,7 +24,7 @@ YAWS = (0.0, -0.6, 0.6, -1.2, 1.2)
 
 
 class Images(Protocol):
-    """A sequence of uint8 images, grey (H, W) or BGR (H, W, 3); reading one only when it is asked for is fine."""
+    """A sequence of uint8 images, grey (H, W) or BGR (H, W, 3), which may be read when they are asked for."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]: ...
@@ -33,7 +33,7 @@ class Images(Protocol):
 def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a grey (H, W) or BGR (H, W, 3) uint8 image as grey values."""
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-        raise ImageError(f"a training image is uint8, (H, W) or (H, W, 3) BGR; got {image.dtype} {image.shape}")
+        raise ImageError(f"a training image is uint8, grey or BGR; got {image.dtype} {image.shape}")
     return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
 
 

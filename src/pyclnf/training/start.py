@@ -187,7 +187,7 @@ class Start:
     @property
     def n_modes(self) -> int:
         """Number of shape modes that are predicted."""
-        return self.leaves.shape[-1] - 6
+        return int(self.leaves.shape[-1]) - 6
 
     def predict(self, image: NDArray[np.uint8], box: ArrayLike) -> Parameters:
         """Return pose and shape of the face in a box.
@@ -201,7 +201,7 @@ class Start:
 
         Returns
         -------
-        Parameters
+        pyclnf.pdm.Parameters
         """
         crop, origin, step = crop_box(image, box, int(self.crop[0]), float(self.crop[1]))
         state = _from_boxes(self.pdm, _in_crop(box, origin, step)[None], self.n_modes)
@@ -264,7 +264,8 @@ def train_start(
     rng = np.random.default_rng(seed)
     n_modes = min(config.modes, pdm.n_modes)
     modes, limits = _modes(pdm, n_modes)
-    crops, index, state, truth = _samples(faces, pdm, np.flatnonzero(chosen), permutation, config, n_modes, rng)
+    samples = _samples(faces, pdm, np.flatnonzero(chosen), permutation, config, n_modes, rng)
+    crops, index, state, truth = samples
     lengths = _lengths(pdm, n_modes)
     stages: list[tuple[NDArray[Any], ...]] = []
     for s in range(config.stages):
@@ -292,7 +293,8 @@ def train_start(
         thresholds = np.stack([tree[1] for tree in trees])
         stages.append((landmarks, offsets, splits, thresholds, np.stack(quantised), units))
     fields = [np.stack(field) for field in zip(*stages, strict=True)]
-    return Start(pdm, *fields, np.array([config.crop, config.margin], np.float32))
+    crop = np.array([config.crop, config.margin], np.float32)
+    return Start(pdm, fields[0], fields[1], fields[2], fields[3], fields[4], fields[5], crop)
 
 
 def crop_box(
@@ -329,7 +331,7 @@ def crop_box(
 
 
 def _area_weights(origin: float, step: float, side: int, size: int) -> tuple[slice, NDArray[np.float32]]:
-    """Return the source pixels needed and their weights (side, pixels) for averaging over steps of one axis."""
+    """Return the source pixels of one axis and their weights (side, pixels) in the average over each step."""
     edges = origin + step * np.arange(side + 1)
     first, last = (int(np.clip(v, 0, size)) for v in (np.floor(edges[0] - 1), np.ceil(edges[-1] + 1)))
     pixels = np.arange(first, last)
@@ -370,9 +372,9 @@ def _lengths(pdm: PDM, n_modes: int) -> Float:
     x, y, z = pdm.mean.reshape(3, -1)
     in_plane = np.sqrt((x**2 + y**2).sum())
     # Of a rotation about x or y the image shows the foreshortening and what depth moves.
-    rotation = [np.sqrt((z**2).sum() + 0.5 * (y**2).sum()), np.sqrt((z**2).sum() + 0.5 * (x**2).sum()), in_plane]
-    n = np.sqrt(pdm.n_landmarks)
-    return np.array([in_plane, *rotation, n, n, *np.ones(n_modes)])
+    nod, turn = (np.sqrt((z**2 + 0.5 * across**2).sum()) for across in (y, x))
+    shift = np.sqrt(pdm.n_landmarks)
+    return np.array([in_plane, nod, turn, in_plane, shift, shift, *np.ones(n_modes)])
 
 
 def _samples(
@@ -391,9 +393,9 @@ def _samples(
     for i in chosen.tolist():
         for flip in flips:
             image, landmarks, _ = faces.face(pdm, i, flip)
-            parameters = _mirrored(pdm, faces.parameters(i), mirror, image.shape[1]) if flip is not None else (
-                faces.parameters(i)
-            )
+            parameters = faces.parameters(i)
+            if flip is not None:
+                parameters = _mirrored(pdm, parameters, mirror, image.shape[1])
             low, high = landmarks.min(axis=0), landmarks.max(axis=0)
             for _ in range(per_flip):
                 box = _disturbed(low, high, config, rng)
@@ -437,7 +439,9 @@ def _random_pool(
     return landmarks, offsets.astype(np.float16)
 
 
-def _pair_probability(pdm: PDM, landmarks: NDArray[np.uint8], offsets: NDArray[np.float16], near: float) -> Float:
+def _pair_probability(
+    pdm: PDM, landmarks: NDArray[np.uint8], offsets: NDArray[np.float16], near: float
+) -> Float:
     """Return the cumulated probability of all ordered pairs of a pool's pixels, (F * F,)."""
     points = pdm.mean.reshape(3, -1)[:2, landmarks].T + offsets
     distance = np.linalg.norm(points[:, None] - points, axis=2)
@@ -484,7 +488,7 @@ def _descend(
         pair = splits[trees, node]
         difference = pool[pair[..., 0], faces] - pool[pair[..., 1], faces]
         node = 2 * node + 1 + (difference > limits[trees, node])
-    return node - splits.shape[1]
+    return np.asarray(node - splits.shape[1])
 
 
 def _grow(

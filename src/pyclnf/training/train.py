@@ -165,12 +165,10 @@ def train_model(
     folder = Path(work_dir)
     train_experts(faces, pdm, folder, config, mirror=mirror, workers=workers, progress=progress)
     scales = assemble_scales(folder, pdm, config, mirror=mirror)
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     if config.start is not None:
-        keep = ~held_out(faces.identities, config.held_out, config.seed)
-        start = train_start(faces, pdm, keep, config.start, mirror=mirror, seed=config.seed, progress=progress)
-        arrays = start.arrays()
-    return Model(pdm=pdm, scales=scales, name="trained", metadata={"training": asdict(config)}, arrays=arrays)
+        arrays = _start_arrays(faces, pdm, folder, config, mirror, progress)
+    return Model(pdm, scales, name="trained", metadata={"training": asdict(config)}, arrays=arrays)
 
 
 def train_experts(
@@ -223,7 +221,7 @@ def train_experts(
                     seed = (config.seed, k, view.index, landmark)
                     task = (path, row, table[row], aside, config.expert, seed, result)
                     pending.add(submit(_train_one, task))
-                    # A bounded queue: the next view's windows are drawn while the workers are busy, not all at once.
+                    # Not all views at once: the next windows are drawn while the workers are busy.
                     while len(pending) > 4 * workers:
                         finished, pending = wait(pending, return_when=FIRST_COMPLETED)
                         done += _collect(finished)
@@ -256,6 +254,27 @@ def assemble_scales(
         _assemble_scale(work_dir, k, scale, landmarks, permutation, components, config)
         for k, scale in enumerate(config.scales)
     )
+
+
+def _start_arrays(
+    faces: AnnotatedFaces,
+    pdm: PDM,
+    work_dir: Path,
+    config: TrainingConfig,
+    mirror: ArrayLike | None,
+    progress: Progress | None,
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the learned start, trained unless the folder holds it."""
+    digest = hashlib.sha256(repr(config.start).encode()).hexdigest()[:12]
+    path = work_dir / f"start_{digest}.npz"
+    if not path.exists():
+        keep = ~held_out(faces.identities, config.held_out, config.seed)
+        start = train_start(
+            faces, pdm, keep, config.start, mirror=mirror, seed=config.seed, progress=progress
+        )
+        _write(path, {name.replace("/", "."): value for name, value in start.arrays().items()})
+    with np.load(path) as file:
+        return {name.replace(".", "/"): file[name] for name in file.files}
 
 
 def _assemble_scale(
@@ -302,9 +321,14 @@ def _view_experts(experts: dict[int, Expert]) -> ViewExperts:
         return np.stack([np.asarray(getattr(experts[m], name)) for m in landmarks])
 
     return ViewExperts(
-        np.array(landmarks, np.int32),
-        *(stacked(n) for n in ("types", "weights", "norm_weights", "biases", "alphas", "betas")),
-        stacked("confidence"),
+        landmarks=np.array(landmarks, np.int32),
+        types=stacked("types"),
+        weights=stacked("weights"),
+        norm_weights=stacked("norm_weights"),
+        biases=stacked("biases"),
+        alphas=stacked("alphas"),
+        betas=stacked("betas"),
+        confidences=stacked("confidence"),
     )
 
 
@@ -393,7 +417,7 @@ def _collect(finished: set[Future[None]]) -> int:
 
 @contextmanager
 def _executor(workers: int) -> Iterator[Callable[..., Future[None]]]:
-    """Give a `submit`: of a pool of processes with one BLAS thread each, or of this process for one worker."""
+    """Give a `submit`: of processes with one BLAS thread each, or for one worker of this process."""
     if workers < 1:
         raise TrainingError("at least one worker is needed")
     if workers == 1:

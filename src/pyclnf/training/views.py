@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["DrawConfig", "View", "choose_view", "draw_view", "mirrored_views", "read_windows", "trained_landmarks"]
+__all__ = [
+    "DrawConfig",
+    "View",
+    "choose_view",
+    "draw_view",
+    "mirrored_views",
+    "read_windows",
+    "trained_landmarks",
+]
 
 
 @dataclass(frozen=True)
@@ -189,7 +197,8 @@ def draw_view(
     shape = (len(landmarks), len(rows), side, side)
     areas = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
     table = np.empty((*shape[:2], 4))
-    columns = np.argsort(rows, kind="stable")  # windows of one face one after the other: its image is read once
+    # Windows of one face one after the other: its image is read once.
+    columns = np.argsort(rows, kind="stable")
     last = -1
     for column in columns:
         face = rows[column]
@@ -246,4 +255,4 @@ def _negative_offsets(n: int, window: int, config: DrawConfig, rng: np.random.Ge
     low, high = config.negative_distance
     distance = rng.uniform(low * window, high * window, n)
     angle = rng.uniform(0, 2 * np.pi, n)
-    return distance[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    return np.asarray(distance[:, None] * np.column_stack([np.cos(angle), np.sin(angle)]))
