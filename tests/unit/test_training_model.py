@@ -123,9 +123,9 @@ def test_a_folder_belongs_to_one_configuration_and_data(data, work):
 def test_turned_views_are_mirrored(tmp_path):
     rng = np.random.default_rng(2)
     images, landmarks, rotations, shapes = dataset(60, rng, yaw=0.5)
-    visible = np.ones((60, 68), bool)
-    visible[rotations[:, 1] > 0.17, :8] = False
-    visible[rotations[:, 1] < -0.17, 9:17] = False
+    visible = np.ones((60, 68))
+    visible[rotations[:, 1] > 0.17, :8] = 0
+    visible[rotations[:, 1] < -0.17, 9:17] = 0.1
     config = replace(CONFIG, draw=replace(CONFIG.draw, yaws=(0.0, 20.0), min_visible=0.6))
     config = replace(config, expert=replace(config.expert, max_iterations=11))
     model = train_model(

@@ -25,6 +25,9 @@ __all__ = ["Expert", "ExpertConfig", "train_ccnf"]
 # Width of the Gaussian in which the peak of a response is refined, px of the patch scale.
 PEAK_SIGMA = 1.0
 
+# Of log alpha and log beta.
+LOG_BOUNDS = (-9.0, 9.0)
+
 
 @dataclass(frozen=True)
 class ExpertConfig:
@@ -265,7 +268,12 @@ def _minimize(
     options: Any = {"maxiter": iterations, "maxcor": 20}
     # SciPy's stubs ask for arrays that are one-dimensional by their type.
     objective, x0, called = cast("Any", (model.objective, start, callback))
-    return minimize(objective, x0, jac=True, method="L-BFGS-B", callback=called, options=options)
+    n_free = start.size - model.n_neurons - len(model.components)
+    # Without bounds a step of the line search may leave a precision that is singular in float64.
+    bounds = [(None, None)] * n_free + [LOG_BOUNDS] * (start.size - n_free)
+    return minimize(
+        objective, x0, jac=True, method="L-BFGS-B", bounds=bounds, callback=called, options=options
+    )
 
 
 def _early_stopping(

@@ -70,8 +70,8 @@ class AnnotatedFaces:
         N images.
     landmarks : ndarray, shape (N, n, 2)
         Pixels, 0-based.
-    visible : ndarray, shape (N, n), bool
-        Landmarks that can be seen, not hidden by the head or by something before it.
+    visible : ndarray, shape (N, n), in [0, 1]
+        1 where a landmark can be seen, 0 where it is hidden; what lies between counts accordingly.
     identities : ndarray, shape (N,), int
         Number of the person.
     poses : ndarray, shape (N, 6)
@@ -81,7 +81,7 @@ class AnnotatedFaces:
 
     images: Images
     landmarks: Float
-    visible: NDArray[np.bool_]
+    visible: Float
     identities: NDArray[np.int64]
     poses: Float
     shapes: Float
@@ -105,8 +105,8 @@ class AnnotatedFaces:
         images : Images
         landmarks : array_like, shape (N, n, 2)
             Hidden landmarks too, at their best guess; pixels, 0-based.
-        visible : array_like of bool, shape (N, n), optional
-            Default: all.
+        visible : array_like of bool or float in [0, 1], shape (N, n), optional
+            How well each landmark can be seen; default: all of them well.
         identities : array_like of int, shape (N,), optional
             Default: every image another person.
         rotations : array_like, shape (N, 3), optional
@@ -134,10 +134,12 @@ class AnnotatedFaces:
         bad = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
         if bad.size:
             raise TrainingError(f"the landmarks of image {bad[0]} are not finite: leave the image out")
-        seen = np.ones(points.shape[:2], bool) if visible is None else np.asarray(visible, dtype=bool)
+        seen = np.ones(points.shape[:2]) if visible is None else np.asarray(visible, dtype=np.float64)
         who = np.arange(n) if identities is None else np.asarray(identities, dtype=np.int64)
-        if seen.shape != points.shape[:2] or who.shape != (n,) or (who < 0).any():
-            raise TrainingError(f"visible must be {points.shape[:2]} and identities {n} numbers >= 0")
+        if seen.shape != points.shape[:2] or not ((seen >= 0) & (seen <= 1)).all():
+            raise TrainingError(f"visible must be {points.shape[:2]} numbers in [0, 1]")
+        if who.shape != (n,) or (who < 0).any():
+            raise TrainingError(f"identities must be {n} numbers >= 0")
         starts = _starts(rotations, n)
         fits = [_best_fit(pdm, face, tries) for face, tries in zip(points, starts, strict=True)]
         poses, shapes = (np.array([getattr(f, name) for f in fits]) for name in ("pose", "shape"))

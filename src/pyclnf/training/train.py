@@ -122,7 +122,9 @@ def train_model(
     landmarks_3d : array_like, shape (M, n, 3), optional
         Shapes to build the PDM from, mm, in the head's frame (see
         `build_pdm`); they need not be those of the images.
-    visible : array_like of bool, shape (N, n), optional
+    visible : array_like of bool or float in [0, 1], shape (N, n), optional
+        1 where a landmark can be seen, 0 where it is hidden and must not be
+        learned; what lies between counts accordingly.
     identities : array_like of int, shape (N,), optional
         Number of the person, so that held-out faces are other persons'.
     rotations : array_like, shape (N, 3), optional

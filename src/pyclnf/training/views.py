@@ -48,7 +48,7 @@ class DrawConfig:
     min_faces : int
         A landmark visible in fewer faces of the view has no expert there.
     min_visible : float
-        Nor has one visible in a smaller share of them.
+        Nor has one whose visibility is less in their mean.
     offset : float
         The landmark lies off the middle of its window by up to this share of
         half the window, each way.
@@ -65,7 +65,7 @@ class DrawConfig:
     yaw_margin: float = 6.0
     max_faces: int = 900
     min_faces: int = 60
-    min_visible: float = 0.4
+    min_visible: float = 0.25
     offset: float = 0.8
     negative_share: float = 0.3
     negative_distance: tuple[float, float] = (0.6, 2.0)
@@ -134,10 +134,8 @@ def choose_view(
     flipped = chosen >= len(faces)
     who = chosen % len(faces)
     visible = np.where(flipped[:, None], faces.visible[who][:, mirror], faces.visible[who])
-    counts = visible.sum(axis=0)
-    landmarks = np.flatnonzero(
-        (counts >= config.min_faces) & (counts >= config.min_visible * max(chosen.size, 1))
-    )
+    enough = (visible > 0).sum(axis=0) >= config.min_faces
+    landmarks = np.flatnonzero(enough & (visible.sum(axis=0) >= config.min_visible * chosen.size))
     if landmarks.size == 0:
         raise TrainingError(
             f"only {chosen.size} faces (mirrored ones included) are near yaw {config.yaws[index]:g} degrees: "
