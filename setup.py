@@ -2,6 +2,7 @@
 
 import platform
 import sys
+import sysconfig
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -21,6 +22,9 @@ DIRECTIVES = {
     "freethreading_compatible": True,
 }
 
+# One wheel a platform for every CPython from 3.11 on. The free-threaded builds
+# have no limited API.
+LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 X86_64 = platform.machine().lower() in ("x86_64", "amd64")
 
 if sys.platform == "win32":
@@ -40,7 +44,8 @@ def kernels(variant: str, flags: list[str]) -> Extension:
         f"pyclnf._kernels._{variant}",
         [f"{KERNELS}/_{variant}.pyx"],
         include_dirs=[KERNELS],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED_API else [],
+        py_limited_api=LIMITED_API,
         extra_compile_args=COMMON + flags,
     )
 
@@ -49,4 +54,7 @@ extensions = [kernels("baseline", [] if sys.platform == "win32" else ["-ffp-cont
 if X86_64:
     extensions.append(kernels("avx2", AVX2))
 
-setup(ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, include_path=[KERNELS]))
+setup(
+    ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, include_path=[KERNELS]),
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED_API else {},
+)

@@ -47,7 +47,9 @@ def mean_error(points: np.ndarray, truth: np.ndarray) -> float:
 
 def main() -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("golden", type=Path, help="the other implementation's fits, JSON lines")
     parser.add_argument("--model", required=True, help="an .npz or OpenFace's model folder")
     parser.add_argument("--images", required=True, type=Path, help="folder of the photographs and .pts files")
@@ -73,7 +75,9 @@ def main() -> int:
             ours.append(mean_error(landmarks, truth))
             theirs.append(mean_error(other, truth))
 
-    print(f"{options.golden.name}: {len(deviations)} photographs, set {options.set}, starts {options.starts}, ")
+    print(
+        f"{options.golden.name}: {len(deviations)} photographs, set {options.set}, starts {options.starts}, "
+    )
     print(f"kernels {_kernels.VARIANT}, median {1e3 * statistics.median(seconds):.1f} ms a face")
     print("largest deviation / eye distance: " + "".join(f"{q:>11} %" for q in QUANTILES))
     print(" " * 34 + "".join(f"{v:>13.2e}" for v in np.percentile(deviations, QUANTILES)))

@@ -255,7 +255,11 @@ def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _as_depth(depth: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    if not isinstance(depth, np.ndarray) or depth.shape != size or depth.dtype not in (np.float32, np.float64):
+    if (
+        not isinstance(depth, np.ndarray)
+        or depth.shape != size
+        or depth.dtype not in (np.float32, np.float64)
+    ):
         raise ImageError(f"depth is a float array of the image's size {size}")
     return depth[:, :, None]
 
@@ -271,6 +275,11 @@ def _check_starts(starts: Starts) -> tuple[tuple[float, float, float], ...]:
         rotations = np.array(starts, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ParameterError(f"starts are rotations (k, 3) in radians, not {starts!r}") from error
-    if rotations.ndim != 2 or rotations.shape[1] != 3 or not len(rotations) or not np.isfinite(rotations).all():
+    if (
+        rotations.ndim != 2
+        or rotations.shape[1] != 3
+        or not len(rotations)
+        or not np.isfinite(rotations).all()
+    ):
         raise ParameterError(f"starts are rotations (k, 3) in radians, finite, not {starts!r}")
     return tuple((float(rx), float(ry), float(rz)) for rx, ry, rz in rotations)

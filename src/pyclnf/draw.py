@@ -90,5 +90,7 @@ def draw_landmarks(
         cv2.circle(picture, centre, radius * 16, colour, -1, cv2.LINE_AA, 4)
         if numbers:
             place = (centre[0] // 16 + radius + 1, centre[1] // 16)
-            cv2.putText(picture, str(index), place, cv2.FONT_HERSHEY_SIMPLEX, 0.3, (255, 255, 255), 1, cv2.LINE_AA)
+            cv2.putText(
+                picture, str(index), place, cv2.FONT_HERSHEY_SIMPLEX, 0.3, (255, 255, 255), 1, cv2.LINE_AA
+            )
     return picture

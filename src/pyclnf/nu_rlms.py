@@ -86,7 +86,9 @@ class FitParameters:
             if not isinstance(window, int | np.integer) or not (
                 window == 0 or (3 <= window <= MAX_WINDOW and window % 2)
             ):
-                raise ParameterError(f"a window is an odd number from 3 to {MAX_WINDOW}, or 0, not {window!r}")
+                raise ParameterError(
+                    f"a window is an odd number from 3 to {MAX_WINDOW}, or 0, not {window!r}"
+                )
         if not any(self.windows):
             raise ParameterError("at least one scale needs a window")
         if not isinstance(self.iterations, int | np.integer) or not 1 <= self.iterations <= 1000:
@@ -109,7 +111,7 @@ class FitParameters:
             return PARAMETER_SETS[name]
         except KeyError:
             raise ParameterError(
-                f"there is no parameter set {name!r}: use one of {', '.join(PARAMETER_SETS)} or a FitParameters"
+                f"there is no parameter set {name!r}: use {', '.join(PARAMETER_SETS)} or a FitParameters"
             ) from None
 
     def changed(self, **numbers: Any) -> FitParameters:
@@ -254,14 +256,16 @@ def fit(
         base = pdm.landmarks_2d(current)
         reference = scale.scale * pdm.shape_3d(shape)[:, :2]
         to_reference = procrustes_similarity(base, reference)
-        to_image = np.linalg.inv(to_reference)
+        to_image: Float = np.linalg.inv(to_reference).astype(np.float64)
         view = scale.nearest_view(pose[1:4])
         experts = scale.view(view)
         side = window + scale.support(view)[0] - 1
         responses = scale.responses(
             view, window, image, area_matrices(base[experts.landmarks], to_image, side), depth
         )
-        weights = weight_factor * experts.confidences if weight_factor > 0 else np.ones(experts.landmarks.size)
+        weights = (
+            weight_factor * experts.confidences if weight_factor > 0 else np.ones(experts.landmarks.size)
+        )
         offsets = np.empty((experts.landmarks.size, 2))
         for rigid in (True, False):
             done, converged = _kernels.nu_rlms_pass(

@@ -506,6 +506,8 @@ class _ViewReader:
         )
         for name in ("norm_weight", "bias", "alpha", "weights"):
             require(neurons[name], np.isfinite(neurons[name]), f"the {name} of a neuron is not finite")
+        total = neurons["alpha"].sum(axis=1)
+        require(neurons["alpha"][:, 0], total > 0, "the alphas of an expert do not add up to more than 0")
         for name in ("betas", "confidence"):
             require(records[name], np.isfinite(records[name]), f"the {name} of an expert is not finite")
         return records

@@ -169,7 +169,7 @@ class PatchScale:
     @property
     def n_landmarks(self) -> int:
         """Number of landmarks, n."""
-        return self.visible.shape[1]
+        return int(self.visible.shape[1])
 
     @property
     def n_experts(self) -> int:
@@ -288,7 +288,9 @@ class PatchScale:
             if sigmas is None:
                 sigmas = self._compute_sigma(experts, components)
                 self._sigmas[view, window] = sigmas
-                while len(self._sigmas) > 1 and sum(s.nbytes for s in self._sigmas.values()) > MAX_SIGMA_BYTES:
+                while (
+                    len(self._sigmas) > 1 and sum(s.nbytes for s in self._sigmas.values()) > MAX_SIGMA_BYTES
+                ):
                     self._sigmas.popitem(last=False)
             else:
                 self._sigmas.move_to_end((view, window))
@@ -346,12 +348,16 @@ class PatchScale:
         blocks = self._arranged(view)
         rows, columns = experts.weights.shape[2:]
         if rows != columns:
-            raise ModelError(f"patch scale {self.scale:g}: the support must be square, not {rows} x {columns}")
+            raise ModelError(
+                f"patch scale {self.scale:g}: the support must be square, not {rows} x {columns}"
+            )
         side, v = window + rows - 1, experts.landmarks.size
         planes = np.empty((int(blocks.planes.max()) + 1, v, side, side), np.float32)
         _kernels.sample_areas(image, matrices, planes[0])
         if not np.isfinite(planes[0]).all():
-            raise ImageError("the image holds values around the face that are not finite: replace NaN and inf")
+            raise ImageError(
+                "the image holds values around the face that are not finite: replace NaN and inf"
+            )
         if len(planes) > 1:
             _kernels.sobel_magnitude(planes[0], planes[1])
         if len(planes) > 2:

@@ -103,7 +103,8 @@ def axis_angle_to_matrix(axis_angle: ArrayLike) -> Float:
     angle = np.sqrt(w @ w)
     K = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     # sinc forms: sin(a)/a and (1 - cos a)/a^2 have no cancellation and no division by zero.
-    return np.eye(3) + np.sinc(angle / np.pi) * K + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (K @ K)
+    R: Float = np.eye(3) + np.sinc(angle / np.pi) * K + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (K @ K)
+    return R
 
 
 def matrix_to_axis_angle(rotation: ArrayLike) -> Float:
@@ -141,7 +142,7 @@ def matrix_to_axis_angle(rotation: ArrayLike) -> Float:
         return np.zeros(3)
     if w == 0.0 and axis[np.flatnonzero(axis)[0]] < 0:
         axis = -axis
-    return axis * (2.0 * np.arctan2(sine, w) / sine)
+    return np.asarray(axis * (2.0 * np.arctan2(sine, w) / sine))
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,7 +281,7 @@ class PDM:
 
         Returns
         -------
-        Parameters
+        parameters : Parameters
 
         Raises
         ------
@@ -326,7 +327,7 @@ class PDM:
 
         Returns
         -------
-        Parameters
+        parameters : Parameters
 
         Raises
         ------
@@ -367,7 +368,9 @@ class PDM:
             current = self.update(current, cho_solve(cho_factor(H), g))
         return best
 
-    def _from_points_box(self, low: Float, high: Float, used: NDArray[np.bool_], rotation: ArrayLike) -> Parameters:
+    def _from_points_box(
+        self, low: Float, high: Float, used: NDArray[np.bool_], rotation: ArrayLike
+    ) -> Parameters:
         """Place the mean shape so that its *used* landmarks fill the box of the used points."""
         if used.all():
             return self.from_box([*low, *(high - low)], rotation)
@@ -417,7 +420,7 @@ class PDM:
 
         Returns
         -------
-        Parameters
+        parameters : Parameters
         """
         d = np.asarray(step, dtype=np.float64)
         if d.shape not in ((6,), (6 + self.n_modes,)):

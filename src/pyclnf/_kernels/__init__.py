@@ -63,7 +63,7 @@ def load_variant(name: str) -> ModuleType:
         return importlib.import_module(f"pyclnf._kernels._{name}")
     except ImportError as error:
         raise KernelImportError(
-            f"pyclnf's compiled kernels ({name}) cannot be loaded: {error}. Install pyclnf again from a wheel, "
+            f"pyclnf's compiled kernels ({name}) cannot be loaded: {error}. Install pyclnf again, from a wheel "
             "or with a C compiler from source; PYCLNF_KERNELS=reference uses slow NumPy kernels instead."
         ) from error
 

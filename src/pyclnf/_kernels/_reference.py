@@ -34,7 +34,7 @@ def sample_areas(image: NDArray[Any], matrices: Float, out: Float32) -> None:
 
     def fixed(value: Float) -> NDArray[np.int64]:
         bounded = np.clip(np.where(np.isnan(value), -FIXED_LIMIT, value), -FIXED_LIMIT, FIXED_LIMIT)
-        return np.rint(bounded * FIXED_ONE).astype(np.int64)
+        return np.asarray(np.rint(bounded * FIXED_ONE), np.int64)
 
     index = np.arange(side, dtype=np.float64)
     along_row = fixed(matrices[:, :, :1] * index)
