@@ -1,0 +1,107 @@
+"""The rendered data set on disk: shards of JPEG pictures with their labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["HELD_OUT_EVERY", "Dataset", "load_dataset", "write_shard"]
+
+HELD_OUT_EVERY = 10  # identities 9, 19, 29... are held out of training
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rendered faces with their labels; N pictures.
+
+    Image coordinates are 0-based px, x right, y down, an integer is a pixel's centre. 3D coordinates are mm along the
+    camera's axes, x right, y down, z away from the camera, the origin between the eyes and the mouth.
+    """
+
+    landmarks: NDArray[np.float32]
+    """(N, 68, 2) iBUG points, px; also those that are hidden or outside of the picture."""
+    landmarks3d: NDArray[np.float32]
+    """(N, 68, 3) mm, as the head is turned in the picture."""
+    visible: NDArray[np.bool_]
+    """(N, 68) neither hidden by the face itself nor by an occluder, and inside of the picture."""
+    self_occluded: NDArray[np.bool_]
+    """(N, 68) hidden by the face itself."""
+    occluded: NDArray[np.bool_]
+    """(N, 68) hidden by hair, glasses, a hand... or outside of the picture."""
+    identity: NDArray[np.int64]
+    """(N,) number of the person, which also seeds it."""
+    held_out: NDArray[np.bool_]
+    """(N,) the person is not for training."""
+    pose: NDArray[np.float32]
+    """(N, 3) rx, ry, rz in radians, R = Rx Ry Rz, in the axes of the 3D coordinates."""
+    camera: NDArray[np.float32]
+    """(N, 4) distance (mm), focal length (px), principal point (px)."""
+    meta: list[dict[str, Any]]
+    """Expression, palsy, age, skin... of each picture."""
+    _jpeg: list[NDArray[np.uint8]]
+
+    def __len__(self) -> int:
+        return len(self.landmarks)
+
+    def image(self, i: int, grey: bool = False) -> NDArray[np.uint8]:
+        """Picture i, BGR (h, w, 3), or grey (h, w)."""
+        flag = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+        return np.asarray(cv2.imdecode(self._jpeg[i], flag), np.uint8)
+
+
+def write_shard(file: Path, rows: list[dict[str, Any]], jpeg_quality: int) -> None:
+    """Write pictures and labels; ``rows`` hold the fields of `Dataset`, ``image`` (BGR) and ``meta`` (JSON)."""
+    coded = [cv2.imencode(".jpg", r["image"], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])[1].ravel() for r in rows]
+    arrays = {
+        key: np.stack([r[key] for r in rows])
+        for key in ("landmarks", "landmarks3d", "self_occluded", "occluded", "identity", "held_out", "pose", "camera")
+    }
+    partial = file.with_suffix(".part")
+    with partial.open("wb") as stream:
+        np.savez(
+            stream,
+            jpeg=np.concatenate(coded),
+            jpeg_end=np.cumsum([len(c) for c in coded]),
+            meta=np.array([r["meta"] for r in rows]),
+            **arrays,
+        )
+    partial.replace(file)
+
+
+def load_dataset(folder: str | Path, limit: int | None = None) -> Dataset:
+    """Read all shards that are there, in order.
+
+    Parameters
+    ----------
+    folder
+        Folder of ``shard_*.npz``; a run that is still rendering may go on writing to it.
+    limit
+        Stop after the shard that reaches this number of pictures.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no shard.
+    """
+    columns: dict[str, list[NDArray[Any]]] = {}
+    jpeg: list[NDArray[np.uint8]] = []
+    meta: list[dict[str, Any]] = []
+    for file in sorted(Path(folder).glob("shard_*.npz")):
+        with np.load(file) as shard:
+            jpeg += np.split(shard["jpeg"], shard["jpeg_end"][:-1])
+            meta += [json.loads(str(m)) for m in shard["meta"]]
+            for key in shard.files:
+                if not key.startswith("jpeg") and key != "meta":
+                    columns.setdefault(key, []).append(shard[key])
+        if limit is not None and len(meta) >= limit:
+            break
+    if not meta:
+        raise FileNotFoundError(f"no shard_*.npz in {folder}: run render_faces.py first")
+    joined = {key: np.concatenate(value) for key, value in columns.items()}
+    return Dataset(visible=~(joined["self_occluded"] | joined["occluded"]), meta=meta, _jpeg=jpeg, **joined)

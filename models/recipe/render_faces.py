@@ -1,0 +1,127 @@
+"""Render labelled faces into shards; each shard is written whole or not at all, so a run can be stopped and resumed.
+
+Every person has an own seed, so a person's pictures do not depend on the order or the number of processes, and any
+prefix of the data set is a fair sample of the whole.
+
+    python render_faces.py OUT --assets FOLDER [--set train|palsy_test|yaw_test] [--identities N] [--part 0/2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("LP_NUM_THREADS", "0")  # one process, one core: run as many processes as there are cores
+
+import cv2
+import numpy as np
+from assets import locate_assets
+from dataset import HELD_OUT_EVERY, write_shard
+from people import sample_expression, sample_identity
+from photo import develop
+from raster import Rasteriser
+from scene import FaceFactory, sample_pose, visibility
+from tqdm import tqdm
+
+# Identity numbers of the sets: those of the test sets are all held out.
+SETS = {"train": 0, "palsy_test": 1_000_000, "yaw_test": 2_000_000, "cycles": 3_000_000}
+_BAND_IMAGES = 40  # of each band of yaw in the set yaw_test
+
+
+class FaceRenderer:
+    """Makes pictures of people from the configuration."""
+
+    def __init__(self, cfg: dict[str, Any], factory: FaceFactory, raster: Rasteriser) -> None:
+        self.cfg, self.factory, self.raster = cfg, factory, raster
+
+    def images_of(self, identity: int, name: str) -> Iterator[dict[str, Any]]:
+        """Pictures and labels of one person."""
+        cfg, factory = self.cfg, self.factory
+        rng = np.random.default_rng([cfg["data"]["seed"], identity])
+        person = sample_identity(factory.base, rng, cfg["identity"])
+        look = factory.sample_look(rng, person)
+        for k in range(cfg["data"]["images_per_identity"] if name == "train" else 1):
+            rng = np.random.default_rng([cfg["data"]["seed"], identity, k + 1])
+            if name == "palsy_test":
+                expression = sample_expression(rng, cfg["expression"], palsy=True)
+                pose = sample_pose(rng, cfg["pose"] | {"pitch_sd": 5.0, "roll_sd": 6.0}, (0.0, 20.0))
+            elif name == "yaw_test":
+                bands = cfg["pose"]["yaw_bands"]
+                band = (identity - SETS[name]) % (len(bands) - 1)
+                expression = sample_expression(rng, cfg["expression"])
+                pose = sample_pose(rng, cfg["pose"], (bands[band], bands[band + 1]))
+            else:
+                expression = sample_expression(rng, cfg["expression"])
+                pose = sample_pose(rng, cfg["pose"])
+            plain = name == "palsy_test"
+            scene, labels = factory.compose(rng, person, expression, look, pose, plain=plain)
+            linear, face_depth, occluder_depth = self.raster.render(scene)
+            labels.self_occluded, labels.occluded = visibility(scene.camera, labels, face_depth, occluder_depth)
+            albedo = float(np.mean(look.skin_tint)) * (0.16 if "dark" in look.skin.name else 0.42)
+            image = develop(linear, labels.landmarks, rng, albedo)
+            meta = {
+                "kind": expression.kind, "palsy_side": expression.palsy_side, "palsy_degree": expression.palsy_degree,
+                "gaze": expression.gaze, "yaw": pose.yaw, "pitch": pose.pitch, "roll": pose.roll,
+                "gender": person.gender, "age": person.age, "race": person.race, "skin": look.skin.stem,
+                "albedo": albedo, "hair": look.hair, "beard_length": look.beard_length,
+                "beard": look.beard.tolist(), "brow": look.brow, "things": labels.things,
+                "units": {k: round(v, 3) for k, v in expression.weights.items() if v > 0.02},
+            }  # fmt: skip
+            yield {
+                "image": image, "landmarks": labels.landmarks, "landmarks3d": labels.landmarks3d,
+                "self_occluded": labels.self_occluded, "occluded": labels.occluded, "pose": labels.pose,
+                "camera": labels.camera, "identity": identity, "meta": json.dumps(meta),
+                "held_out": name != "train" or identity % HELD_OUT_EVERY == HELD_OUT_EVERY - 1,
+            }  # fmt: skip
+
+
+def make_renderer(cfg: dict[str, Any], assets_folder: str | None, cache: Path) -> FaceRenderer:
+    """Load the assets and open the rasteriser."""
+    factory = FaceFactory(locate_assets(assets_folder), cfg, cache)
+    raster = Rasteriser(
+        cfg["data"]["size"], cfg["render"]["samples"], cfg["render"]["shadow_size"],
+        cfg["light"]["directions"], cfg["light"]["tile"],
+    )  # fmt: skip
+    factory.prepare(raster)
+    return FaceRenderer(cfg, factory, raster)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="folder of the shards")
+    parser.add_argument("--assets", help="assets folder (else the environment variable PYCLNF_ASSETS)")
+    parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
+    parser.add_argument("--set", dest="name", choices=sorted(SETS), default="train")
+    parser.add_argument("--identities", type=int, help="in place of the configured number")
+    parser.add_argument("--part", default="0/1", help="i/n: this process makes every n-th shard from i on")
+    args = parser.parse_args()
+    cfg = tomllib.loads(args.config.read_text())
+    count = args.identities or {
+        "palsy_test": 200, "yaw_test": _BAND_IMAGES * (len(cfg["pose"]["yaw_bands"]) - 1)
+    }.get(args.name, cfg["data"]["identities"])  # fmt: skip
+    part, parts = (int(x) for x in args.part.split("/"))
+    per_shard = cfg["data"]["identities_per_shard"]
+    args.out.mkdir(parents=True, exist_ok=True)
+    shards = range(-(-count // per_shard))[part::parts]
+    todo = [s for s in shards if not (args.out / f"shard_{s:05d}.npz").exists()]
+    if not todo:
+        return
+    renderer = make_renderer(cfg, args.assets, args.out / ".cache")
+    first = SETS[args.name]
+    with tqdm(total=len(todo) * per_shard, unit="person", mininterval=5) as progress:
+        for shard in todo:
+            rows = []
+            for identity in range(shard * per_shard, min((shard + 1) * per_shard, count)):
+                rows += list(renderer.images_of(first + identity, args.name))
+                progress.update()
+            write_shard(args.out / f"shard_{shard:05d}.npz", rows, cfg["data"]["jpeg_quality"])
+
+
+if __name__ == "__main__":
+    cv2.setNumThreads(1)
+    main()
