@@ -142,13 +142,16 @@ def test_sigma_components_are_positive_semidefinite(window):
         assert y @ components[2] @ y - components[2, 0, 0] - components[2, 4, 4] == 2
 
 
+NOISE = 0.3
+
+
 @pytest.fixture
 def likelihood(rng):
     n, window, support = 6, 5, 9
     patches = [rng.normal(size=(n * window**2, support)) for _ in range(2)]
     kinds = np.array([0, 0, 1])
     model = CCNF(
-        patches, kinds, rng.random((n, window**2)), rng.random(n), sigma_components(window), 0.03, 0.02
+        patches, kinds, rng.random((n, window**2)), rng.random(n), sigma_components(window), 0.03, NOISE
     )
     parameters = CCNFParameters(
         rng.normal(size=(3, support)), rng.normal(size=3), rng.random(3) + 0.5, rng.random(3) + 0.1
@@ -169,15 +172,17 @@ def test_gradient_is_the_numerical_one(likelihood):
 
 def test_likelihood_is_that_of_the_normal_distribution(likelihood):
     model, parameters = likelihood
-    covariance = np.linalg.inv(precision(parameters, model.components))
+    Lambda = precision(parameters, model.components)
+    covariance = np.linalg.inv(Lambda)
     logs = [
         multivariate_normal.logpdf(y, mean, covariance)
         for y, mean in zip(model.targets, model.responses(parameters), strict=True)
     ]
-    expected = model.weights @ logs
+    # White noise on the targets costs half the trace of the precision times its variance.
+    expected = model.weights @ logs - 0.5 * NOISE**2 * np.trace(Lambda)
     assert log_likelihood(model, parameters) == pytest.approx(expected, rel=1e-9)
-    penalties = 0.03 / 2 * (parameters.weights**2).sum() + 0.02 / 2 * (parameters.betas**2).sum()
-    assert model.objective(parameters.pack())[0] == pytest.approx(penalties - expected, rel=1e-9)
+    penalty = 0.03 / 2 * (parameters.weights**2).sum()
+    assert model.objective(parameters.pack())[0] == pytest.approx(penalty - expected, rel=1e-9)
 
 
 def test_parameters_survive_packing(likelihood):

@@ -113,8 +113,10 @@ class CCNF:
         Sigma components.
     penalty : float
         Factor of the squared weights ``|theta|^2 / 2``.
-    beta_penalty : float
-        Factor of ``sum beta^2 / 2``.
+    noise : float
+        Standard deviation of white noise that the responses wanted are taken to
+        have. The likelihood is its mean over the noise. Without it the exact,
+        smooth targets make the field ever smoother and its neurons too few.
     """
 
     def __init__(
@@ -125,16 +127,17 @@ class CCNF:
         weights: Float,
         components: NDArray[np.floating],
         penalty: float = 0.0,
-        beta_penalty: float = 0.0,
+        noise: float = 0.0,
     ) -> None:
         self.patches = patches
         self.targets = np.asarray(targets, dtype=np.float64)
         self.weights = weights / weights.sum()
         self.components = np.asarray(components, dtype=np.float64)
-        self.penalty, self.beta_penalty = penalty, beta_penalty
+        self.penalty, self.noise = penalty, noise
         self.n_neurons, self.support = len(kinds), patches[0].shape[1]
         self.slices = [slice(*np.searchsorted(kinds, [k, k + 1])) for k in range(len(patches))]
         self._target_moment = (self.targets * self.weights[:, None]).T @ self.targets
+        self._target_moment[np.diag_indices_from(self._target_moment)] += noise**2
 
     def unpack(self, vector: Float) -> CCNFParameters:
         """Return the parameters in a vector."""
@@ -188,6 +191,7 @@ class CCNF:
         weighted = residual * self.weights[:, None]
         # -(y - mu)' Lambda (y - mu) / 2 + log det Lambda / 2, summed over the windows by weight.
         residual_moment = weighted.T @ residual
+        residual_moment[np.diag_indices(n_positions)] += self.noise**2
         Lambda = precision(p, self.components)
         value = -0.5 * np.vdot(Lambda, residual_moment) + np.log(np.diag(factor[0])).sum()
         value -= 0.5 * n_positions * np.log(2 * np.pi)
@@ -204,18 +208,17 @@ class CCNF:
             d_weights[neurons] = slope[:, neurons].T @ patches
         d_biases = slope.sum(axis=0, dtype=np.float64)
         value -= 0.5 * self.penalty * np.vdot(p.weights, p.weights)
-        value -= 0.5 * self.beta_penalty * np.vdot(p.betas, p.betas)
         d_weights -= self.penalty * p.weights
-        d_betas -= self.beta_penalty * p.betas
         gradient = np.concatenate([d_weights.reshape(-1), d_biases, d_alphas * p.alphas, d_betas * p.betas])
         return -float(value), -gradient
 
 
 def log_likelihood(model: CCNF, parameters: CCNFParameters) -> float:
-    """Return the mean log-likelihood of the windows of *model*, without penalties."""
+    """Return the mean log-likelihood of the windows of *model*, without the penalty."""
     residual = model.targets - model.responses(parameters)
     Lambda = precision(parameters, model.components)
     factor, _ = cho_factor(Lambda, lower=True)
     moment = (residual * model.weights[:, None]).T @ residual
+    moment[np.diag_indices_from(moment)] += model.noise**2
     constant = 0.5 * residual.shape[1] * np.log(2 * np.pi)
     return float(-0.5 * np.vdot(Lambda, moment) + np.log(np.diag(factor)).sum() - constant)

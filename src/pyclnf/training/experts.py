@@ -50,8 +50,10 @@ class ExpertConfig:
     check_every, patience : int
         The held-out likelihood is taken every so many iterations; training ends
         when it has not improved so many times.
-    penalty, beta_penalty : float
-        Of the squared neuron weights and of the squared betas.
+    penalty : float
+        Of the squared neuron weights.
+    noise : float
+        Standard deviation of the noise that the responses wanted are taken to have.
     """
 
     support: int = 11
@@ -64,8 +66,8 @@ class ExpertConfig:
     max_iterations: int = 80
     check_every: int = 5
     patience: int = 2
-    penalty: float = 1e-4
-    beta_penalty: float = 1e-4
+    penalty: float = 1e-3
+    noise: float = 0.2
 
     def __post_init__(self) -> None:
         if self.support < 3 or self.window < 3 or self.support % 2 == 0 or self.window % 2 == 0:
@@ -240,7 +242,7 @@ def _model(windows: Windows, chosen: NDArray[np.bool_], config: ExpertConfig) ->
         windows.weights[chosen],
         sigma_components(config.window),
         config.penalty,
-        config.beta_penalty,
+        config.noise,
     )
 
 
