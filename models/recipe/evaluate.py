@@ -1,7 +1,8 @@
 """Measure a model on rendered faces of people that it was not trained on.
 
-The fit starts from boxes that are disturbed as a detector's are. The error is the mean distance of the 68 points
-from the labels over the distance of the outer eye corners (in 3D, so that a turned face is not counted worse).
+The fit starts from boxes that are disturbed as a detector's are. The error is the mean distance of the 68
+points from the labels over the distance of the outer eye corners (in 3D, so that a turned face is not
+counted worse).
 
     python evaluate.py RENDERS MODEL... [--start learned|frontal|multiview] [--parameters image]
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ BANDS = (0, 15, 30, 45, 60, 90)
 
 
 def disturbed_box(landmarks: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.float64]:
-    """The box of the landmarks, shifted by up to 10 % and scaled by up to 15 %."""
+    """Return the box of the landmarks, shifted by up to 10 % and scaled by up to 15 %."""
     low, size = landmarks.min(axis=0).astype(float), np.ptp(landmarks, axis=0).astype(float)
     centre = low + size / 2 + rng.uniform(-0.1, 0.1, 2) * size
     size = size * rng.uniform(0.85, 1.15, 2)
@@ -35,15 +37,15 @@ def disturbed_box(landmarks: NDArray[np.floating], rng: np.random.Generator) -> 
 def find_starts(
     model: Model, start: Start | None, image: NDArray[np.uint8], box: NDArray[np.float64], how: str
 ) -> list[Parameters]:
-    """The parameters that a fit begins with."""
+    """Return the parameters that a fit begins with."""
     if start is not None:
         return [start.predict(image, box)]
     rotations = MULTI_VIEW_STARTS if how == "multiview" else MULTI_VIEW_STARTS[:1]
     return [model.pdm.from_box(box, rotation) for rotation in rotations]
 
 
-def face_errors(found: NDArray[np.floating], data: Dataset, i: int) -> float:
-    """Mean distance of the points / distance of the outer eye corners at the picture's scale."""
+def face_error(found: NDArray[np.floating], data: Dataset, i: int) -> float:
+    """Return the mean distance of the points over that of the outer eye corners at the picture's scale."""
     truth, solid = data.landmarks[i], data.landmarks3d[i]
     flat = truth - truth.mean(axis=0)
     scale = np.linalg.norm(flat) / np.linalg.norm((solid - solid.mean(axis=0))[:, :2])
@@ -54,7 +56,7 @@ def face_errors(found: NDArray[np.floating], data: Dataset, i: int) -> float:
 def evaluate(
     model: Model, data: Dataset, chosen: NDArray[np.intp], how: str, settings: FitParameters, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """Errors of the starts and of the fits, likelihoods and landmarks of the chosen pictures."""
+    """Return errors of the starts and of the fits, likelihoods and landmarks of the chosen pictures."""
     start = Start.from_arrays(model.pdm, model.arrays) if how == "learned" else None
     rows = []
     for i in chosen.tolist():
@@ -65,15 +67,16 @@ def evaluate(
         fits = [fit(model.pdm, model.scales, settings, image[..., None], s) for s in starts]
         best = max(range(len(fits)), key=lambda k: (fits[k].failure is None, fits[k].likelihood))
         seconds = time.perf_counter() - began
-        first = model.pdm.landmarks_2d(starts[best])
         found = fits[best].landmarks
-        rows.append((face_errors(first, data, i), face_errors(found, data, i), fits[best].likelihood, seconds, found))
+        errors = [face_error(shape, data, i) for shape in (model.pdm.landmarks_2d(starts[best]), found)]
+        rows.append((*errors, fits[best].likelihood, seconds, found))
     names = ("start", "error", "likelihood", "seconds", "landmarks")
     return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
 def summary(errors: NDArray[np.float64]) -> str:
-    return f"n {errors.size:4d}  median {np.median(errors):.4f}  mean {errors.mean():.4f}  above 0.10 {(errors > 0.1).mean():6.1%}"
+    middle, mean, lost = np.median(errors), errors.mean(), (errors > 0.1).mean()
+    return f"n {errors.size:4d}  median {middle:.4f}  mean {mean:.4f}  above 0.10 {lost:6.1%}"
 
 
 def main() -> None:
@@ -95,7 +98,7 @@ def main() -> None:
         print(f"{path} from {how}: {1000 * np.median(result['seconds']):.1f} ms a face")
         print(f"  start      {summary(result['start'])}")
         print(f"  fit        {summary(result['error'])}")
-        for low, high in zip(BANDS[:-1], BANDS[1:], strict=True):
+        for low, high in pairwise(BANDS):
             band = (yaw >= low) & (yaw < high)
             if band.any():
                 print(f"  yaw {low:2d}-{high:2d}  {summary(result['error'][band])}")

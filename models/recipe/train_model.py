@@ -1,4 +1,6 @@
-"""Train the model on the rendered faces; every expert is a file of its own, so a run can be stopped and resumed.
+"""Train the model on the rendered faces.
+
+Every expert is a file of its own, so a run can be stopped and resumed.
 
     python train_model.py RENDERS WORK OUT.npz [--images N] [--workers 2] [--scales 0.25]
 """
@@ -37,7 +39,7 @@ class TrainingImages:
 
 
 def training_config(table: dict[str, Any]) -> TrainingConfig:
-    """The configuration in the table [training]."""
+    """Return the configuration in the table [training]."""
     values = dict(table)
     draw = DrawConfig(**_tuples(values.pop("draw", {})))
     expert = ExpertConfig(**_tuples(values.pop("expert", {})))
@@ -50,16 +52,16 @@ def _tuples(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def head_shapes(data: Dataset, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The 3D landmarks in the head's frame, (N, 68, 3) mm."""
+    """Return the 3D landmarks in the head's frame, (N, 68, 3) mm."""
     rotations = np.array([euler_to_matrix(pose) for pose in data.pose[chosen]])
     return data.landmarks3d[chosen].astype(np.float64) @ rotations
 
 
 def visibility(data: Dataset, chosen: NDArray[np.intp], hidden_outline: float) -> NDArray[np.float64]:
-    """How much each point counts, (N, 68).
+    """Return how much each point counts, (N, 68).
 
-    The far outline of a turned face is hidden behind the cheek, but close to the edge of the face in the picture,
-    from which an expert can tell where it is: up to the last but one view it counts a little.
+    The far outline of a turned face is hidden behind the cheek, but close to the edge of the face in the
+    picture, from which an expert can tell where it is: up to the last but one view it counts a little.
     """
     weights = np.where(data.occluded[chosen] | data.self_occluded[chosen], 0.0, 1.0)
     turned = np.abs(np.degrees(data.pose[chosen, 1])) < OUTLINE_YAW
@@ -70,7 +72,7 @@ def visibility(data: Dataset, chosen: NDArray[np.intp], hidden_outline: float) -
 
 
 def progress_bar() -> Callable[[str, int, int], None]:
-    """One bar for each stage."""
+    """Return a callback that shows one bar for each stage."""
     bars: dict[str, tqdm] = {}
 
     def show(stage: str, done: int, total: int) -> None:
@@ -87,7 +89,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the model, .npz")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
     parser.add_argument("--images", type=int, help="use about so many pictures only")
-    parser.add_argument("--scales", type=float, nargs="+", help="patch scales, in place of the configured ones")
+    parser.add_argument("--scales", type=float, nargs="+", help="patch scales, if not the configured ones")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     args = parser.parse_args()
     table = tomllib.loads(args.config.read_text(encoding="utf-8"))["training"]

@@ -35,6 +35,9 @@ __all__ = ["Start", "StartConfig", "train_start"]
 # The contrast of the pool is measured with this much added, so that noise in a flat image stays small.
 MIN_CONTRAST = 4.0
 
+# Faces whose pools are sampled at once.
+CHUNK = 4096
+
 
 @dataclass(frozen=True)
 class StartConfig:
@@ -461,9 +464,20 @@ def _sample_pool(
     offsets: NDArray[np.float16],
 ) -> NDArray[np.float32]:
     """Return the pool's pixels of N faces in units of their contrast, (F, N)."""
-    points = state.landmarks(pdm, modes)[:, landmarks]
+    points = state.landmarks(pdm, modes)
     turn = state.scale[:, None, None] * state.roll()
-    points = points + offsets.astype(np.float64) @ turn.transpose(0, 2, 1)
+    pool = np.empty((len(landmarks), len(index)), np.float32)
+    for first in range(0, len(index), CHUNK):
+        some = slice(first, first + CHUNK)
+        at = points[some][:, landmarks] + offsets.astype(np.float64) @ turn[some].transpose(0, 2, 1)
+        values = _bilinear(crops, index[some], at)
+        values /= values.std(axis=1, keepdims=True) + np.float32(MIN_CONTRAST)
+        pool[:, some] = values.T
+    return pool
+
+
+def _bilinear(crops: NDArray[np.uint8], index: NDArray[np.intp], points: Float) -> NDArray[np.float32]:
+    """Return the values at points (N, F, 2) of the faces' crops, (N, F); the border goes on outside."""
     last = crops.shape[1] - 1
     x, y = (np.clip(points[..., k], 0, last).astype(np.float32) for k in (0, 1))
     left, top = np.minimum(x.astype(np.intp), last - 1), np.minimum(y.astype(np.intp), last - 1)
@@ -472,9 +486,8 @@ def _sample_pool(
     base = index[:, None] * crops[0].size + top * crops.shape[2] + left
     below = base + crops.shape[2]
     upper = flat[base] * (1 - fx) + flat[base + 1] * fx
-    values = upper * (1 - fy) + (flat[below] * (1 - fx) + flat[below + 1] * fx) * fy
-    values /= values.std(axis=1, keepdims=True) + np.float32(MIN_CONTRAST)
-    return np.ascontiguousarray(values.T, dtype=np.float32)
+    lower = flat[below] * (1 - fx) + flat[below + 1] * fx
+    return np.asarray(upper * (1 - fy) + lower * fy, dtype=np.float32)
 
 
 def _descend(
