@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -45,6 +46,57 @@ def mean_error(points: np.ndarray, truth: np.ndarray) -> float:
     return float(np.linalg.norm(points - truth, axis=1).mean() / eye_distance(truth))
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Whole fits of some photographs beside those of another implementation.
+
+    Attributes
+    ----------
+    deviations : ndarray, shape (k,)
+        Largest distance of a landmark over the distance of the outer eye corners, by photograph.
+    ours, theirs : ndarray, shape (j,)
+        Mean errors of the photographs that have an annotation.
+    seconds : ndarray, shape (k,)
+    """
+
+    deviations: np.ndarray
+    ours: np.ndarray
+    theirs: np.ndarray
+    seconds: np.ndarray
+
+
+def compare(clnf: CLNF, golden: Path, images: Path, *, workers: int = 1) -> Comparison:
+    """Fit the photographs of a file of another implementation's fits.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a photograph cannot be read.
+    """
+
+    def one(line: str) -> tuple[float, float, float, float]:
+        other = json.loads(line)
+        path = images / other["image"]
+        image = cv2.imread(str(path))
+        if image is None:
+            raise FileNotFoundError(f"{path} cannot be read")
+        begin = time.perf_counter()
+        landmarks, _ = clnf.fit(image, other["bbox"])
+        seconds = time.perf_counter() - begin
+        points = np.array(other["landmarks"])
+        deviation = float(np.linalg.norm(landmarks - points, axis=1).max() / eye_distance(points))
+        annotation = path.with_suffix(".pts")
+        if not annotation.exists():
+            return deviation, np.nan, np.nan, seconds
+        truth = read_points(annotation)
+        return deviation, mean_error(landmarks, truth), mean_error(points, truth), seconds
+
+    with ThreadPoolExecutor(workers) as pool:
+        columns = np.array(list(pool.map(one, golden.read_text().splitlines()))).T
+    annotated = np.isfinite(columns[1])
+    return Comparison(columns[0], columns[1][annotated], columns[2][annotated], columns[3])
+
+
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(
@@ -58,37 +110,24 @@ def main() -> int:
     options = parser.parse_args()
 
     clnf = CLNF(options.model, parameters=options.set, starts=options.starts)
-    deviations, ours, theirs, seconds = [], [], [], []
-    for line in options.golden.read_text().splitlines():
-        golden = json.loads(line)
-        image = cv2.imread(str(options.images / golden["image"]))
-        if image is None:
-            parser.error(f"{options.images / golden['image']} cannot be read")
-        begin = time.perf_counter()
-        landmarks, _ = clnf.fit(image, golden["bbox"])
-        seconds.append(time.perf_counter() - begin)
-        other = np.array(golden["landmarks"])
-        deviations.append(np.linalg.norm(landmarks - other, axis=1).max() / eye_distance(other))
-        annotation = (options.images / golden["image"]).with_suffix(".pts")
-        if annotation.exists():
-            truth = read_points(annotation)
-            ours.append(mean_error(landmarks, truth))
-            theirs.append(mean_error(other, truth))
+    try:
+        found = compare(clnf, options.golden, options.images)
+    except FileNotFoundError as error:
+        parser.error(str(error))
 
     print(
-        f"{options.golden.name}: {len(deviations)} photographs, set {options.set}, starts {options.starts}, "
+        f"{options.golden.name}: {len(found.deviations)} photographs, set {options.set}, starts {options.starts}, "
     )
-    print(f"kernels {_kernels.VARIANT}, median {1e3 * statistics.median(seconds):.1f} ms a face")
+    print(f"kernels {_kernels.VARIANT}, median {1e3 * np.median(found.seconds):.1f} ms a face")
     print("largest deviation / eye distance: " + "".join(f"{q:>11} %" for q in QUANTILES))
-    print(" " * 34 + "".join(f"{v:>13.2e}" for v in np.percentile(deviations, QUANTILES)))
-    if ours:
-        for name, errors in (("this", ours), ("other", theirs)):
-            above = 100 * np.mean(np.array(errors) > 0.1)
+    print(" " * 34 + "".join(f"{v:>13.2e}" for v in np.percentile(found.deviations, QUANTILES)))
+    if found.ours.size:
+        for name, errors in (("this", found.ours), ("other", found.theirs)):
             print(
-                f"error against annotation, {name:<6} mean {np.mean(errors):.5f}  "
-                f"median {np.median(errors):.5f}  above 0.10: {above:.0f} %"
+                f"error against annotation, {name:<6} mean {errors.mean():.5f}  "
+                f"median {np.median(errors):.5f}  above 0.10: {100 * (errors > 0.1).mean():.0f} %"
             )
-        print(f"mean error, this / other: {np.mean(ours) / np.mean(theirs):.5f}")
+        print(f"mean error, this / other: {found.ours.mean() / found.theirs.mean():.5f}")
     return 0
 
 

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import pyclnf
+from pyclnf import _kernels
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def usable_variants() -> tuple[str, ...]:
+    """Return the variants of the kernels that this CPU can run, whether they are installed or not."""
+    runs_avx2 = _kernels.load_variant("baseline").has_avx2()
+    return tuple(name for name in _kernels.VARIANTS if name != "avx2" or runs_avx2)
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +30,25 @@ def test_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return path
+
+
+@pytest.fixture(scope="session")
+def openface_model(test_data: Path) -> pyclnf.Model:
+    """OpenFace's model, read from its own files."""
+    return pyclnf.load_model(test_data / "openface" / "model")
+
+
+@pytest.fixture(params=usable_variants())
+def kernels(request: pytest.FixtureRequest) -> ModuleType:
+    """Each variant of the kernels in turn."""
+    return _kernels.load_variant(request.param)
+
+
+@pytest.fixture
+def kernels_in_use(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Each variant of the kernels in turn, used by the whole package."""
+    for name in _kernels.__all__:
+        if name.islower() and name != "load_variant":
+            monkeypatch.setattr(_kernels, name, getattr(kernels, name))
+    monkeypatch.setattr(_kernels, "VARIANT", kernels.__name__.rpartition("._")[2])
+    return kernels

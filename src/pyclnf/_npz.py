@@ -59,12 +59,18 @@ class Archive:
         self._stamp: tuple[int, ...] | None = None
         self._members: dict[str, zipfile.ZipInfo] = {}
         if isinstance(source, Path):
-            if not source.is_file():
-                raise ModelError(f"{self.name}: no such file")
-            if source.stat().st_size > MAX_BYTES:
-                raise ModelError(f"{self.name}: larger than {MAX_BYTES} bytes")
+            self._check_file(source)
         with self._open() as file:
             self._read_directory(file)
+
+    def _check_file(self, path: Path) -> None:
+        try:
+            if not path.is_file():
+                raise ModelError(f"{self.name}: no such file")
+            if path.stat().st_size > MAX_BYTES:
+                raise ModelError(f"{self.name}: larger than {MAX_BYTES} bytes")
+        except OSError as error:
+            raise ModelError(f"{self.name}: cannot be read: {error}") from error
 
     def _open(self) -> BinaryIO:
         if isinstance(self.source, bytes):
@@ -86,6 +92,7 @@ class Archive:
                 members = archive.infolist()
             file.seek(-_END_OF_DIRECTORY, io.SEEK_END)
             whole = file.read(4) == b"PK\5\6"
+            size = file.seek(0, io.SEEK_END)
         except Exception as error:  # zipfile raises half a dozen types for damaged directories
             raise ModelError(f"{self.name}: not an .npz file: {error}") from error
         if not whole:
@@ -98,6 +105,8 @@ class Archive:
                 raise ModelError(f"{self.name}: {member.filename!r} is no array or there twice")
             if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise self.error(key, "encrypted, or compressed by a method other than deflate")
+            if member.header_offset + member.compress_size > size:
+                raise self.error(key, f"reaches beyond the end of the file at byte {size}")
             self._members[key] = member
 
     def error(self, key: str, message: str) -> ModelError:
@@ -127,12 +136,13 @@ class Archive:
 
     def text(self, key: str) -> str:
         """Return a text."""
-        array = self._load(key, MAX_TEXT_BYTES)
-        if array.dtype.kind != "U" or array.shape:
+        array = self._load(key, MAX_TEXT_BYTES, kinds="U")
+        if array.shape:
             raise self.error(key, f"{array.dtype} of shape {array.shape}, not a text")
         try:
-            return str(array[()])
-        except ValueError as error:
+            # Not str(array[()]): NumPy ends in a SystemError for a number that is no character.
+            return array.astype(array.dtype.newbyteorder("<")).tobytes().decode("utf-32-le").rstrip("\0")
+        except UnicodeDecodeError as error:
             raise self.error(key, f"not a text: {error}") from error
 
     def json(self, key: str) -> dict[str, Any]:
@@ -161,7 +171,7 @@ class Archive:
             raise self.error(key, f"is {array.dtype}, which does not fit into {np.dtype(dtype)}")
         return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
 
-    def _load(self, key: str, limit: int) -> NDArray[Any]:
+    def _load(self, key: str, limit: int, kinds: str = "biuf") -> NDArray[Any]:
         data = self._read(key, limit)
         file = io.BytesIO(data)
         try:
@@ -174,8 +184,8 @@ class Archive:
         except Exception as error:  # the header is Python source: what its parsers raise is open-ended
             raise self.error(key, f"the header is damaged: {error}") from error
         left = len(data) - file.tell()
-        if dtype.kind not in "biufU" or dtype.subdtype is not None:
-            raise self.error(key, f"{dtype} is no dtype of a model")
+        if dtype.kind not in kinds or dtype.subdtype is not None:
+            raise self.error(key, f"{dtype} is not what this array may hold")
         if any(length < 0 for length in shape) or math.prod(shape) * dtype.itemsize != left:
             raise self.error(key, f"{dtype} of shape {shape}, but {left} bytes")
         try:
@@ -199,8 +209,7 @@ class Archive:
                 file.seek(member.header_offset)
                 magic, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
                 file.seek(name_length + extra_length, io.SEEK_CUR)
-                # Not more than there is, whatever the directory says.
-                data = file.read(min(member.compress_size, MAX_BYTES))
+                data = file.read(member.compress_size)
             if member.compress_type == zipfile.ZIP_DEFLATED:
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.file_size + 1)
         except (OSError, ValueError, struct.error, zlib.error) as error:

@@ -303,10 +303,10 @@ def load_model(source: str | Path) -> Model:
     ModelError
         If there is no such model or it is damaged.
     """
-    from pyclnf.openface import read_model
+    from pyclnf.openface import is_folder, read_model
 
     path = Path(source)
-    return read_model(path) if path.is_dir() or path.suffix.lower() == ".txt" else Model.load(path)
+    return read_model(path) if path.suffix.lower() == ".txt" or is_folder(path) else Model.load(path)
 
 
 def _from_bytes(data: bytes) -> Model:
@@ -406,7 +406,7 @@ def _read_scale(archive: Archive, prefix: str, n: int) -> PatchScale:
         sigma[side] = archive.array(f"{prefix}sigma/{name}", np.float32, (None, side**2, side**2))
     scale = float(archive.array(f"{prefix}scale", np.float64, ()))
     views = partial(_read_view, archive, prefix, visible.sum(axis=1).tolist())
-    return archive.checked(PatchScale, scale, centres, visible, sigma, views)
+    return archive.checked(PatchScale, scale, centres, visible, sigma, views, archive.name)
 
 
 def _read_view(archive: Archive, prefix: str, n_visible: list[int], view: int) -> ViewExperts:

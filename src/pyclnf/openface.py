@@ -15,6 +15,7 @@ offset or line.
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from functools import cache
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,9 +78,19 @@ def read_model(source: str | Path, *, parts: bool = True) -> Model:
         If a needed file is missing, damaged, foreign or outside of the folder.
     """
     path = Path(source)
-    if path.is_dir():
+    if is_folder(path):
         path = path / MAIN_FILE
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file: give OpenFace's model folder or a main file in it")
     return _read_main(path, path.parent, path.stem, parts)
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder; one that cannot be looked at is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _read_main(path: Path, root: Path, name: str, parts: bool) -> Model:
@@ -125,7 +136,7 @@ def _read_detector(
     if any(entry.key == "Triangulations" for entry in entries):
         file = _resolve(path, _single(path, entries, "Triangulations"), root)
         # Only drawing uses them.
-        triangles = _read_triangles(file) if file.exists() else None
+        triangles = _read_triangles(file) if file.is_file() else None
     try:
         metadata = {"origin": "OpenFace"}
         return Model(pdm, scales, parts=parts, triangles=triangles, name=name, metadata=metadata)
@@ -171,6 +182,8 @@ def _resolve(path: Path, entry: _Entry, root: Path) -> Path:
         raise ModelError(f"{where}: {entry.value!r} is not relative to the model's folder")
     file = path.parent.joinpath(*named.parts)
     try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            file.lstat()  # raises for a name that no file can have, and for a folder that is closed to us
         inside = file.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError) as error:
         raise ModelError(f"{where}: {entry.value!r} cannot be followed: {error}") from error
@@ -336,7 +349,7 @@ def read_ccnf(path: str | Path) -> PatchScale:
     views = _ViewReader(cursor, visible, n_components)
     cursor.end()
     try:
-        return PatchScale(scale, centres, visible, components, views)
+        return PatchScale(scale, centres, visible, components, views, str(path))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
 

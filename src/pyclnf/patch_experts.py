@@ -120,6 +120,8 @@ class PatchScale:
         By window side w.
     views : sequence of V ViewExperts, or a function of the view's index that loads one
         A function is called once a view, when that view is first needed.
+    source : str
+        Where the experts come from, named in errors about views that are loaded later.
 
     Raises
     ------
@@ -134,7 +136,9 @@ class PatchScale:
         visible: NDArray[np.bool_],
         sigma_components: Mapping[int, NDArray[np.float32]],
         views: Sequence[ViewExperts] | Callable[[int], ViewExperts],
+        source: str = "",
     ) -> None:
+        self.source = source
         self.scale = float(scale)
         self.centres = np.asarray(centres, dtype=np.float64)
         self.visible = np.asarray(visible, dtype=bool)
@@ -187,6 +191,7 @@ class PatchScale:
             "visible": self.visible,
             "sigma_components": dict(self.sigma_components),
             "views": [self.view(i) for i in range(self.n_views)],
+            "source": self.source,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -214,7 +219,7 @@ class PatchScale:
 
     def _checked(self, index: int, experts: ViewExperts) -> ViewExperts:
         """Return the experts, or raise ModelError if they do not fit this scale."""
-        where = f"view {index} of patch scale {self.scale:g}"
+        where = f"{self.source + ': ' if self.source else ''}view {index} of patch scale {self.scale:g}"
         landmarks = np.flatnonzero(self.visible[index])
         if not np.array_equal(experts.landmarks, landmarks):
             raise ModelError(f"{where}: the experts are not those of the visible landmarks")

@@ -163,7 +163,11 @@ def test_links_out_of_the_folder_are_refused_and_links_within_are_followed(tmp_p
         ("PDM data/pdm.txt", "PDM data/pdm.txt\nPDM data/pdm.txt", r"clnf\.txt: 2 lines begin with PDM"),
         ("PDM data/pdm.txt", "PDM", r"clnf\.txt, line 1: PDM names no file"),
         ("PDM data/pdm.txt", "PDM data/p\0m.txt", r"clnf\.txt, line 1: PDM names no file"),
-        ("PDM data/pdm.txt", "PDM " + "x" * 5000, "File name too long|no such file|cannot be"),
+        (
+            "PDM data/pdm.txt",
+            "PDM " + "x" * 5000,
+            r"xxx.*: (cannot be|no such file)|xxx.* cannot be followed",
+        ),
         ("PDM data/pdm.txt", "PDM data", r"data: no such file"),
         ("PDM data/pdm.txt", "PDM data/pdm2.txt", r"pdm2\.txt: no such file"),
         ("PDM data/pdm.txt", "PDM data/patches_0.25.bin", r"patches_0\.25\.bin, byte \d+: not a text file"),
@@ -300,7 +304,7 @@ def test_pdm_with_changed_bytes(tmp_path, data):
 
 def test_ccnf_truncated_anywhere_or_too_long(tmp_path):
     file = tmp_path / "patches.bin"
-    for size in range(len(CCNF)):
+    for size in (*range(300), *range(300, len(CCNF), 7), len(CCNF) - 1):
         file.write_bytes(CCNF[:size])
         with pytest.raises(ModelError, match=r"patches\.bin, byte \d+: .*left"):
             read_ccnf(file)
@@ -311,7 +315,7 @@ def test_ccnf_truncated_anywhere_or_too_long(tmp_path):
     assert read_everything(file).n_experts == 6
 
 
-@pytest.mark.parametrize("value", [2**31 - 1, -1, -(2**31), 2**16, 2**24])
+@pytest.mark.parametrize("value", [2**31 - 1, -1, 2**16])
 def test_no_count_makes_it_allocate_or_crash(tmp_path, value):
     """Every place of the file in turn holds a count, a size or a type that cannot be."""
     file = tmp_path / "patches.bin"

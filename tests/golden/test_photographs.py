@@ -1,0 +1,72 @@
+"""Whole fits of 100 photographs against another implementation and against the annotations.
+
+The fits need not be equal: see `test_stages.test_whole_fit`. The bounds are on quantiles of the
+largest deviation of a landmark over the distance of the outer eye corners, and on the mean error.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from pyclnf import CLNF, Model, patch_experts
+
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "parity.py"
+
+
+@pytest.fixture(scope="module")
+def parity() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("parity", BENCHMARK)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["parity"] = module  # its dataclass looks its own module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("golden", "parameters", "quantiles"),
+    [
+        ("helen_train_default.jsonl", "video", {50: 1e-3, 90: 1e-2}),
+        ("helen_train_wild.jsonl", "image", {50: 5e-3, 75: 2e-2}),
+    ],
+)
+def test_fits_equal_the_other_implementation(
+    golden: str,
+    parameters: str,
+    quantiles: dict[int, float],
+    openface_model: Model,
+    parity: ModuleType,
+    test_data: Path,
+) -> None:
+    clnf = CLNF(openface_model, parameters=parameters)
+    found = parity.compare(
+        clnf, test_data / "golden" / golden, test_data / "faces" / "helen_train", workers=os.cpu_count() or 1
+    )
+    assert found.deviations.size == found.ours.size == 100
+    for share, bound in quantiles.items():
+        assert np.percentile(found.deviations, share) <= bound, share
+    assert abs(found.ours.mean() / found.theirs.mean() - 1) <= 0.01
+
+
+def test_multiview_fits_are_as_good(
+    openface_model: Model, parity: ModuleType, test_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which start wins may differ where two are nearly as likely, so that only the error is compared."""
+    # Room for the Sigma matrices of all seven views: the same results without computing them a thousand times.
+    monkeypatch.setattr(patch_experts, "MAX_SIGMA_BYTES", 200_000_000)
+    clnf = CLNF(openface_model, parameters="image", starts="multiview")
+    found = parity.compare(
+        clnf,
+        test_data / "golden" / "helen_train_wild_multiview.jsonl",
+        test_data / "faces" / "helen_train",
+        workers=os.cpu_count() or 1,
+    )
+    assert found.ours.size == 100
+    assert abs(found.ours.mean() / found.theirs.mean() - 1) <= 0.02
