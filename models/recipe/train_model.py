@@ -76,8 +76,9 @@ def progress_bar() -> Callable[[str, int, int], None]:
     bars: dict[str, tqdm] = {}
 
     def show(stage: str, done: int, total: int) -> None:
-        bar = bars.setdefault(stage, tqdm(desc=stage, total=total, mininterval=5))
-        bar.update(done - bar.n)
+        if stage not in bars:
+            bars[stage] = tqdm(desc=stage, total=total, mininterval=5)
+        bars[stage].update(done - bars[stage].n)
 
     return show
 

@@ -28,6 +28,9 @@ PEAK_SIGMA = 1.0
 # Of log alpha and log beta.
 LOG_BOUNDS = (-9.0, 9.0)
 
+# Windows whose patches are made at once.
+CHUNK = 64
+
 
 @dataclass(frozen=True)
 class ExpertConfig:
@@ -41,6 +44,9 @@ class ExpertConfig:
         Side of the training windows; the expert works with windows of any size.
     n_grey, n_gradient : int
         Neurons on grey values and on Sobel gradient magnitude.
+    components : int
+        The neurons are trained on so many whitened principal components of the
+        patches: training is several times faster than on pixels, and the weights are smooth.
     sigma : float
         Width of the response wanted at the true landmark, px of the patch scale.
     starts : int
@@ -60,6 +66,7 @@ class ExpertConfig:
     window: int = 9
     n_grey: int = 4
     n_gradient: int = 3
+    components: int = 40
     sigma: float = 1.0
     starts: int = 2
     warm_up: int = 10
@@ -74,6 +81,8 @@ class ExpertConfig:
             raise TrainingError("support and window are odd and at least 3")
         if self.n_grey < 0 or self.n_gradient < 0 or self.n_grey + self.n_gradient == 0:
             raise TrainingError("an expert needs at least one neuron")
+        if not 1 <= self.components <= self.support**2:
+            raise TrainingError("components is a number from 1 to the pixels of a patch")
         if self.starts < 1 or self.warm_up < 1 or self.max_iterations <= self.warm_up:
             raise TrainingError("starts and warm_up are at least 1, max_iterations more than warm_up")
 
@@ -166,8 +175,11 @@ def train_ccnf(windows: Windows, config: ExpertConfig | None = None, seed: int |
             f"{config.support}, not {windows.areas.shape[1:]}"
         )
     seen = windows.weights > 0
-    training = _model(windows, seen & ~windows.held_out, config)
-    held_out = _model(windows, seen & windows.held_out, config)
+    if not (seen & windows.held_out).any() or not (seen & ~windows.held_out).any():
+        raise TrainingError("an expert needs windows to learn from and held-out ones: give more identities")
+    bases = [_basis(make(windows.areas[seen & ~windows.held_out][::5]), config) for _, make in _kinds(config)]
+    training = _model(windows, seen & ~windows.held_out, bases, config)
+    held_out = _model(windows, seen & windows.held_out, bases, config)
     rng = np.random.default_rng(seed)
     starts = [_random_start(config, rng) for _ in range(config.starts)]
     iterations = config.max_iterations
@@ -180,12 +192,15 @@ def train_ccnf(windows: Windows, config: ExpertConfig | None = None, seed: int |
     used = seen & windows.held_out
     responses = held_out.responses(parameters)
     error = localisation_error(responses, windows.offsets[used], windows.weights[used], config.window)
-    norms = np.maximum(np.linalg.norm(parameters.weights, axis=1), np.finfo(np.float32).tiny)
-    unit = (parameters.weights / norms[:, None]).reshape(-1, config.support, config.support)
+    counts = [n for n, _ in _kinds(config)]
+    each = np.split(parameters.weights, np.cumsum(counts)[:-1])
+    weights = np.concatenate([w @ basis.T for w, basis in zip(each, bases, strict=True)])
+    norms = np.maximum(np.linalg.norm(weights, axis=1), np.finfo(np.float32).tiny)
+    unit = (weights / norms[:, None]).reshape(-1, config.support, config.support)
     return Expert(
         types=config.types,
         weights=unit.astype(np.float32),
-        norm_weights=norms * _gain(config),
+        norm_weights=norms,
         biases=parameters.biases,
         alphas=parameters.alphas,
         betas=parameters.betas,
@@ -218,23 +233,40 @@ def localisation_error(
     return float(np.sqrt(np.average(squared, weights=weights[inside])))
 
 
-def _gain(config: ExpertConfig) -> float:
-    """Return the factor on unit-norm patches that makes their pixels of order 1 for the optimiser."""
-    return float(config.support)
+def _kinds(config: ExpertConfig) -> list[tuple[int, Callable[[NDArray[Any]], NDArray[np.float32]]]]:
+    """Return for each kind of neurons that there are their number, and what makes their input of areas."""
+    kinds = [(config.n_grey, _grey), (config.n_gradient, gradient_magnitude)]
+    return [(n, make) for n, make in kinds if n]
 
 
-def _model(windows: Windows, chosen: NDArray[np.bool_], config: ExpertConfig) -> CCNF:
-    if not chosen.any():
-        raise TrainingError("an expert needs windows to learn from and held-out ones: give more identities")
-    areas = np.asarray(windows.areas[chosen], dtype=np.float32)
-    inputs: list[NDArray[np.float32]] = []
-    kinds: list[int] = []
-    for n, make in ((config.n_grey, np.asarray), (config.n_gradient, gradient_magnitude)):
-        if n:
-            patches = normalised_patches(make(areas), config.support)
-            patches *= _gain(config)
-            kinds += [len(inputs)] * n
-            inputs.append(patches)
+def _grey(areas: NDArray[Any]) -> NDArray[np.float32]:
+    return np.asarray(areas, dtype=np.float32)
+
+
+def _basis(areas: NDArray[np.float32], config: ExpertConfig) -> NDArray[np.float64]:
+    """Return the map from whitened principal components to pixels of a patch, (d, components)."""
+    patches = normalised_patches(areas, config.support)
+    values, vectors = np.linalg.eigh((patches.T @ patches).astype(np.float64) / len(patches))
+    values, vectors = values[::-1][: config.components], vectors[:, ::-1][:, : config.components]
+    # What varies hardly at all is not blown up.
+    return np.asarray(vectors / np.sqrt(values + 1e-3 * values[0]))
+
+
+def _model(
+    windows: Windows, chosen: NDArray[np.bool_], bases: list[NDArray[np.float64]], config: ExpertConfig
+) -> CCNF:
+    """Return the likelihood of the chosen windows, with the components of their patches as input."""
+    inputs, kinds = [], []
+    rows = np.flatnonzero(chosen)
+    for index, ((n, make), basis) in enumerate(zip(_kinds(config), bases, strict=True)):
+        B = basis.astype(np.float32)
+        # A few windows at a time: the patches of all would fill the memory.
+        parts = [
+            normalised_patches(make(windows.areas[rows[first : first + CHUNK]]), config.support) @ B
+            for first in range(0, rows.size, CHUNK)
+        ]
+        inputs.append(np.concatenate(parts))
+        kinds += [index] * n
     return CCNF(
         inputs,
         np.array(kinds),
@@ -248,9 +280,9 @@ def _model(windows: Windows, chosen: NDArray[np.bool_], config: ExpertConfig) ->
 
 def _random_start(config: ExpertConfig, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return a random parameter vector with responses of the right order of magnitude."""
-    n, d = len(config.types), config.support**2
+    n, d = len(config.types), config.components
     return CCNFParameters(
-        weights=rng.normal(scale=1.0 / config.support, size=(n, d)),
+        weights=rng.normal(scale=d**-0.5, size=(n, d)),
         biases=np.full(n, -2.0) + rng.normal(scale=0.5, size=n),
         alphas=np.full(n, 20.0 / n),
         betas=np.full(3, 0.1),

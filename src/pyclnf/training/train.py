@@ -212,15 +212,15 @@ def train_experts(
     with _executor(workers) as submit:
         pending: set[Future[None]] = set()
         done = 0
-        for k, scale in enumerate(config.scales):
+        for scale in config.scales:
             for view in views:
-                missing = _missing(work_dir, k, view, permutation)
+                missing = _missing(work_dir, scale, view, permutation)
                 done += len(trained_landmarks(view, permutation)) - len(missing)
                 if missing:
-                    path, table = _draw(work_dir, k, scale, view, faces, pdm, permutation, config)
+                    path, table = _draw(work_dir, scale, view, faces, pdm, permutation, config)
                 for row, landmark in missing:
-                    result = _expert_path(work_dir, k, view.index, landmark)
-                    seed = (config.seed, k, view.index, landmark)
+                    result = _expert_path(work_dir, scale, view.index, landmark)
+                    seed = (config.seed, round(1000 * scale), view.index, landmark)
                     task = (path, row, table[row], aside, config.expert, seed, result)
                     pending.add(submit(_train_one, task))
                     # Not all views at once: the next windows are drawn while the workers are busy.
@@ -253,8 +253,8 @@ def assemble_scales(
         landmarks = [file[str(i)] for i in range(len(config.draw.yaws))]
     components = {window: sigma_components(window) for window in config.windows}
     return tuple(
-        _assemble_scale(work_dir, k, scale, landmarks, permutation, components, config)
-        for k, scale in enumerate(config.scales)
+        _assemble_scale(work_dir, scale, landmarks, permutation, components, config)
+        for scale in config.scales
     )
 
 
@@ -281,14 +281,13 @@ def _start_arrays(
 
 def _assemble_scale(
     work_dir: Path,
-    k: int,
     scale: float,
     landmarks: list[NDArray[np.intp]],
     mirror: NDArray[np.intp],
     components: dict[int, NDArray[np.float32]],
     config: TrainingConfig,
 ) -> PatchScale:
-    positive = [_read_experts(work_dir, k, i, chosen, mirror) for i, chosen in enumerate(landmarks)]
+    positive = [_read_experts(work_dir, scale, i, chosen, mirror) for i, chosen in enumerate(landmarks)]
     negative = [{int(mirror[m]): e.mirrored() for m, e in view.items()} for view in positive[1:]]
     views = [positive[0], *negative, *positive[:0:-1]]
     visible = np.zeros((len(views), len(mirror)), bool)
@@ -300,14 +299,14 @@ def _assemble_scale(
 
 
 def _read_experts(
-    work_dir: Path, k: int, view: int, landmarks: NDArray[np.intp], mirror: NDArray[np.intp]
+    work_dir: Path, scale: float, view: int, landmarks: NDArray[np.intp], mirror: NDArray[np.intp]
 ) -> dict[int, Expert]:
     experts = {}
     for landmark in landmarks.tolist():
         # Of the frontal view only one side was trained.
         other = int(mirror[landmark])
         source = max(landmark, other) if view == 0 else landmark
-        path = _expert_path(work_dir, k, view, source)
+        path = _expert_path(work_dir, scale, view, source)
         if not path.exists():
             raise TrainingError(f"{path} is missing: run the training to its end")
         with np.load(path) as file:
@@ -339,7 +338,9 @@ def _claim(work_dir: Path, faces: AnnotatedFaces, pdm: PDM, config: TrainingConf
     digest = hashlib.sha256()
     for array in (faces.landmarks, faces.visible, faces.identities, pdm.mean, pdm.components):
         digest.update(np.ascontiguousarray(array).tobytes())
-    configuration = {name: value for name, value in asdict(config).items() if name != "start"}
+    # Scales may be added later, and a start or windows be changed: no expert depends on them.
+    free = ("scales", "windows", "start")
+    configuration = {name: value for name, value in asdict(config).items() if name not in free}
     text = json.dumps({"data": digest.hexdigest(), "config": configuration}, indent=1)
     path = work_dir / "training.json"
     if path.exists():
@@ -351,22 +352,21 @@ def _claim(work_dir: Path, faces: AnnotatedFaces, pdm: PDM, config: TrainingConf
     path.write_text(text, encoding="utf-8")
 
 
-def _expert_path(work_dir: Path, scale: int, view: int, landmark: int) -> Path:
-    return work_dir / f"expert_{scale}_{view}_{landmark}.npz"
+def _expert_path(work_dir: Path, scale: float, view: int, landmark: int) -> Path:
+    return work_dir / f"expert_{scale:g}_{view}_{landmark}.npz"
 
 
-def _missing(work_dir: Path, k: int, view: View, mirror: NDArray[np.intp]) -> list[tuple[int, int]]:
+def _missing(work_dir: Path, scale: float, view: View, mirror: NDArray[np.intp]) -> list[tuple[int, int]]:
     """Return (row, landmark) of the experts that are not trained yet."""
     return [
         (row, landmark)
         for row, landmark in enumerate(trained_landmarks(view, mirror).tolist())
-        if not _expert_path(work_dir, k, view.index, landmark).exists()
+        if not _expert_path(work_dir, scale, view.index, landmark).exists()
     ]
 
 
 def _draw(
     work_dir: Path,
-    k: int,
     scale: float,
     view: View,
     faces: AnnotatedFaces,
@@ -375,8 +375,8 @@ def _draw(
     config: TrainingConfig,
 ) -> tuple[Path, NDArray[np.float64]]:
     """Return the file with the view's windows and their table, drawn unless they lie there."""
-    path = work_dir / f"areas_{k}_{view.index}.npy"
-    table_path = work_dir / f"areas_{k}_{view.index}_table.npz"
+    path = work_dir / f"areas_{scale:g}_{view.index}.npy"
+    table_path = work_dir / f"areas_{scale:g}_{view.index}_table.npz"
     if not table_path.exists():
         table = draw_view(
             view,
