@@ -74,6 +74,33 @@ def evaluate(
     return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
+def asymmetry(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the differences left minus right in the picture, over the distance of the eyes' centres.
+
+    In a frame that the eyes' centres make level: height of the mouth's corner, height of the brow above its
+    eye, opening of the lids.
+    """
+    points = landmarks @ np.array([1, 1j])
+    left, right = points[36:42].mean(), points[42:48].mean()
+    level = (points - (left + right) / 2) / (right - left)
+    down = level.imag
+    mouth = down[54] - down[48]
+    brow = (down[[43, 44]].mean() - down[22:27].mean()) - (down[[37, 38]].mean() - down[17:22].mean())
+    lids = (down[[40, 41]] - down[[38, 37]]).mean() - (down[[46, 47]] - down[[44, 43]]).mean()
+    return np.array([mouth, -brow, lids])
+
+
+def print_asymmetry(found: NDArray[np.floating], data: Dataset, chosen: NDArray[np.intp]) -> None:
+    """Print slope, correlation and error of the fitted asymmetries against the labelled ones."""
+    fitted = np.array([asymmetry(points) for points in found])
+    truth = np.array([asymmetry(points) for points in data.landmarks[chosen]])
+    for k, name in enumerate(("mouth corners", "brows", "lids")):
+        slope = np.polyfit(truth[:, k], fitted[:, k], 1)[0]
+        correlation = np.corrcoef(truth[:, k], fitted[:, k])[0, 1]
+        error = np.median(np.abs(fitted[:, k] - truth[:, k]))
+        print(f"  {name:13s}  slope {slope:5.2f}  correlation {correlation:5.2f}  median error {error:.4f}")
+
+
 def summary(errors: NDArray[np.float64]) -> str:
     middle, mean, lost = np.median(errors), errors.mean(), (errors > 0.1).mean()
     return f"n {errors.size:4d}  median {middle:.4f}  mean {mean:.4f}  above 0.10 {lost:6.1%}"
@@ -86,6 +113,7 @@ def main() -> None:
     parser.add_argument("--start", choices=("learned", "frontal", "multiview"), default="frontal")
     parser.add_argument("--parameters", default="image")
     parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--asymmetry", action="store_true", help="measure left-right differences, too")
     args = parser.parse_args()
     data = load_dataset(args.renders)
     chosen = np.flatnonzero(data.held_out)
@@ -102,6 +130,8 @@ def main() -> None:
             band = (yaw >= low) & (yaw < high)
             if band.any():
                 print(f"  yaw {low:2d}-{high:2d}  {summary(result['error'][band])}")
+        if args.asymmetry:
+            print_asymmetry(result["landmarks"], data, chosen)
 
 
 if __name__ == "__main__":
