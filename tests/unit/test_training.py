@@ -301,6 +301,25 @@ def test_a_trained_expert_answers_at_the_right_place_in_the_fit(corner_expert):
     assert 0.5 < corner_expert.confidence <= 1
 
 
+def test_the_fit_computes_the_response_that_was_trained(corner_expert):
+    windows = corner_windows(6, np.random.default_rng(8))
+    expert = corner_expert
+    patches = [
+        normalised_patches(areas, CONFIG.support)
+        for areas in (windows.areas, gradient_magnitude(windows.areas))
+    ]
+    weights = expert.norm_weights[:, None] * expert.weights.reshape(4, -1)
+    model = CCNF(
+        patches, np.array([0, 0, 1, 1]), np.zeros((6, 81)), np.ones(6), sigma_components(CONFIG.window)
+    )
+    parameters = CCNFParameters(weights, expert.biases, expert.alphas, expert.betas)
+    scale = one_expert_scale(expert)
+    place = np.array([[[1.0, 0, 0], [0, 1.0, 0]]])
+    for area, expected in zip(windows.areas, model.responses(parameters), strict=True):
+        response = scale.responses(0, CONFIG.window, area[..., None], place)[0].reshape(-1)
+        assert np.abs(response - (expected - min(expected.min(), 0))).max() < 1e-4
+
+
 def test_a_mirrored_expert_answers_in_the_mirror_image(corner_expert):
     image = np.ascontiguousarray(corner_image((28, 32))[:, ::-1])
     found = peak(one_expert_scale(corner_expert.mirrored()), image, at=(29, 30))
@@ -334,6 +353,8 @@ def test_expert_errors():
         train_ccnf(Windows(windows.areas, windows.offsets, windows.weights, np.zeros(20, bool)), CONFIG)
     with pytest.raises(TrainingError, match="odd"):
         ExpertConfig(window=8)
+    with pytest.raises(TrainingError, match="components"):
+        ExpertConfig(components=0)
     with pytest.raises(TrainingError, match="neuron"):
         ExpertConfig(n_grey=0, n_gradient=0)
 
