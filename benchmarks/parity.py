@@ -116,7 +116,8 @@ def main() -> int:
         parser.error(str(error))
 
     print(
-        f"{options.golden.name}: {len(found.deviations)} photographs, set {options.set}, starts {options.starts}, "
+        f"{options.golden.name}: {len(found.deviations)} photographs, "
+        f"set {options.set}, starts {options.starts}, "
     )
     print(f"kernels {_kernels.VARIANT}, median {1e3 * np.median(found.seconds):.1f} ms a face")
     print("largest deviation / eye distance: " + "".join(f"{q:>11} %" for q in QUANTILES))

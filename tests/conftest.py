@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import pyclnf
+from generate_model import generate_image, generate_model
 from pyclnf import _kernels
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -52,3 +55,39 @@ def kernels_in_use(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Modu
             monkeypatch.setattr(_kernels, name, getattr(kernels, name))
     monkeypatch.setattr(_kernels, "VARIANT", kernels.__name__.rpartition("._")[2])
     return kernels
+
+
+@pytest.fixture(scope="session")
+def model() -> pyclnf.Model:
+    """The generated model."""
+    return generate_model()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A generated picture, (h, w) uint8, of a face whose landmarks are known.
+
+    `box` is tight around the landmarks; `disturbed` is larger and beside them.
+    """
+
+    image: np.ndarray
+    parameters: pyclnf.Parameters
+    landmarks: np.ndarray
+    box: tuple[float, float, float, float]
+    disturbed: tuple[float, float, float, float]
+
+
+@pytest.fixture(scope="session")
+def picture(model: pyclnf.Model) -> Picture:
+    """A generated picture of a face, 1.3 px per mm, slightly turned."""
+    shape = np.array([1.0, 0.5, -0.5, 1.0, 0.3, -1.0, 0.5, 0.0]) * 0.6 * np.sqrt(model.pdm.eigenvalues)
+    parameters = pyclnf.Parameters(np.array([1.3, 0.05, -0.1, 0.06, 162.0, 158.0]), shape)
+    landmarks = model.pdm.landmarks_2d(parameters)
+    (x, y), (w, h) = landmarks.min(axis=0), np.ptp(landmarks, axis=0)
+    return Picture(
+        generate_image(model, parameters),
+        parameters,
+        landmarks,
+        (x, y, w, h),
+        (x - 0.02 * w, y - 0.05 * h, 1.08 * w, 1.06 * h),
+    )

@@ -16,7 +16,7 @@ Rng = np.random.Generator
 
 
 def _tube(path: NDArray, radius: NDArray | float, sides: int = 6, flatten: float = 1.0) -> Geometry:
-    """A tube along a polyline (k, 3), closed at neither end."""
+    """Make a tube along a polyline (k, 3), closed at neither end."""
     path = np.asarray(path, float)
     along = np.gradient(path, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
@@ -30,7 +30,9 @@ def _tube(path: NDArray, radius: NDArray | float, sides: int = 6, flatten: float
     position = path[:, None] + r * normal
     i, j = np.meshgrid(np.arange(len(path) - 1), np.arange(sides), indexing="ij")
     k = (j + 1) % sides
-    quad = np.stack([i * sides + j, i * sides + k, (i + 1) * sides + k, (i + 1) * sides + j], -1).reshape(-1, 4)
+    quad = np.stack([i * sides + j, i * sides + k, (i + 1) * sides + k, (i + 1) * sides + j], -1).reshape(
+        -1, 4
+    )
     uv = np.stack(np.broadcast_arrays(np.linspace(0, 1, len(path))[:, None], phi / 6.3), -1)
     return Geometry(
         position.reshape(-1, 3).astype(np.float32),
@@ -65,7 +67,7 @@ def _ellipsoid(centre: NDArray, radii: NDArray, turn: NDArray) -> Geometry:
 
 
 def glasses(rng: Rng, points: NDArray, ears: NDArray, dark: bool) -> list[Part]:
-    """Frame and lenses on the face.
+    """Put frame and lenses on the face.
 
     Parameters
     ----------
@@ -100,7 +102,7 @@ def glasses(rng: Rng, points: NDArray, ears: NDArray, dark: bool) -> list[Part]:
         n = len(rim)
         lenses.append(
             Geometry(
-                np.r_[rim, rim.mean(0, keepdims=True) + [[0, 0, 1.0]]].astype(np.float32),
+                np.vstack([rim, rim.mean(0) + np.array([0, 0, 1.0])]).astype(np.float32),
                 np.tile(np.array([0.1 * side, 0.05, 0.99], np.float32), (n + 1, 1)),
                 np.zeros((n + 1, 2), np.float32),
                 np.array([[i, (i + 1) % n, n] for i in range(n)], np.int32),
@@ -113,13 +115,13 @@ def glasses(rng: Rng, points: NDArray, ears: NDArray, dark: bool) -> list[Part]:
     metal = Material(tint=colour.astype(np.float32), roughness=0.35, specular=float(rng.uniform(0.1, 0.6)))
     if dark:
         lens = Material(
-            tint=rng.uniform(0.005, 0.05, 3).astype(np.float32), roughness=0.12, specular=0.5,
+            tint=rng.uniform(0.005, 0.05, 3).astype(np.float32), roughness=0.35, specular=0.12,
             opacity=float(rng.uniform(0.8, 1.0)), mode="blend",
         )  # fmt: skip
     else:
         lens = Material(
-            tint=np.full(3, 0.6, np.float32), roughness=0.1, specular=0.5, opacity=float(rng.uniform(0.02, 0.16)),
-            mode="blend",
+            tint=np.full(3, 0.6, np.float32), roughness=0.3, specular=0.15, mode="blend",
+            opacity=float(rng.uniform(0.02, 0.16)),
         )  # fmt: skip
     return [
         Part("~frame", _joined(frame), metal, role="occluder"),
@@ -128,7 +130,7 @@ def glasses(rng: Rng, points: NDArray, ears: NDArray, dark: bool) -> list[Part]:
 
 
 def hand(rng: Rng, points: NDArray, skin: NDArray) -> Part:
-    """Fingers and a palm somewhere on the lower face, a cheek or an eye."""
+    """Put fingers and a palm somewhere on the lower face, a cheek or an eye."""
     target = points[rng.choice([2, 5, 8, 11, 14, 31, 35, 48, 54, 57, 36, 45, 19, 24])]
     normal = np.array([0.012 * target[0], rng.normal(0, 0.2), 1.0])
     angle = rng.uniform(0, 2 * np.pi)
@@ -148,12 +150,16 @@ def hand(rng: Rng, points: NDArray, skin: NDArray) -> Part:
     palm = tip0 - along * 120 + np.array([0, 0, 16.0])
     turn = np.stack([across, along, np.cross(across, along)], 1)
     pieces.append(_ellipsoid(palm, np.array([42.0, 50.0, 15.0]), turn))
-    return Part("~hand", _joined(pieces), Material(tint=skin.astype(np.float32), roughness=0.6), role="occluder")
+    return Part(
+        "~hand", _joined(pieces), Material(tint=skin.astype(np.float32), roughness=0.6), role="occluder"
+    )
 
 
 def patch(rng: Rng, points: NDArray) -> Part:
-    """A flat thing (a phone, a card, a leaf) in front of the face."""
-    centre = points[rng.integers(0, 68)] + np.array([rng.normal(0, 15), rng.normal(0, 15), rng.uniform(15, 60)])
+    """Put a flat thing (a phone, a card, a leaf) in front of the face."""
+    centre = points[rng.integers(0, 68)] + np.array(
+        [rng.normal(0, 15), rng.normal(0, 15), rng.uniform(15, 60)]
+    )
     turn = rotation("z", rng.uniform(0, 360)) @ rotation("x", rng.normal(0, 20))
     w, h = rng.uniform(8, 45), rng.uniform(15, 60)
     corner = np.array([[-w, -h, 0], [w, -h, 0], [w, h, 0], [-w, h, 0]]) @ turn.T + centre
@@ -166,7 +172,7 @@ def patch(rng: Rng, points: NDArray) -> Part:
 
 
 def bar(rng: Rng, points: NDArray) -> Part:
-    """A microphone, a cup or a straw: a ball and a handle before the mouth or the chin."""
+    """Put a microphone, a cup or a straw (a ball and a handle) before the mouth or the chin."""
     target = points[rng.choice([8, 57, 62, 48, 54])] + np.array([0, -5.0, rng.uniform(18, 45)])
     down = np.array([rng.normal(0, 0.5), -1.0, rng.uniform(0, 0.8)])
     radius = rng.uniform(8, 26)
@@ -179,7 +185,7 @@ def bar(rng: Rng, points: NDArray) -> Part:
 def _shell_of_skin(
     skin: Surface, vertices: NDArray, normals: NDArray, inside: NDArray, offset: float
 ) -> Geometry:
-    """A smoothed cover over the used vertices of the skin, ``offset`` mm off it.
+    """Lay a smoothed cover over the used vertices of the skin, ``offset`` mm off it.
 
     ``inside`` is the distance (mm) from the cover's border, negative outside; it becomes the first texture
     coordinate, so that `Material.edge` = 0 draws a smooth border.
@@ -193,7 +199,9 @@ def _shell_of_skin(
     corner = skin.corner_of_used
     triangles = skin.triangles[(inside[corner[skin.triangles]] > 0).any(1)]
     uv = np.stack([inside[corner], inside[corner]], 1).astype(np.float32)
-    return Geometry(moved[corner].astype(np.float32), skin.normals(moved.astype(np.float32))[corner], uv, triangles)
+    return Geometry(
+        moved[corner].astype(np.float32), skin.normals(moved.astype(np.float32))[corner], uv, triangles
+    )
 
 
 def _cloth(rng: Rng) -> Material:
@@ -202,10 +210,12 @@ def _cloth(rng: Rng) -> Material:
     return Material(tint=tint.astype(np.float32), roughness=0.9, specular=0.0, edge=0.0)
 
 
-def mask(rng: Rng, skin: Surface, vertices: NDArray, normals: NDArray, mean: NDArray, points: NDArray) -> Part:
-    """A mask over mouth and chin, mostly over the nose too.
+def mask(
+    rng: Rng, skin: Surface, vertices: NDArray, normals: NDArray, mean: NDArray, points: NDArray
+) -> Part:
+    """Put on a mask over mouth and chin, mostly over the nose too.
 
-    ``mean`` are the used vertices of the mean head and ``points`` its 68 points: they say where the mask lies.
+    ``mean`` are the used vertices of the mean head, ``points`` its 68 points: they say where the mask lies.
     """
     top = points[29 if rng.random() < 0.75 else 51, 1] + rng.normal(0, 3)
     bottom = points[8, 1] - rng.uniform(-4, 10)
@@ -216,8 +226,10 @@ def mask(rng: Rng, skin: Surface, vertices: NDArray, normals: NDArray, mean: NDA
     return Part("~mask", geometry, _cloth(rng), role="occluder")
 
 
-def scarf(rng: Rng, skin: Surface, vertices: NDArray, normals: NDArray, mean: NDArray, points: NDArray) -> Part:
-    """Cloth around the neck, up to the chin or over the mouth."""
+def scarf(
+    rng: Rng, skin: Surface, vertices: NDArray, normals: NDArray, mean: NDArray, points: NDArray
+) -> Part:
+    """Put cloth around the neck, up to the chin or over the mouth."""
     top = points[[8, 57, 33][rng.choice(3, p=[0.55, 0.25, 0.2])], 1] + rng.normal(0, 3)
     inside = np.minimum(top - mean[:, 1], mean[:, 1] - 560)
     geometry = _shell_of_skin(skin, vertices, normals, inside, 14.0)

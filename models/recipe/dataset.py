@@ -20,8 +20,8 @@ HELD_OUT_EVERY = 10  # identities 9, 19, 29... are held out of training
 class Dataset:
     """Rendered faces with their labels; N pictures.
 
-    Image coordinates are 0-based px, x right, y down, an integer is a pixel's centre. 3D coordinates are mm along the
-    camera's axes, x right, y down, z away from the camera, the origin between the eyes and the mouth.
+    Image coordinates are 0-based px, x right, y down, an integer is a pixel's centre. 3D coordinates are mm
+    along the camera's axes, x right, y down, z away from the camera, the origin between eyes and mouth.
     """
 
     landmarks: NDArray[np.float32]
@@ -47,6 +47,7 @@ class Dataset:
     _jpeg: list[NDArray[np.uint8]]
 
     def __len__(self) -> int:
+        """Count the pictures."""
         return len(self.landmarks)
 
     def image(self, i: int, grey: bool = False) -> NDArray[np.uint8]:
@@ -56,11 +57,25 @@ class Dataset:
 
 
 def write_shard(file: Path, rows: list[dict[str, Any]], jpeg_quality: int) -> None:
-    """Write pictures and labels; ``rows`` hold the fields of `Dataset`, ``image`` (BGR) and ``meta`` (JSON)."""
-    coded = [cv2.imencode(".jpg", r["image"], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])[1].ravel() for r in rows]
+    """Write pictures and labels.
+
+    ``rows`` hold the fields of `Dataset`, ``image`` (BGR) and ``meta`` (JSON).
+    """
+    coded = [
+        cv2.imencode(".jpg", r["image"], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])[1].ravel() for r in rows
+    ]
     arrays = {
         key: np.stack([r[key] for r in rows])
-        for key in ("landmarks", "landmarks3d", "self_occluded", "occluded", "identity", "held_out", "pose", "camera")
+        for key in (
+            "landmarks",
+            "landmarks3d",
+            "self_occluded",
+            "occluded",
+            "identity",
+            "held_out",
+            "pose",
+            "camera",
+        )
     }
     partial = file.with_suffix(".part")
     with partial.open("wb") as stream:

@@ -1,8 +1,8 @@
 """The 68 iBUG points as fixed points of the base mesh, and of each brow style for the brows.
 
-Sources of the definition: the iBUG 68-point mark-up figure, and for the jaw its 3D reading (fixed points of the
-surface, equally spaced along the outline of the frontal view from the level of the eyes, 0 and 16, to the chin, 8).
-Left and right are the subject's; points 22-26, 42-47 and so on lie on the left, at positive x.
+Sources of the definition: the iBUG 68-point mark-up figure, and for the jaw its 3D reading (fixed points of
+the surface, equally spaced along the outline of the frontal view from the level of the eyes, 0 and 16, to the
+chin, 8). Left and right are the subject's; points 22-26, 42-47 and so on lie on the left, at positive x.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _EYE = {42: (6853, 13360), 43: (13359,), 44: (13353,), 45: (13377,), 46: (13372,
 _MOUTH = {51: (466,), 52: (7219,), 53: (7208, 11954), 54: (7185, 7186), 55: (7239, 7233), 57: (492,)}
 _INNER = {62: (520,), 66: (523,), 64: (7192,)}
 _NASION, _NOSE_TIP, _SUBNASALE, _NOSTRIL, _ALA = 133, 5054, 317, 7054, 7119
-# Lip points found along the lip's edge, as shares of half the mouth's width: below and above the peaks of the bow.
+# Lip points found along the lip's edge, as shares of half the mouth's width: below and above the bow's peaks.
 _EDGE_SHARE = {56: (492, 7241, 7239, 0.30), 63: (520, 7262, 7192, 0.27), 65: (523, 7265, 7192, 0.29)}
-# Outline of the frontal view of the mean face, from the level of the eyes to the chin: x and y in mm, and a smooth
-# depth along the edge of the mandible (half-way between the outline's and that of the ICT-FaceKit points).
+# Outline of the frontal view of the mean face, from the level of the eyes to the chin: x and y in mm, and a
+# smooth depth along the edge of the mandible (half-way between the outline's and the ICT-FaceKit points').
 _OUTLINE = np.array(
-    [[69.2, 734.5, 67], [67.8, 716.5, 66], [65.5, 701.5, 67], [62.4, 685, 71], [57, 667.5, 82], [47.5, 650, 94],
-     [34, 637.5, 108], [18, 629, 118], [0, 626.5, 121]]
+    [[69.2, 734.5, 67], [67.8, 716.5, 66], [65.5, 701.5, 67], [62.4, 685, 71], [57, 667.5, 82],
+     [47.5, 650, 94], [34, 637.5, 108], [18, 629, 118], [0, 626.5, 121]]
 )  # fmt: skip
 
 
 def mean_head(base: BaseMesh) -> NDArray[np.float32]:
-    """The average of the macro targets at 25 years: the head on which the points are defined."""
+    """Average the macro targets at 25 years: the head on which the points are defined."""
     third = {"caucasian": 1 / 3, "african": 1 / 3, "asian": 1 / 3}
     return base.shape(macro_weights(0.5, 0.5, third, 0.5, 0.5))
 
@@ -78,7 +78,7 @@ class LandmarkMap:
         self.matrix = sp.csr_matrix((values, (rows, columns)), shape=(68, len(self._head)))
 
     def __call__(self, vertices: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The 68 points (68, 3); 17-26 are zero, see `brow_map`."""
+        """Locate the 68 points (68, 3); 17-26 are zero, see `brow_map`."""
         return np.asarray(self.matrix @ vertices, np.float64)
 
     def _mirrored(self, vertex: int) -> int:
@@ -153,8 +153,10 @@ class LandmarkMap:
         targets = interp1d(length, fine, axis=0)(np.linspace(0, length[-1], 9))
         centre = self._head[self._skin.mesh_triangles].mean(1)
         # The cheek and the jaw without the ear (which stands off), the inside of the mouth and the nose.
-        outside = (centre[:, 0] > -1) & (centre[:, 2] > 45) & (
-            np.hypot(centre[:, 0], centre[:, 1] - self._position(42)[1] + 32) > 40
+        outside = (
+            (centre[:, 0] > -1)
+            & (centre[:, 2] > 45)
+            & (np.hypot(centre[:, 0], centre[:, 1] - self._position(42)[1] + 32) > 40)
         )
         for k, target in enumerate(targets):
             self._put(16 - k, self._on_skin(target, slice(0, 3), outside))

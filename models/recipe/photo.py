@@ -13,7 +13,9 @@ __all__ = ["develop"]
 
 def _srgb(x: NDArray[np.float32]) -> NDArray[np.float32]:
     x = np.clip(x, 0, 1)
-    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 1e-8) ** (1 / 2.4) - 0.055).astype(np.float32)
+    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 1e-8) ** (1 / 2.4) - 0.055).astype(
+        np.float32
+    )
 
 
 def develop(
@@ -52,11 +54,18 @@ def develop(
         length, angle = int(rng.integers(3, 8)), rng.uniform(0, 180)
         kernel = np.zeros((9, 9), np.float32)
         d = np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))]) * length / 2
-        cv2.line(kernel, tuple(np.rint(4 - d).astype(int).tolist()), tuple(np.rint(4 + d).astype(int).tolist()), 1.0)
+        cv2.line(
+            kernel,
+            tuple(np.rint(4 - d).astype(int).tolist()),
+            tuple(np.rint(4 + d).astype(int).tolist()),
+            1.0,
+        )
         x = cv2.filter2D(x, -1, kernel / kernel.sum())
     # Photon noise grows with the root of the light, read noise does not.
     noise = float(np.exp(rng.uniform(np.log(0.0008), np.log(0.02))))
-    x = x + rng.normal(0, 1, x.shape).astype(np.float32) * np.sqrt(noise**2 * 0.1 + noise**2 * 2 * np.maximum(x, 0))
+    x = x + rng.normal(0, 1, x.shape).astype(np.float32) * np.sqrt(
+        noise**2 * 0.1 + noise**2 * 2 * np.maximum(x, 0)
+    )
     y = _srgb(x)
     contrast = np.exp(rng.normal(0, 0.12))
     y = np.clip(0.45 + (y - 0.45) * contrast, 0, 1)
@@ -69,5 +78,7 @@ def develop(
         image = cv2.resize(small, (w, h), interpolation=int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC])))
     if rng.random() < 0.6:
         quality: Any = int(rng.uniform(35, 95))
-        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+        image = cv2.imdecode(
+            cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR
+        )
     return image

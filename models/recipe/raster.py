@@ -1,7 +1,8 @@
 """OpenGL rasteriser (moderngl, EGL; runs on llvmpipe without a GPU).
 
-Surroundings light each vertex through the directions in which it sees them (so the light is occluded below the chin,
-in the eye sockets, nostrils and mouth); one lamp casts a filtered shadow. World: mm, x right, y up, z to the camera.
+Surroundings light each vertex through the directions in which it sees them (so the light is occluded below
+the chin, in the eye sockets, nostrils and mouth); one lamp casts a filtered shadow. World: mm, x right, y up,
+z to the camera.
 """
 
 from __future__ import annotations
@@ -21,15 +22,20 @@ Array = NDArray[np.float32]
 _VERTEX = """#version 330
 in vec3 p; in vec3 n; in vec3 irr; in vec3 grad; in vec2 uv; in vec4 mask;
 uniform mat4 VP; uniform mat4 LVP; uniform float shell;
-centroid out vec3 wn; centroid out vec3 wp; centroid out vec3 ei; centroid out vec3 eg; centroid out vec2 t; centroid out vec4 m; centroid out vec4 lp;
-void main(){ vec3 q = p + n*shell; wp=q; wn=n; ei=irr; eg=grad; t=uv; m=mask; lp=LVP*vec4(q,1); gl_Position=VP*vec4(q,1); }
+centroid out vec3 wn; centroid out vec3 wp; centroid out vec3 ei; centroid out vec3 eg; centroid out vec2 t;
+centroid out vec4 m; centroid out vec4 lp;
+void main(){ vec3 q = p + n*shell; wp=q; wn=n; ei=irr; eg=grad; t=uv; m=mask; lp=LVP*vec4(q,1);
+gl_Position=VP*vec4(q,1); }
 """
 _FRAGMENT = """#version 330
-centroid in vec3 wn; centroid in vec3 wp; centroid in vec3 ei; centroid in vec3 eg; centroid in vec2 t; centroid in vec4 m; centroid in vec4 lp;
+centroid in vec3 wn; centroid in vec3 wp; centroid in vec3 ei; centroid in vec3 eg; centroid in vec2 t;
+centroid in vec4 m; centroid in vec4 lp;
 uniform sampler2D tex; uniform sampler2DShadow shadow; uniform sampler2D detail; uniform sampler2D strands;
 uniform vec3 L; uniform vec3 LC; uniform float soft; uniform vec3 eye;
-uniform vec3 tint; uniform float saturation; uniform float rough; uniform float spec; uniform float cut; uniform float opacity;
-uniform vec4 wrinkle; uniform vec3 beard; uniform vec3 hair; uniform vec3 cloth; uniform float layer; uniform int skin; uniform float edge;
+uniform vec3 tint; uniform float saturation; uniform float rough; uniform float spec; uniform float cut;
+uniform float opacity;
+uniform vec4 wrinkle; uniform vec3 beard; uniform vec3 hair; uniform vec3 cloth; uniform float layer;
+uniform int skin; uniform float edge;
 out vec4 o;
 void main(){
   if(t.x<edge) discard;
@@ -44,17 +50,25 @@ void main(){
     vec3 g = sign(det)*(dFdx(h)*r1+dFdy(h)*r2); B = normalize(max(abs(det),1e-3)*N-g);
     if(dot(B,N)<.3) B=N;
     alb *= 1.-.30*clamp(-h*2.,0.,1.);
-    float hairy = dot(m.xyz,beard); float st = texture(strands,t*22.).r;
-    if(layer>0.){ if(hairy*(.55+.9*st)-layer*.55 < .22 || st < .28+.34*layer) discard; alb = hair*(.55+.7*st); s_spec*=.3; alpha=1.; }
-    else { float c = clamp(hairy,0.,1.)*smoothstep(.30,.62,st); alb = mix(alb,hair*.8,c*.75); s_spec*=1.-.6*clamp(hairy,0.,1.); }
+    float hairy = dot(m.xyz,beard); float st = texture(strands,t*8.).r;
+    if(layer>0.){ if(hairy*(.55+.9*st)-layer*.55 < .22 || st < .28+.34*layer) discard;
+    alb = hair*(.25+1.1*st); s_spec*=.3; alpha=1.; }
+    else { float c = clamp(hairy,0.,1.)*smoothstep(.30,.62,st); alb = mix(alb,hair*.8,c*.75);
+    s_spec*=1.-.6*clamp(hairy,0.,1.); }
     if(m.w>.5){ alb=cloth*(.8+.4*st); s_spec=0.; B=N; }
   }
   vec3 E = max(ei,0.)*clamp(1.+dot(eg,B-N),.3,1.8);
-  vec3 q = lp.xyz*.5+.5; float s=0.;
-  for(int i=-1;i<2;i++) for(int j=-1;j<2;j++) s+=texture(shadow,vec3(q.xy+(vec2(i,j)+.35*vec2(j,-i))*soft,q.z-.006));
-  s/=9.;
-  float nl=dot(B,L); vec3 w = skin==1 ? vec3(.22,.08,.04) : vec3(.05); vec3 diff=clamp((vec3(nl)+w)/(1.+w),0.,1.);
-  vec3 H=(L+V)/max(length(L+V),1e-4); float k=2./(s_rough*s_rough*s_rough*s_rough+1e-3); float sp=s_spec*(k+8.)/25.*pow(clamp(dot(B,H),1e-4,1.),k)*max(nl,0.);
+  float nl=dot(B,L); float s=0.;
+  if(nl>-.25 && LC.g>0.){
+    vec3 q = lp.xyz*.5+.5; q.z-=.006;
+    s=texture(shadow,q);
+    if(skin==1) s+=texture(shadow,q+vec3(.9,.4,0)*soft)+texture(shadow,q+vec3(-.4,.9,0)*soft)
+      +texture(shadow,q+vec3(-.9,-.4,0)*soft)+texture(shadow,q+vec3(.4,-.9,0)*soft);
+    if(skin==1) s*=.2;
+  }
+  vec3 w = skin==1 ? vec3(.22,.08,.04) : vec3(.05); vec3 diff=clamp((vec3(nl)+w)/(1.+w),0.,1.);
+  vec3 H=(L+V)/max(length(L+V),1e-4); float k=2./(s_rough*s_rough*s_rough*s_rough+1e-3);
+  float sp=s_spec*(k+8.)/25.*pow(clamp(dot(B,H),1e-4,1.),k)*max(nl,0.);
   float F=.04+.5*pow(clamp(1.-dot(B,V),0.,1.),5.);
   o=vec4(alb*(E/3.14159+LC*diff*s)+LC*sp*s+F*s_spec*E/3.14159,alpha);
 }
@@ -63,7 +77,8 @@ _DEPTH_VERTEX = """#version 330
 in vec3 p; in vec2 uv; uniform mat4 VP; out vec2 t; void main(){ t=uv; gl_Position=VP*vec4(p,1); }
 """
 _DEPTH_FRAGMENT = """#version 330
-in vec2 t; uniform sampler2D tex; uniform float cut; uniform float edge; void main(){ if(t.x<edge) discard; if(cut>0. && texture(tex,t).a<cut) discard; }
+in vec2 t; uniform sampler2D tex; uniform float cut; uniform float edge;
+void main(){ if(t.x<edge) discard; if(cut>0. && texture(tex,t).a<cut) discard; }
 """
 _BACK_VERTEX = """#version 330
 in vec2 p; out vec2 t; void main(){ t=p*.5+.5; gl_Position=vec4(p,.99999,1); }
@@ -102,6 +117,8 @@ class Material:
     cut: float = 0.0
     edge: float = -10.0
     """Nothing is drawn where the first texture coordinate is smaller (a smooth border)."""
+    closed: bool = False
+    """A closed surface: its far side need not be drawn."""
     mode: str = "opaque"
     """``opaque``, ``blend`` (over what is drawn before) or ``coverage`` (cards of hair)."""
 
@@ -135,7 +152,8 @@ class Camera:
         """Image positions (n, 2), 0-based px, x right, y down, integer = pixel centre."""
         depth = self.distance - points[:, 2]
         return np.c_[
-            self.centre[0] + self.focal * points[:, 0] / depth, self.centre[1] - self.focal * points[:, 1] / depth
+            self.centre[0] + self.focal * points[:, 0] / depth,
+            self.centre[1] - self.focal * points[:, 1] / depth,
         ]
 
     def clip_matrix(self) -> NDArray[np.float64]:
@@ -173,7 +191,7 @@ class Scene:
     camera: Camera
     lamp: Lamp
     radiance: Array
-    """Light that comes from each of the rasteriser's directions (radiance times solid angle), shape (d, 3)."""
+    """Light from each of the rasteriser's directions (radiance times solid angle), shape (d, 3)."""
     background: Array
     wrinkle: Array
     beard: Array
@@ -238,7 +256,7 @@ class Rasteriser:
         self._views = [_orthographic(d, 190.0, 400.0) for d in self.directions]
 
     def texture(self, file: Path | None) -> moderngl.Texture:
-        """The texture of a file, at most 2048 px (1024 px unless it is a skin), kept on the device."""
+        """Load the texture of a file, at most 2048 px (1024 px unless it is a skin), kept on the device."""
         if file is None:
             return self._white
         if file not in self._textures:
@@ -259,7 +277,7 @@ class Rasteriser:
         return texture
 
     def positions_in_texture(self, geometry: Geometry, size: int) -> Array:
-        """Position on the surface of every texel, shape (size, size, 4); last channel 1 where there is one."""
+        """Find every texel's position on the surface, (size, size, 4); last channel 1 where there is one."""
         program = self.ctx.program(_UV_VERTEX, _UV_FRAGMENT)
         target = self.ctx.framebuffer([self.ctx.texture((size, size), 4, dtype="f4")])
         data = np.c_[geometry.position, geometry.uv].astype("f4")
@@ -278,7 +296,10 @@ class Rasteriser:
         if part.key not in self._static or part.key.startswith("~"):
             g = part.geometry
             mask = part.mask if part.mask is not None else np.zeros((len(g.uv), 4), np.float32)
-            buffers = [self.ctx.buffer(np.c_[g.uv, mask].astype("f4").tobytes()), self.ctx.buffer(g.triangles.tobytes())]
+            buffers = [
+                self.ctx.buffer(np.c_[g.uv, mask].astype("f4").tobytes()),
+                self.ctx.buffer(g.triangles.tobytes()),
+            ]
             if part.shell_triangles is not None:
                 buffers.append(self.ctx.buffer(part.shell_triangles.tobytes()))
             if part.key.startswith("~"):
@@ -288,7 +309,8 @@ class Rasteriser:
 
     def sky(self, parts: list[Part], radiance: Array) -> list[tuple[Array, Array]]:
         """Irradiance (c, 3) and its relative gradient with the normal (c, 3) at the corners of each part."""
-        casters = [p for p in parts if p.casts]
+        casters = sorted((p for p in parts if p.casts), key=lambda p: not p.material.closed)
+        closed = 3 * sum(len(p.geometry.triangles) for p in casters if p.material.closed)
         position = np.concatenate([p.geometry.position for p in casters])
         start = np.cumsum([0] + [len(p.geometry.position) for p in casters[:-1]])
         index = np.concatenate(
@@ -305,7 +327,11 @@ class Rasteriser:
             r, c = divmod(k, self._columns)
             self._atlas.viewport = (c * tile, r * tile, tile, tile)
             self._depth_program["VP"].write(_bytes(view))
-            vao.render()
+            ctx.enable(moderngl.CULL_FACE)
+            vao.render(vertices=closed)
+            ctx.disable(moderngl.CULL_FACE)
+            if index.size > closed:
+                vao.render(vertices=index.size - closed, first=closed)
         self._atlas.viewport = (0, 0, *self._atlas_texture.size)
         atlas = np.frombuffer(self._atlas_texture.read(), np.float32).reshape(self._atlas_texture.size[::-1])
         for item in (vao, vbo, ibo):
@@ -332,7 +358,9 @@ class Rasteriser:
         # What does not come from the sky comes once more from lit skin, dimmer and redder.
         total = radiance.sum(0) / (4 * np.pi)
         open_share = (np.maximum(facing, 0) * seen).sum(1) * (4 / len(self.directions))
-        bounce = (1 - open_share.clip(0, 1))[:, None] * np.pi * total * np.array([0.16, 0.11, 0.09], np.float32)
+        bounce = (
+            (1 - open_share.clip(0, 1))[:, None] * np.pi * total * np.array([0.16, 0.11, 0.09], np.float32)
+        )
         luminance = radiance.mean(1)
         gradient = ((seen * (facing > 0)) * luminance) @ self.directions
         gradient /= (lit @ luminance)[:, None] + 0.15 * luminance.sum() / 4
@@ -354,14 +382,18 @@ class Rasteriser:
         temporary: list[moderngl.Buffer | moderngl.VertexArray] = []
         for part, (irradiance, gradient) in zip(scene.parts, light, strict=True):
             g = part.geometry
-            dynamic = ctx.buffer(np.concatenate([g.position, g.normal, irradiance, gradient], 1).astype("f4").tobytes())
+            dynamic = ctx.buffer(
+                np.concatenate([g.position, g.normal, irradiance, gradient], 1).astype("f4").tobytes()
+            )
             static = self._static_buffers(part)
             layout = [(dynamic, "3f 3f 3f 3f", "p", "n", "irr", "grad"), (static[0], "2f 4f", "uv", "mask")]
             colour = ctx.vertex_array(program, layout, static[1])
             depth = ctx.vertex_array(
                 self._depth_program, [(dynamic, "3f 36x", "p"), (static[0], "2f 16x", "uv")], static[1]
             )
-            shell = ctx.vertex_array(program, layout, static[2]) if len(static) > 2 and part.shells[0] else None
+            shell = (
+                ctx.vertex_array(program, layout, static[2]) if len(static) > 2 and part.shells[0] else None
+            )
             drawn.append((part, colour, depth, shell))
             temporary += [dynamic, colour, depth] + ([shell] if shell else [])
             if part.key.startswith("~"):
@@ -375,8 +407,8 @@ class Rasteriser:
             item.release()
         return image, depths[0], depths[1]
 
-    def _draw_depth(self, part: Part, vao: moderngl.VertexArray, cut: float = 0.35) -> None:
-        self._depth_program["cut"] = cut if part.material.mode != "opaque" and part.material.texture else 0.0
+    def _draw_depth(self, part: Part, vao: moderngl.VertexArray) -> None:
+        self._depth_program["cut"] = 0.35 if part.material.mode != "opaque" and part.material.texture else 0.0
         self._depth_program["edge"] = part.material.edge
         self.texture(part.material.texture).use(0)
         vao.render()
@@ -411,13 +443,6 @@ class Rasteriser:
         self._back_texture.use(0)
         self._back_vao.render()
         ctx.enable_only(moderngl.DEPTH_TEST)
-        # Depth first (half a millimetre farther), so that hidden layers of hair are not shaded.
-        farther = clip.copy()
-        farther[2] += 2e-4 * clip[3]
-        self._depth_program["VP"].write(_bytes(farther))
-        for part, _, depth, _ in drawn:
-            if part.material.mode == "opaque":
-                self._draw_depth(part, depth, cut=0.7)
         program["VP"].write(_bytes(clip))
         program["LVP"].write(_bytes(light_view))
         program["L"] = tuple(map(float, scene.lamp.direction))
@@ -429,10 +454,17 @@ class Rasteriser:
         self._shadow_texture.use(1)
         self.detail.use(2)
         self.strands.use(3)
-        for name, value in (("wrinkle", scene.wrinkle), ("beard", scene.beard), ("hair", scene.hair_colour), ("cloth", scene.cloth)):
+        for name, value in (
+            ("wrinkle", scene.wrinkle),
+            ("beard", scene.beard),
+            ("hair", scene.hair_colour),
+            ("cloth", scene.cloth),
+        ):
             program[name] = tuple(map(float, value))
         for part, colour, _, shell in drawn:
             m = part.material
+            if m.closed:
+                ctx.enable(moderngl.CULL_FACE)
             if m.mode == "blend":
                 ctx.enable(moderngl.BLEND)
             if m.mode == "coverage":
@@ -449,7 +481,7 @@ class Rasteriser:
                 for k in range(1, count + 1):
                     program["layer"], program["shell"] = k / count, length * k / count
                     shell.render()
-            ctx.disable(moderngl.BLEND)
+            ctx.disable(moderngl.BLEND | moderngl.CULL_FACE)
             ctx.disable_direct(sample_alpha_to_coverage)
         ctx.copy_framebuffer(self._resolved, self._multi)
         data = np.frombuffer(self._resolved.read(components=4, dtype="f2"), np.float16)

@@ -1,7 +1,7 @@
-"""Render labelled faces into shards; each shard is written whole or not at all, so a run can be stopped and resumed.
+"""Render labelled faces into shards; each shard is written whole or not at all, so a run can be resumed.
 
-Every person has an own seed, so a person's pictures do not depend on the order or the number of processes, and any
-prefix of the data set is a fair sample of the whole.
+Every person has an own seed, so pictures depend neither on the order nor on the number of processes,
+and any prefix of the data set is a fair sample of the whole.
 
     python render_faces.py OUT --assets FOLDER [--set train|palsy_test|yaw_test] [--identities N] [--part 0/2]
 """
@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("LP_NUM_THREADS", "0")  # one process, one core: run as many processes as there are cores
+os.environ.setdefault(
+    "LP_NUM_THREADS", "0"
+)  # one process, one core: run as many processes as there are cores
 
 import cv2
 import numpy as np
@@ -61,11 +63,18 @@ class FaceRenderer:
             plain = name == "palsy_test"
             scene, labels = factory.compose(rng, person, expression, look, pose, plain=plain)
             linear, face_depth, occluder_depth = self.raster.render(scene)
-            labels.self_occluded, labels.occluded = visibility(scene.camera, labels, face_depth, occluder_depth)
+            if not np.isfinite(linear).all():
+                raise FloatingPointError(
+                    f"the picture {k} of person {identity} holds values that are not finite"
+                )
+            labels.self_occluded, labels.occluded = visibility(
+                scene.camera, labels, face_depth, occluder_depth
+            )
             albedo = float(np.mean(look.skin_tint)) * (0.16 if "dark" in look.skin.name else 0.42)
             image = develop(linear, labels.landmarks, rng, albedo)
             meta = {
-                "kind": expression.kind, "palsy_side": expression.palsy_side, "palsy_degree": expression.palsy_degree,
+                "kind": expression.kind, "palsy_side": expression.palsy_side,
+                "palsy_degree": expression.palsy_degree,
                 "gaze": expression.gaze, "yaw": pose.yaw, "pitch": pose.pitch, "roll": pose.roll,
                 "gender": person.gender, "age": person.age, "race": person.race, "skin": look.skin.stem,
                 "albedo": albedo, "hair": look.hair, "beard_length": look.beard_length,

@@ -15,12 +15,12 @@ from landmarks import LandmarkMap, brow_map, mean_head
 from mesh import BaseMesh, Proxy, rotation
 from numpy.typing import NDArray
 from people import Expression, Identity, IdentityModes
-from raster import Camera, Geometry, Lamp, Material, Part, Rasteriser, Scene
+from raster import Camera, Geometry, Lamp, Material, Part, Rasteriser, Scene, fibonacci_sphere
 
 __all__ = ["FaceFactory", "Labels", "Look", "Pose", "sample_pose", "visibility"]
 
 Rng = np.random.Generator
-# Axes of the labels (x right, y down, z away from the camera) in terms of the world's (x right, y up, z to it).
+# From the world's axes (x right, y up, z to the camera) to the labels' (x right, y down, z away from it).
 _TO_LABEL = np.diag([1.0, -1.0, -1.0])
 
 
@@ -109,7 +109,9 @@ class FaceFactory:
         self.lashes = self._proxies("eyelashes")
         self.teeth = self._proxies("teeth", folder / "teeth" / "materials" / "teeth.png")
         self.hair = {
-            k: v for k, v in self._proxies("hair").items() if k not in excluded and v.texture and v.texture.exists()
+            k: v
+            for k, v in self._proxies("hair").items()
+            if k not in excluded and v.texture and v.texture.exists()
         }
         self.tongue = Proxy.load(folder / "tongue" / "tongue01" / "tongue01.mhclo")
         self.eyes = Proxy.load(assets.core / "eyes" / "high-poly" / "high-poly.mhclo")
@@ -118,7 +120,9 @@ class FaceFactory:
         self.skins = sorted((folder / "skins" / "textures").glob("*.png"))
         self.brow_maps = {k: brow_map(v, self.head) for k, v in self.brows.items()}
         self._mean_points = self.points(self.head)
-        self._mean_points[17:27] = np.mean([m @ self.brows[k].fit(self.head) for k, m in self.brow_maps.items()], 0)
+        self._mean_points[17:27] = np.mean(
+            [m @ self.brows[k].fit(self.head) for k, m in self.brow_maps.items()], 0
+        )
         self.modes = IdentityModes(assets, self._mean_points, self.head, cfg["identity"]["ict_modes"])
         self._eyeballs = [self.base.group_vertices(f"helper-{s}-eye") for s in "rl"]
         self._mean_used = self.head[self.skin.used]
@@ -126,7 +130,9 @@ class FaceFactory:
         hairy = self._mask[:, :3].max(1) > 0.02
         self._beard_triangles = self.skin.triangles[hairy[self.skin.triangles].any(1)]
         ear = self._mean_used[:, 0] > 60
-        above = ear & (self._mean_used[:, 1] > 728) & (self._mean_used[:, 1] < 742) & (self._mean_used[:, 2] > 20)
+        above = (
+            ear & (self._mean_used[:, 1] > 728) & (self._mean_used[:, 1] < 742) & (self._mean_used[:, 2] > 20)
+        )
         self._ear_rest = int(self.skin.used[np.flatnonzero(above)[self._mean_used[above, 2].argmin()]])
         self._environments = [self._load_environment(p) for p in assets.environments]
 
@@ -154,15 +160,17 @@ class FaceFactory:
             [-cv2.pointPolygonTest(lip.astype(np.float32), (float(a), float(b)), True) for a, b in v[:, :2]]
         )
         off_lips = np.where(z > 110, _smooth_step(off_lips, 0.0, 3.0), 1.0)
-        neck = _smooth_step(y, p[8, 1] - 32, p[8, 1] - 12)
+        neck = _smooth_step(y, p[8, 1] - 22, p[8, 1] + 2)
         # The beard's upper border runs from before the ear down to the corner of the mouth.
-        border = np.interp(x, [0, 22, 40, 55, 64], [p[33, 1] - 3, p[48, 1] + 8, p[48, 1] + 3, p[3, 1] + 8, p[0, 1]])
-        below = _smooth_step(border - y, -2, 6)
-        front = _smooth_step(z, 38, 58) * (x < 78)
+        border = np.interp(
+            x, [0, 22, 40, 55, 64], [p[33, 1] - 3, p[48, 1] + 8, p[48, 1] + 3, p[3, 1] + 8, p[0, 1]]
+        )
+        below = _smooth_step(border - y, -5, 9)
+        front = _smooth_step(z, 50, 72) * (x < 72)
         cheeks = below * neck * front * off_lips
         moustache = (
-            _smooth_step(30 - x, 0, 8) * _smooth_step(p[33, 1] - y, 0, 3) * _smooth_step(y, p[54, 1] - 6, p[54, 1])
-            * off_lips * (z > 125)
+            _smooth_step(30 - x, 0, 8) * _smooth_step(p[33, 1] - y, 0, 3)
+            * _smooth_step(y, p[54, 1] - 6, p[54, 1]) * off_lips * (z > 125)
         )  # fmt: skip
         chin = _smooth_step(24 - x, 0, 8) * _smooth_step(p[57, 1] - 4 - y, 0, 5) * neck * (z > 80)
         # Under the nose and between lip and chin the cheeks' beard gives way to the other two.
@@ -174,7 +182,10 @@ class FaceFactory:
         """Make the procedural textures of the skin (wrinkles, strands of hair)."""
         rng = np.random.default_rng(7)
         geometry = Geometry(
-            self._mean_used[self.skin.corner_of_used], np.zeros((0, 3), np.float32), self.skin.uv, self.skin.triangles
+            self._mean_used[self.skin.corner_of_used],
+            np.zeros((0, 3), np.float32),
+            self.skin.uv,
+            self.skin.triangles,
         )
         size = 1024
         at = raster.positions_in_texture(geometry, size)
@@ -186,7 +197,7 @@ class FaceFactory:
         raster.strands = raster.upload(np.uint8(np.repeat(noise[..., None] * 255, 4, 2)), repeat=True)
 
     def _wrinkle_maps(self, at: NDArray[np.float32], rng: Rng) -> NDArray[np.float32]:
-        """Heights in [-1, 1] of forehead lines, eye region, folds of the cheek, and pores; shape (s, s, 4)."""
+        """Heights in [-1, 1] of forehead lines, eye region, cheek folds and pores; shape (s, s, 4)."""
         p = self._mean_points
         x, y, z = at[..., 0], at[..., 1], at[..., 2]
         size = at.shape[0]
@@ -195,20 +206,30 @@ class FaceFactory:
         inside = (at[..., 3] > 0) & (z > 60)
         brow_top = p[19, 1] + 4
         rows = np.cos((y - 0.004 * x * x + 1.2 * wobble) * (2 * np.pi / 8.5))
-        forehead = -np.maximum(rows, 0) ** 5 * _smooth_step(y, brow_top, brow_top + 8) * _smooth_step(-y, -brow_top - 50, -brow_top - 32)
+        forehead = (
+            -(np.maximum(rows, 0) ** 5)
+            * _smooth_step(y, brow_top, brow_top + 8)
+            * _smooth_step(-y, -brow_top - 50, -brow_top - 32)
+        )
         forehead *= _smooth_step(50 - np.abs(x), 0, 16)
-        glabella = -np.exp(-(((np.abs(x) - 5 - 0.4 * wobble) / 1.3) ** 2)) * np.exp(-(((y - p[21, 1]) / 9) ** 2))
+        glabella = -np.exp(-(((np.abs(x) - 5 - 0.4 * wobble) / 1.3) ** 2)) * np.exp(
+            -(((y - p[21, 1]) / 9) ** 2)
+        )
         ax = np.abs(x)
         dx, dy = ax - p[45, 0], y - p[45, 1]
         radius, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
-        crow = -np.maximum(np.cos(angle * 11 + 0.5 * wobble), 0) ** 4 * (np.abs(angle) < 1.0)
+        crow = -(np.maximum(np.cos(angle * 11 + 0.5 * wobble), 0) ** 4) * (np.abs(angle) < 1.0)
         crow *= _smooth_step(radius, 3, 7) * _smooth_step(-radius, -26, -12)
         ex, ey = (ax - p[42:48, 0].mean()) / 15, (y - p[47, 1] + 7 + 0.5 * wobble) / 1.4
         bag = -np.exp(-((ey - 4 * ex * ex * 0.6) ** 2)) * (np.abs(ex) < 1.2)
         bag2 = -0.7 * np.exp(-(((y - p[47, 1] + 3.2) / 0.9 - 2 * ex * ex) ** 2)) * (np.abs(ex) < 1)
         eyes = crow + bag + bag2 + 0.8 * glabella
-        fold_x = np.interp(-y, [-p[31, 1] - 3, -p[48, 1], -p[48, 1] + 14], [p[35, 0] + 3, p[54, 0] + 7, p[54, 0] + 5])
-        folds = -np.exp(-(((ax - fold_x - 0.5 * wobble) / 1.7) ** 2)) * (y < p[31, 1] + 3) * (y > p[48, 1] - 12)
+        fold_x = np.interp(
+            -y, [-p[31, 1] - 3, -p[48, 1], -p[48, 1] + 14], [p[35, 0] + 3, p[54, 0] + 7, p[54, 0] + 5]
+        )
+        folds = (
+            -np.exp(-(((ax - fold_x - 0.5 * wobble) / 1.7) ** 2)) * (y < p[31, 1] + 3) * (y > p[48, 1] - 12)
+        )
         folds *= _smooth_step(y, p[48, 1] - 12, p[48, 1])
         pores = cv2.GaussianBlur(rng.normal(0, 1, (size, size)).astype(np.float32), (0, 0), 0.8)
         pores = 0.5 * pores / pores.std()
@@ -244,16 +265,26 @@ class FaceFactory:
         light_eyes = identity.race["caucasian"] > 0.5 and rng.random() < 0.6
         brownish = [self.brown_eye] * 3 + [e for e in self.eye_textures if "brownlight" in e.name]
         eyes = self.eye_textures if light_eyes else brownish
-        hair_pool = [h for h in self.hair if "short" in h or "afro" in h] if identity.is_male else list(self.hair)
+        hair_pool = (
+            [h for h in self.hair if "short" in h or "afro" in h] if identity.is_male else list(self.hair)
+        )
         has_hair = rng.random() < cfg["hair_probability"] - 0.15 * (identity.is_male and identity.age > 0.6)
-        palette = np.array([[0.25, 0.2, 0.17], [0.5, 0.38, 0.3], [1, 0.95, 0.85], [0.9, 0.6, 0.4], [0.12, 0.11, 0.11]])
-        share = [0.3, 0.24, 0.12, 0.08, 0.26] if identity.race["caucasian"] > 0.5 else [0.25, 0.03, 0.01, 0.01, 0.7]
+        palette = np.array(
+            [[0.25, 0.2, 0.17], [0.5, 0.38, 0.3], [1, 0.95, 0.85], [0.9, 0.6, 0.4], [0.12, 0.11, 0.11]]
+        )
+        share = (
+            [0.3, 0.24, 0.12, 0.08, 0.26]
+            if identity.race["caucasian"] > 0.5
+            else [0.25, 0.03, 0.01, 0.01, 0.7]
+        )
         colour = palette[rng.choice(5, p=share)] * np.exp(rng.normal(0, 0.15))
         if rng.random() < _smooth_step(np.array(identity.age), 0.6, 0.95) * 0.8:
             colour = np.full(3, rng.uniform(0.7, 1.6))
         beard, length = np.zeros(3), 0.0
         if identity.gender > 0.6 and identity.age > 0.42 and rng.random() < cfg["beard_probability"]:
-            style = rng.choice(["stubble", "full", "moustache", "goatee", "trimmed"], p=[0.38, 0.2, 0.1, 0.12, 0.2])
+            style = rng.choice(
+                ["stubble", "full", "moustache", "goatee", "trimmed"], p=[0.45, 0.12, 0.1, 0.13, 0.2]
+            )
             density = rng.uniform(0.5, 1)
             beard = {
                 "stubble": np.full(3, density * 0.75), "full": np.ones(3), "trimmed": np.full(3, density),
@@ -276,16 +307,27 @@ class FaceFactory:
         )  # fmt: skip
 
     def vertices(self, identity: Identity, expression: Expression) -> NDArray[np.float32]:
-        """Base mesh of this person with this expression and gaze."""
-        v = self.base.shape(identity.weights | expression.weights) + self.modes(identity.modes)
-        turn = rotation("y", expression.gaze[0]) @ rotation("x", expression.gaze[1])
+        """Build the base mesh of this person with this expression and gaze."""
+        modes = self.modes(identity.modes)
+        if identity.gaze_shift is None:
+            neutral = self.base.shape(identity.weights) + modes
+            # The iris is 12 mm before the eyeball's centre.
+            height = self._eye_height(neutral) - self._eye_height(self.head)
+            identity.gaze_shift = float(np.degrees(np.arcsin(np.clip(height / 12, -0.5, 0.5))))
+        v = self.base.shape(identity.weights | expression.weights) + modes
+        turn = rotation("y", expression.gaze[0]) @ rotation("x", expression.gaze[1] + identity.gaze_shift)
         for eyeball in self._eyeballs:
             centre = v[eyeball].mean(0)
             v[eyeball] = (v[eyeball] - centre) @ turn.T + centre
         return v
 
+    def _eye_height(self, v: NDArray[np.float32]) -> float:
+        """How much higher than the middle of the lids the eyeballs lie."""
+        lids = self.points(v)[36:48, 1]
+        return float(np.mean([v[e, 1].mean() for e in self._eyeballs]) - lids.mean())
+
     def head_points(self, vertices: NDArray, brow: str) -> NDArray[np.float64]:
-        """The 68 points of a head with a brow style, in the head's coordinates."""
+        """Locate the 68 points of a head with a brow style, in the head's coordinates."""
         points = self.points(vertices)
         points[17:27] = self.brow_maps[brow] @ self.brows[brow].fit(vertices)
         return points
@@ -293,7 +335,13 @@ class FaceFactory:
     # ---------------------------------------------------------------- scenes
 
     def compose(
-        self, rng: Rng, identity: Identity, expression: Expression, look: Look, pose: Pose, plain: bool = False
+        self,
+        rng: Rng,
+        identity: Identity,
+        expression: Expression,
+        look: Look,
+        pose: Pose,
+        plain: bool = False,
     ) -> tuple[Scene, Labels]:
         """Make the scene of one picture and its labels (visibility still empty).
 
@@ -303,7 +351,8 @@ class FaceFactory:
         eyes = np.stack([v[e].mean(0) for e in self._eyeballs])
         origin = eyes.mean(0) + np.array([0, -30, -15], np.float32)
         points = self.head_points(v, look.brow)
-        parts = self._head_parts(v, look)
+        lips = np.linalg.norm(points[[61, 62, 63]] - points[[67, 66, 65]], axis=1)
+        parts = self._head_parts(v, look, mouth_open=bool(lips.max() > 2.5))
         things: list[str] = []
         if not plain:
             extra = self._accessories(rng, v, points, identity, look)
@@ -323,23 +372,34 @@ class FaceFactory:
         wrinkle[0] *= 1 + 1.5 * max(w.get("fu/browInnerUpLeft", 0), w.get("fu/browInnerUpRight", 0))
         wrinkle[2] *= 1 + 0.8 * max(w.get("fu/mouthSmileLeft", 0), w.get("fu/mouthSmileRight", 0))
         scene = Scene(
-            parts, camera, lamp, radiance, background, wrinkle, look.beard, look.hair_colour * 0.35, look.cloth
+            parts,
+            camera,
+            lamp,
+            radiance,
+            background,
+            wrinkle,
+            look.beard,
+            np.minimum(look.hair_colour, 1.0) ** 1.2 * 0.16 + 0.01,
+            look.cloth,
         )
         nothing = np.zeros(68, bool)
         labels = Labels(
-            camera.project(world).astype(np.float32), (world @ _TO_LABEL).astype(np.float32), nothing, nothing,
+            camera.project(world).astype(np.float32), (world @ _TO_LABEL).astype(np.float32),
+            nothing, nothing,
             pose.euler.astype(np.float32),
             np.array([camera.distance, camera.focal, *camera.centre], np.float32), things,
         )  # fmt: skip
         return scene, labels
 
-    def _head_parts(self, v: NDArray[np.float32], look: Look) -> list[Part]:
+    def _head_parts(self, v: NDArray[np.float32], look: Look, mouth_open: bool) -> list[Part]:
         used = v[self.skin.used]
         normals = self.skin.normals(used)
         corner = self.skin.corner_of_used
         cloth = self._mask[:, 3:4]
         position = used[corner] + normals[corner] * (5.0 * cloth)
-        skin = Material(look.skin, look.skin_tint, look.saturation, look.roughness, look.specular)
+        skin = Material(
+            look.skin, look.skin_tint, look.saturation, look.roughness, look.specular, closed=True
+        )
         body = Part(
             "skin", Geometry(position, normals[corner], self.skin.uv, self.skin.triangles), skin, role="face",
             mask=self._mask, shells=(6 if look.beard_length else 0, look.beard_length),
@@ -347,24 +407,30 @@ class FaceFactory:
         )  # fmt: skip
         parts = [body]
         white = np.ones(3, np.float32)
-        eye = Material(look.eye, white * 0.8, 0.9, 0.2, 0.35, cut=0.05, mode="blend")
-        teeth = Material(self.teeth[look.teeth].texture, white * 0.85, 0.8, 0.35, 0.2)
+        eye = Material(look.eye, white * 0.55, 0.85, 0.2, 0.25, cut=0.05, mode="blend")
+        teeth = Material(self.teeth[look.teeth].texture, white * 0.85, 0.8, 0.35, 0.2, closed=True)
         brow_colour = np.minimum(look.hair_colour * 1.2, 1.3)
         hair = Material(None, look.hair_colour, 0.9, 0.55, 0.08, cut=0.25, mode="coverage")
+        brow = Material(None, brow_colour, 0.9, 0.8, 0.02, cut=0.04, mode="blend")
+        lash = Material(None, white, 1.0, 0.8, 0.0, cut=0.04, mode="blend")
+        tongue = Material(self.tongue.texture, white, 1.0, 0.4, 0.2, closed=True)
         pieces = [
             (self.eyes, eye, "face", False),
-            (self.teeth[look.teeth], teeth, "none", True),
-            (self.tongue, Material(self.tongue.texture, white, 1.0, 0.4, 0.2), "none", True),
-            (self.brows[look.brow], Material(None, brow_colour, 0.9, 0.8, 0.02, cut=0.04, mode="blend"), "none", False),
-            (self.lashes[look.lash], Material(None, white, 1.0, 0.8, 0.0, cut=0.04, mode="blend"), "none", False),
+            (self.brows[look.brow], brow, "none", False),
+            (self.lashes[look.lash], lash, "none", False),
         ]  # fmt: skip
+        if mouth_open:
+            pieces += [(self.teeth[look.teeth], teeth, "none", False), (self.tongue, tongue, "none", False)]
         if look.hair:
             pieces.append((self.hair[look.hair], hair, "occluder", True))
         for proxy, material, role, casts in pieces:
             vertices = proxy.fit(v)[proxy.surface.used]
             corner = proxy.surface.corner_of_used
             geometry = Geometry(
-                vertices[corner], proxy.surface.normals(vertices)[corner], proxy.surface.uv, proxy.surface.triangles
+                vertices[corner],
+                proxy.surface.normals(vertices)[corner],
+                proxy.surface.uv,
+                proxy.surface.triangles,
             )
             material.texture = material.texture or proxy.texture
             parts.append(Part(proxy.name, geometry, material, role, casts, coarse=role == "occluder"))
@@ -398,7 +464,9 @@ class FaceFactory:
     def _camera(self, rng: Rng, world: NDArray) -> Camera:
         cfg, size = self.cfg["camera"], self.cfg["data"]["size"]
         # The same share of the picture for a child's face as for a large one.
-        face = np.linalg.norm(world[27] - world[8]) / np.linalg.norm(self._mean_points[27] - self._mean_points[8])
+        face = np.linalg.norm(world[27] - world[8]) / np.linalg.norm(
+            self._mean_points[27] - self._mean_points[8]
+        )
         field = float(rng.uniform(*cfg["field"]) * np.clip(face, 0.75, 1.2))
         focal = np.exp(rng.uniform(*np.log(cfg["focal_equivalent"])))
         distance = focal / 36 * field / np.exp(rng.uniform(*np.log(cfg["frame_share"])))
@@ -414,8 +482,6 @@ class FaceFactory:
     def _light(self, rng: Rng) -> tuple[NDArray[np.float32], Lamp, NDArray[np.float32]]:
         """Light from each direction, the lamp and the background."""
         cfg, size = self.cfg["light"], self.cfg["data"]["size"]
-        from raster import fibonacci_sphere
-
         directions = fibonacci_sphere(cfg["directions"])
         big, small = self._environments[rng.integers(len(self._environments))]
         h, w = small.shape[:2]
@@ -445,7 +511,9 @@ class FaceFactory:
         towards = np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)], np.float32)
         on = rng.random() < cfg["lamp_probability"]
         power = on * np.exp(rng.normal(-0.9, 0.6)) * np.exp(rng.normal(0, [0.10, 0.03, 0.12]))
-        lamp = Lamp(towards, power.astype(np.float32), float(np.exp(rng.uniform(np.log(0.002), np.log(0.02)))))
+        lamp = Lamp(
+            towards, power.astype(np.float32), float(np.exp(rng.uniform(np.log(0.002), np.log(0.02))))
+        )
         return radiance.astype(np.float32), lamp, self._background(rng, big, spin, size)
 
     @staticmethod
@@ -466,13 +534,21 @@ class FaceFactory:
                 if kind < 0.85 or k < 3:
                     n = 2**k
                     noise = rng.normal(0, 1, (n, n, 3)) * 0.4 + rng.normal(0, 1, (n, n, 1))
-                    image += cv2.resize(noise.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC) / k
+                    image += (
+                        cv2.resize(noise.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC) / k
+                    )
             image = np.exp(0.5 * image) * np.exp(rng.normal(0, 0.2, 3)).astype(np.float32)
             for _ in range(int(rng.integers(0, 12)) if rng.random() < 0.5 else 0):
                 a, b = rng.integers(0, size, 2), rng.integers(4, size // 2, 2)
-                image[a[0] : a[0] + b[0], a[1] : a[1] + b[1]] *= np.exp(rng.normal(0, 0.8, 3)).astype(np.float32)
+                image[a[0] : a[0] + b[0], a[1] : a[1] + b[1]] *= np.exp(rng.normal(0, 0.8, 3)).astype(
+                    np.float32
+                )
         image = np.maximum(image, 0)
-        return (image * np.exp(rng.normal(-1.2, 0.7)) / max(float(image.mean()), 1e-3)).clip(0, 20).astype(np.float32)
+        return (
+            (image * np.exp(rng.normal(-1.2, 0.7)) / max(float(image.mean()), 1e-3))
+            .clip(0, 20)
+            .astype(np.float32)
+        )
 
 
 def visibility(
@@ -484,14 +560,16 @@ def visibility(
     """
     size = camera.size
     depth = camera.distance + labels.landmarks3d[:, 2]
-    # A point on the outline may fall on the pixel beside it: take the farthest (face), the median (occluder) of 3 x 3.
+    # A point on the outline may fall on the pixel beside it: of 3 x 3 take the farthest (face) or the median
+    # (occluder).
     kernel = np.ones((3, 3), np.uint8)
     behind = cv2.dilate(face_depth, kernel)
     before = cv2.medianBlur(np.ascontiguousarray(occluder_depth), 3)
     pixel = np.rint(labels.landmarks).astype(int)
     outside = ((pixel < 0) | (pixel >= size)).any(1)
     column, row = pixel.clip(0, size - 1).T
-    # Lips that touch, the underside of the nose and the outline hide their points by some millimetres: still to be seen.
+    # Lips that touch, the underside of the nose and the outline hide their points by some millimetres; such
+    # points count as seen.
     slack = np.full(68, 4.0)
     slack[31:36], slack[60:68] = 8.0, 12.0
     slack[:17] = 14.0  # they lie where the surface turns away

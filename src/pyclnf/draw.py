@@ -73,7 +73,8 @@ def draw_landmarks(
     picture = np.ascontiguousarray(picture[:, :, :3])
     finite = points[np.isfinite(points).all(axis=1)]
     extent = float(np.ptp(finite, axis=0).max()) if len(finite) else 0.0
-    radius = max(1, round(extent / 120))
+    # Points far outside the picture must not blow up the dots of those inside.
+    radius = max(1, round(min(extent, max(picture.shape[:2])) / 120))
     # Drawing in sixteenths of a pixel: landmarks are not integers.
     fixed = np.rint(np.nan_to_num(np.clip(points, -1e5, 1e5)) * 16).astype(np.int32)
     if box is not None:

@@ -34,9 +34,9 @@ MIN_ALPHA = 1e-4
 # The kernels work on blocks of this many neurons.
 BLOCK = 8
 
-# Sigma matrices kept by one patch scale, bytes: three views of the largest usual window
-# (15: 14 MB a view), which a video sees; others are computed again.
-MAX_SIGMA_BYTES = 44_000_000
+# Sigma matrices kept by one patch scale, bytes: all seven views of the largest usual window
+# (15: 3.6 MB a view); more are computed again.
+MAX_SIGMA_BYTES = 32_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +105,25 @@ def _arrange(experts: ViewExperts) -> _Blocks:
     return _Blocks(planes, weights, weight_sums, norm_weights, biases, alphas)
 
 
+@dataclass(frozen=True, eq=False)
+class _Sigma:
+    """Sigma of each expert of a view: whole matrices (v, w*w, w*w), or folded into blocks (v, d)."""
+
+    values: NDArray[np.float32]
+    folded: bool
+
+
+def _fold(maps: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Return the blocks of matrices between maps (B, w, w, w, w) in the basis of the maps' reflections."""
+    window = maps.shape[1]
+    Q = _kernels.reflection_basis(window)
+    for _ in range(4):
+        # Each turn changes the basis of the last axis and brings the next one there.
+        maps = np.moveaxis(maps @ Q.T, -1, 1)
+    matrices = maps.reshape(len(maps), window**2, window**2)
+    return [matrices[:, indices[:, None], indices] for indices, _ in _kernels.folded_blocks(window)]
+
+
 class PatchScale:
     """All experts of one patch scale. Safe to share between threads; picklable.
 
@@ -158,7 +177,8 @@ class PatchScale:
         self._load = views if callable(views) else None
         self._views: list[ViewExperts | None] = [None] * self.n_views
         self._blocks: dict[int, _Blocks] = {}
-        self._sigmas: OrderedDict[tuple[int, int], NDArray[np.float32]] = OrderedDict()
+        self._sigmas: OrderedDict[tuple[int, int], _Sigma] = OrderedDict()
+        self._folded: dict[int, list[NDArray[np.float64]] | None] = {}
         self._lock = threading.RLock()
         if not callable(views):
             if len(views) != self.n_views:
@@ -263,7 +283,7 @@ class PatchScale:
         return rows, columns
 
     def sigma(self, view: int, window: int) -> NDArray[np.float32] | None:
-        """Return Sigma of each expert of a view, computed once and kept.
+        """Return Sigma of each expert of a view.
 
         ``Sigma^-1 = 2 (sum_k alpha_k I + sum_b beta_b S_b)``
 
@@ -284,38 +304,61 @@ class PatchScale:
         ModelError
             If a Sigma does not exist (its inverse is singular).
         """
-        components = self.sigma_components.get(window)
         experts = self.view(view)
+        components = self.sigma_components.get(window)
         if components is None or experts.betas.shape[1] == 0:
             return None
+        return self._invert(experts, components.astype(np.float64)).astype(np.float32)
+
+    def _kept_sigma(self, view: int, window: int) -> _Sigma | None:
+        """Return Sigma of each expert of a view as the kernels read it, computed once and kept."""
+        experts = self.view(view)
+        if window not in self.sigma_components or experts.betas.shape[1] == 0:
+            return None
         with self._lock:
-            sigmas = self._sigmas.get((view, window))
-            if sigmas is None:
-                sigmas = self._compute_sigma(experts, components)
-                self._sigmas[view, window] = sigmas
-                while (
-                    len(self._sigmas) > 1 and sum(s.nbytes for s in self._sigmas.values()) > MAX_SIGMA_BYTES
-                ):
+            sigma = self._sigmas.get((view, window))
+            if sigma is None:
+                sigma = self._sigmas[view, window] = self._compute_sigma(experts, window)
+                kept = self._sigmas.values()
+                while len(kept) > 1 and sum(s.values.nbytes for s in kept) > MAX_SIGMA_BYTES:
                     self._sigmas.popitem(last=False)
             else:
                 self._sigmas.move_to_end((view, window))
-        return sigmas
+        return sigma
 
-    def _compute_sigma(self, experts: ViewExperts, components: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _compute_sigma(self, experts: ViewExperts, window: int) -> _Sigma:
+        blocks = self._folded_components(window)
+        if blocks is None:
+            sigma = self._invert(experts, self.sigma_components[window].astype(np.float64))
+            return _Sigma(sigma.astype(np.float32), folded=False)
+        inverses = []
+        for components, (indices, stride) in zip(blocks, _kernels.folded_blocks(window), strict=True):
+            rows = np.zeros((len(experts.betas), indices.size, stride), np.float32)
+            rows[:, :, : indices.size] = self._invert(experts, components)
+            inverses.append(rows.reshape(len(rows), -1))
+        return _Sigma(np.concatenate(inverses, axis=1), folded=True)
+
+    def _folded_components(self, window: int) -> list[NDArray[np.float64]] | None:
+        """Return the four blocks of each component, or None if a component is not the same mirrored."""
+        if window not in self._folded:
+            maps = self.sigma_components[window].reshape(-1, *[window] * 4)
+            symmetric = np.array_equal(maps, maps[:, ::-1, :, ::-1]) and np.array_equal(
+                maps, maps[:, :, ::-1, :, ::-1]
+            )
+            self._folded[window] = _fold(maps.astype(np.float64)) if symmetric else None
+        return self._folded[window]
+
+    def _invert(self, experts: ViewExperts, components: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the inverse of ``2 (sum_k alpha_k I + sum_b beta_b S_b)`` of each expert."""
+        inverses = 2 * np.tensordot(experts.betas, components, axes=1)
         size = components.shape[1]
-        sigmas = np.empty((len(experts.betas), size, size), np.float32)
-        flat = components.reshape(len(components), -1).astype(np.float64)
-        for k, betas in enumerate(experts.betas):
-            inverse = (2 * (betas @ flat)).reshape(size, size)
-            inverse[np.diag_indices(size)] += 2 * experts.alphas[k].sum()
-            try:
-                sigmas[k] = np.linalg.inv(inverse)
-            except np.linalg.LinAlgError as error:
-                raise ModelError(
-                    f"landmark {experts.landmarks[k]} of patch scale {self.scale:g} has no Sigma for "
-                    f"window side {int(size**0.5)}: its inverse is singular"
-                ) from error
-        return sigmas
+        inverses[:, np.arange(size), np.arange(size)] += 2 * experts.alphas.sum(axis=1)[:, None]
+        try:
+            return np.asarray(np.linalg.inv(inverses), np.float64)
+        except np.linalg.LinAlgError as error:
+            raise ModelError(
+                f"an expert of patch scale {self.scale:g} has no Sigma: its inverse is singular"
+            ) from error
 
     def responses(
         self,
@@ -380,13 +423,16 @@ class PatchScale:
             blocks.alphas,
             out,
         )
-        sigmas = self.sigma(view, window)
-        if sigmas is None:
+        sigma = self._kept_sigma(view, window)
+        if sigma is None:
             # Without components Sigma is diagonal, and the neurons' sums are not negative.
             out /= (2 * experts.alphas.sum(axis=1)).astype(np.float32)[:, None, None]
             return out
         smooth = np.empty_like(out)
-        _kernels.apply_sigma(sigmas, out.reshape(v, -1), smooth.reshape(v, -1))
+        if sigma.folded:
+            _kernels.apply_folded_sigma(sigma.values, out, smooth)
+        else:
+            _kernels.apply_sigma(sigma.values, out.reshape(v, -1), smooth.reshape(v, -1))
         return smooth
 
     def _arranged(self, view: int) -> _Blocks:

@@ -12,6 +12,7 @@ analysis", Cambridge 2014, chapter 4.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -137,7 +138,8 @@ def matrix_to_axis_angle(rotation: ArrayLike) -> Float:
     if quaternion[0] < 0:
         quaternion = -quaternion
     w, axis = quaternion[0], quaternion[1:]
-    sine = np.sqrt(axis @ axis)
+    # Unlike the root of a sum of squares, hypot does not underflow at angles below 1e-154.
+    sine = math.hypot(*axis)
     if sine == 0.0:
         return np.zeros(3)
     if w == 0.0 and axis[np.flatnonzero(axis)[0]] < 0:

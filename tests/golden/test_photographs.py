@@ -59,7 +59,7 @@ def test_multiview_fits_are_as_good(
     openface_model: Model, parity: ModuleType, test_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which start wins may differ where two are nearly as likely, so that only the error is compared."""
-    # Room for the Sigma matrices of all seven views: the same results without computing them a thousand times.
+    # Room for the Sigma matrices of all seven views: the same results, computed once.
     monkeypatch.setattr(patch_experts, "MAX_SIGMA_BYTES", 200_000_000)
     clnf = CLNF(openface_model, parameters="image", starts="multiview")
     found = parity.compare(

@@ -47,24 +47,24 @@ class Imports(ast.NodeVisitor):
         self.at_import: set[str] = set()
         self.depth = 0
 
-    def visit_If(self, node: ast.If) -> None:  # noqa: N802
+    def visit_If(self, node: ast.If) -> None:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             for child in node.orelse:
                 self.visit(child)
         else:
             self.generic_visit(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         self.depth += 1
         self.generic_visit(node)
         self.depth -= 1
 
-    def visit_Import(self, node: ast.Import) -> None:  # noqa: N802
+    def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             if alias.name.split(".")[0] == "pyclnf":
                 self.add(alias.name.partition(".")[2])
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:  # noqa: N802
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         if node.level:
             base = self.package[: len(self.package) - node.level + 1]
         elif node.module and node.module.split(".")[0] == "pyclnf":

@@ -13,13 +13,17 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
+from pyclnf._kernels.layout import folded_blocks, reflection_basis
+
 if TYPE_CHECKING:
     from types import ModuleType
 
 __all__ = [
     "VARIANT",
     "VARIANTS",
+    "apply_folded_sigma",
     "apply_sigma",
+    "folded_blocks",
     "jacobian",
     "likelihoods",
     "load_variant",
@@ -27,6 +31,7 @@ __all__ = [
     "neuron_responses",
     "normal_equations",
     "nu_rlms_pass",
+    "reflection_basis",
     "sample_areas",
     "sobel_magnitude",
     "solve",
@@ -63,8 +68,8 @@ def load_variant(name: str) -> ModuleType:
         return importlib.import_module(f"pyclnf._kernels._{name}")
     except ImportError as error:
         raise KernelImportError(
-            f"pyclnf's compiled kernels ({name}) cannot be loaded: {error}. Install pyclnf again, from a wheel "
-            "or with a C compiler from source; PYCLNF_KERNELS=reference uses slow NumPy kernels instead."
+            f"pyclnf's compiled kernels ({name}) cannot be loaded: {error}. Install pyclnf again, from a "
+            "wheel, or with a C compiler from source; PYCLNF_KERNELS=reference uses slow NumPy kernels."
         ) from error
 
 
@@ -77,6 +82,7 @@ def _best() -> str:
 VARIANT = os.environ.get("PYCLNF_KERNELS") or _best()
 _module = load_variant(VARIANT)
 
+apply_folded_sigma = _module.apply_folded_sigma
 apply_sigma = _module.apply_sigma
 jacobian = _module.jacobian
 likelihoods = _module.likelihoods

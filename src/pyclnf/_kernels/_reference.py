@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from pyclnf._kernels.layout import folded_blocks, reflection_basis
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -108,6 +110,21 @@ def apply_sigma(sigmas: Float32, u: Float32, out: Float32) -> None:
     """Smooth each expert's neuron sums by its Sigma and lift negative maps to zero."""
     np.matmul(sigmas, u[:, :, None], out=out[:, :, None])
     out -= np.minimum(out.min(axis=1, keepdims=True), 0)
+
+
+def apply_folded_sigma(sigmas: Float32, u: Float32, out: Float32) -> None:
+    """Do the same as `apply_sigma` for Sigmas that commute with the reflections of the map."""
+    v, window = u.shape[:2]
+    Q = reflection_basis(window)
+    folded = (Q @ u.astype(np.float64) @ Q.T).reshape(v, -1)
+    smooth = np.empty_like(folded)
+    start = 0
+    for indices, stride in folded_blocks(window):
+        block = sigmas[:, start : start + indices.size * stride].reshape(v, indices.size, stride)
+        smooth[:, indices] = np.einsum("kij,kj->ki", block[:, :, : indices.size], folded[:, indices])
+        start += indices.size * stride
+    out[:] = Q.T @ smooth.reshape(v, window, window) @ Q
+    out -= np.minimum(out.min(axis=(1, 2), keepdims=True), 0)
 
 
 def mean_shift(responses: Float32, offsets: Float, kernel: Float, out: Float) -> None:

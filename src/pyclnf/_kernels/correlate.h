@@ -9,29 +9,43 @@
 
 #include "lanes.h"
 
-/* As many accumulators as the registers hold: sixteen of eight floats with
- * AVX, sixteen of four floats (half as many positions) without. */
+/* As many sums as the registers hold, with two left for the weights and the pixel: sixteen of
+ * eight floats with AVX, sixteen of four floats (half as many positions) without. */
 #if defined(__AVX2__)
-#define MAX_POSITIONS 12
+#define MAX_POSITIONS 13
 #else
 #define MAX_POSITIONS 6
 #endif
 
-#define DEFINE_CORRELATE(P)                                                                    \
-    static void correlate_##P(const float *area, ptrdiff_t side, const float *weights, int rows, \
-                              int cols, float *out)                                            \
-    {                                                                                          \
-        floats sums[P];                                                                        \
-        int i, x, y;                                                                           \
-        for (i = 0; i < P; ++i) sums[i] = splat8(0.0f);                                        \
-        for (y = 0; y < rows; ++y) {                                                           \
-            const float *pixels = area + y * side;                                             \
-            for (x = 0; x < cols; ++x, ++pixels, weights += LANES) {                           \
-                const floats w = load8(weights);                                               \
-                for (i = 0; i < P; ++i) sums[i] = muladd8(splat8(pixels[i]), w, sums[i]);      \
-            }                                                                                  \
-        }                                                                                      \
-        for (i = 0; i < P; ++i) store8(out + i * LANES, sums[i]);                              \
+#define FOR_EACH_POSITION(DO) \
+    DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12)
+
+/* P is a constant where this is inlined. The sums are variables of their own rather than an
+ * array, which compilers would keep in memory. */
+PYCLNF_INLINE void correlate_positions(const int P, const float *area, ptrdiff_t side, const float *weights,
+                                       ptrdiff_t rows, ptrdiff_t cols, float *out)
+{
+    const floats zero = splat8(0.0f);
+    floats s0 = zero, s1 = zero, s2 = zero, s3 = zero, s4 = zero, s5 = zero, s6 = zero;
+    floats s7 = zero, s8 = zero, s9 = zero, s10 = zero, s11 = zero, s12 = zero;
+    ptrdiff_t x, y;
+    for (y = 0; y < rows; ++y) {
+        const float *pixels = area + y * side;
+        for (x = 0; x < cols; ++x, ++pixels, weights += LANES) {
+            const floats w = load8(weights);
+#define ADD_POSITION(i) if (P > i) s##i = muladd8(splat8(pixels[i]), w, s##i);
+            FOR_EACH_POSITION(ADD_POSITION)
+        }
+    }
+#define STORE_POSITION(i) if (P > i) store8(out + i * LANES, s##i);
+    FOR_EACH_POSITION(STORE_POSITION)
+}
+
+#define DEFINE_CORRELATE(P)                                                                      \
+    static void correlate_##P(const float *area, ptrdiff_t side, const float *weights, ptrdiff_t rows, \
+                              ptrdiff_t cols, float *out)                                              \
+    {                                                                                            \
+        correlate_positions(P, area, side, weights, rows, cols, out);                            \
     }
 
 DEFINE_CORRELATE(1)
@@ -47,25 +61,26 @@ DEFINE_CORRELATE(9)
 DEFINE_CORRELATE(10)
 DEFINE_CORRELATE(11)
 DEFINE_CORRELATE(12)
+DEFINE_CORRELATE(13)
 #endif
 
-typedef void (*correlate_function)(const float *, ptrdiff_t, const float *, int, int, float *);
+typedef void (*correlate_function)(const float *, ptrdiff_t, const float *, ptrdiff_t, ptrdiff_t, float *);
 
 static const correlate_function CORRELATE[] = {
     NULL, correlate_1, correlate_2, correlate_3, correlate_4, correlate_5, correlate_6,
 #if MAX_POSITIONS > 6
-    correlate_7, correlate_8, correlate_9, correlate_10, correlate_11, correlate_12,
+    correlate_7, correlate_8, correlate_9, correlate_10, correlate_11, correlate_12, correlate_13,
 #endif
 };
 
 /* One row of `count` window positions: out is (count, 8). */
-PYCLNF_INLINE void correlate_row(const float *area, ptrdiff_t side, const float *weights, int rows,
-                                 int cols, int count, float *out)
+PYCLNF_INLINE void correlate_row(const float *area, ptrdiff_t side, const float *weights, ptrdiff_t rows,
+                                 ptrdiff_t cols, ptrdiff_t count, float *out)
 {
-    int blocks = (count + MAX_POSITIONS - 1) / MAX_POSITIONS;
+    ptrdiff_t blocks = (count + MAX_POSITIONS - 1) / MAX_POSITIONS;
     while (blocks > 0) {
         /* Blocks of nearly equal size: a block of one or two positions would leave the units idle. */
-        int p = (count + blocks - 1) / blocks;
+        ptrdiff_t p = (count + blocks - 1) / blocks;
         CORRELATE[p](area, side, weights, rows, cols, out);
         area += p;
         out += p * LANES;
@@ -83,33 +98,84 @@ PYCLNF_INLINE float neuron_sum(const float *sums, const float *weight_sums, floa
     return 2.0f * sum8(mul8(load8(alphas), sigmoid8(x)));
 }
 
-/* Rows of four columns of the symmetric product J' diag(w) J, upper triangle by tiles.
- *
- * J is (rows, stride) with stride a multiple of 4 and zeros beyond p; H is (stride, stride).
- */
-PYCLNF_INLINE void weighted_gram(const double *J, const double *w, int rows, int stride, double *H)
+/* Places that an array of n numbers needs so that it can be worked on four at a time. */
+#define PADDED4(n) (((n) + 3) / 4 * 4)
+
+/* Take the mean off an area: the patch's own mean is removed later, but the correlation's float32
+ * sums then stay small, so that little is lost when they cancel. */
+static void centre_area(const float *PYCLNF_RESTRICT area, ptrdiff_t size, float *PYCLNF_RESTRICT centred)
 {
-    int a, b, r, i;
-    for (a = 0; a < stride; a += 4) {
-        for (b = a; b < stride; b += 8) {
-            const int wide = b + 4 < stride;
-            doubles left[4], right[4];
-            for (i = 0; i < 4; ++i) left[i] = right[i] = splat4(0.0);
-            for (r = 0; r < rows; ++r) {
-                const double *row = J + (ptrdiff_t)r * stride;
-                const doubles u = load4(row + b);
-                const doubles v = wide ? load4(row + b + 4) : splat4(0.0);
-                for (i = 0; i < 4; ++i) {
-                    const doubles s = splat4(row[a + i] * w[r]);
-                    left[i] = muladd4(s, u, left[i]);
-                    right[i] = muladd4(s, v, right[i]);
-                }
-            }
-            for (i = 0; i < 4; ++i) {
-                store4(H + (ptrdiff_t)(a + i) * stride + b, left[i]);
-                if (wide) store4(H + (ptrdiff_t)(a + i) * stride + b + 4, right[i]);
-            }
+    floats sums = splat8(0.0f);
+    float total = 0.0f, mean;
+    ptrdiff_t i;
+    for (i = 0; i + LANES <= size; i += LANES) sums = add8(sums, load8(area + i));
+    for (; i < size; ++i) total += area[i];
+    mean = (sum8(sums) + total) / (float)size;
+    for (i = 0; i < size; ++i) centred[i] = area[i] - mean;
+}
+
+/* Mean and 1 / norm of the patch (rows, cols) at each position of a (window, window) map.
+ *
+ * Sums down the columns run from row to row; those along the rows are added up afresh.
+ * `flat`: a patch whose squared norm is below this share of its squared length is flat, and the
+ * norm 1. The area and both results need three more places than they have numbers, as all is
+ * done four at a time; scratch has 2 * PADDED4(side + 3) places. */
+static void window_statistics(const float *area, ptrdiff_t side, ptrdiff_t rows, ptrdiff_t cols,
+                              ptrdiff_t window, double flat, double *scratch, float *means,
+                              float *inverse_norms)
+{
+    double *sums = scratch, *squares = sums + PADDED4(side + 3);
+    const double share = 1.0 / ((double)rows * (double)cols);
+    ptrdiff_t i, j, x, y;
+    for (j = 0; j < 2 * PADDED4(side + 3); ++j) scratch[j] = 0.0;
+    for (y = 0; y < rows - 1; ++y) {
+        for (j = 0; j < side; j += 4) {
+            const doubles p = widen4(area + y * side + j);
+            store4(sums + j, add4(load4(sums + j), p));
+            store4(squares + j, muladd4(p, p, load4(squares + j)));
         }
+    }
+    for (i = 0; i < window; ++i) {
+        for (j = 0; j < side; j += 4) {
+            const doubles p = widen4(area + (i + rows - 1) * side + j);
+            store4(sums + j, add4(load4(sums + j), p));
+            store4(squares + j, muladd4(p, p, load4(squares + j)));
+        }
+        for (j = 0; j < window; j += 4) {
+            doubles total = splat4(0.0), total_squares = splat4(0.0), mean;
+            for (x = j; x < j + cols; ++x) {
+                total = add4(total, load4(sums + x));
+                total_squares = add4(total_squares, load4(squares + x));
+            }
+            mean = mul4(total, splat4(share));
+            narrow4(means + i * window + j, mean);
+            narrow4(inverse_norms + i * window + j,
+                    inverse_root4(sub4(total_squares, mul4(total, mean)), mul4(total_squares, splat4(flat))));
+        }
+        for (j = 0; j < side; j += 4) {
+            const doubles p = widen4(area + i * side + j);
+            store4(sums + j, sub4(load4(sums + j), p));
+            store4(squares + j, sub4(load4(squares + j), mul4(p, p)));
+        }
+    }
+}
+
+/* The same where one mean and norm, of the whole area, serve all positions. */
+static void area_statistics(const float *area, ptrdiff_t size, ptrdiff_t positions, double flat, float *means,
+                            float *inverse_norms)
+{
+    double total = 0.0, squares = 0.0, mean, norm;
+    ptrdiff_t i;
+    for (i = 0; i < size; ++i) {
+        total += area[i];
+        squares += (double)area[i] * area[i];
+    }
+    mean = total / size;
+    norm = squares - total * mean;
+    norm = norm > flat * squares ? 1.0 / sqrt(norm) : 1.0;
+    for (i = 0; i < positions; ++i) {
+        means[i] = (float)mean;
+        inverse_norms[i] = (float)norm;
     }
 }
 

@@ -1,7 +1,9 @@
 # The PDM's Jacobian, the normal equations and their solution.
 
-cdef extern from "correlate.h":
-    void weighted_gram(const double *J, const double *w, int rows, int stride, double *H) noexcept nogil
+cdef extern from "linear.h":
+    void weighted_gram(const double *J, const double *w, Py_ssize_t rows, Py_ssize_t stride, double *H) noexcept nogil
+    bint cholesky_solve(double *H, Py_ssize_t n, Py_ssize_t stride, double *g) noexcept nogil
+    void add_product(const double *V, const double *q, Py_ssize_t rows, Py_ssize_t columns, double *y) noexcept nogil
 
 
 cdef inline void c_jacobian_rows(double X, double Y, double Z, const double *R, double s,
@@ -54,35 +56,6 @@ def jacobian(const double[:, ::1] shape_3d, const double[:, ::1] rotation, doubl
                             &out[2 * i, 0], &out[2 * i + 1, 0])
 
 
-cdef bint c_solve(double *H, Py_ssize_t n, Py_ssize_t stride, double *g) noexcept nogil:
-    """Solve H x = g in place by Cholesky's decomposition of the upper triangle; False if H is not positive."""
-    cdef Py_ssize_t i, j, k
-    cdef double pivot, factor
-    cdef double *row
-    cdef double *target
-    for k in range(n):
-        row = H + k * stride
-        # Also false for NaN.
-        if not row[k] > 0.0:
-            return False
-        pivot = 1.0 / sqrt(row[k])
-        for j in range(k, n):
-            row[j] *= pivot
-        g[k] *= pivot
-        for i in range(k + 1, n):
-            factor = row[i]
-            target = H + i * stride
-            for j in range(i, n):
-                target[j] -= factor * row[j]
-            g[i] -= factor * g[k]
-    for k in range(n - 1, -1, -1):
-        row = H + k * stride
-        for j in range(k + 1, n):
-            g[k] -= row[j] * g[j]
-        g[k] /= row[k]
-    return True
-
-
 def normal_equations(const double[:, ::1] J, const double[::1] weights, double[:, ::1] out):
     """Compute ``J' diag(weights) J``.
 
@@ -96,7 +69,7 @@ def normal_equations(const double[:, ::1] J, const double[::1] weights, double[:
     """
     cdef Py_ssize_t i, j
     with nogil:
-        weighted_gram(&J[0, 0], &weights[0], <int>J.shape[0], <int>J.shape[1], &out[0, 0])
+        weighted_gram(&J[0, 0], &weights[0], J.shape[0], J.shape[1], &out[0, 0])
         for i in range(out.shape[0]):
             for j in range(i):
                 out[i, j] = out[j, i]
@@ -127,6 +100,6 @@ def solve(const double[:, ::1] H, const double[::1] g, double[::1] out) -> bool:
         for i in range(n):
             out[i] = g[i]
             memcpy(work + i * n, &H[i, 0], n * sizeof(double))
-        positive = c_solve(work, n, n, &out[0])
+        positive = cholesky_solve(work, n, n, &out[0])
     free(work)
     return positive

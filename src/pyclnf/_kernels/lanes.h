@@ -1,9 +1,12 @@
-/* Arithmetic on eight floats or four doubles at once, in portable C.
+/* Arithmetic on eight floats or four doubles at once.
  *
- * GCC and Clang compile their vector types to whatever the target has (SSE2,
- * AVX2, NEON); other compilers get the same arithmetic, in the same order, as
- * plain loops. Each lane is summed in a fixed order, so one variant gives the
- * same bits on every run and every number of threads.
+ * AVX2 by its intrinsics; elsewhere GCC and Clang compile their vector types to
+ * whatever the target has (SSE2, NEON), and other compilers get plain loops.
+ * Each lane is summed in a fixed order, so one variant gives the same bits on
+ * every run and every number of threads.
+ *
+ * Indices are ptrdiff_t throughout: Python builds extensions with -fwrapv, under
+ * which an int index may wrap and keeps loops from being vectorised.
  */
 #ifndef PYCLNF_LANES_H
 #define PYCLNF_LANES_H
@@ -17,19 +20,74 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define PYCLNF_INLINE static __forceinline
+#define PYCLNF_RESTRICT __restrict
 #else
+#define PYCLNF_RESTRICT restrict
 #define PYCLNF_INLINE static inline __attribute__((always_inline))
-#define PYCLNF_VECTOR_TYPES 1
 #endif
 
-#ifdef PYCLNF_VECTOR_TYPES
+#if defined(__AVX2__)
+
+#include <immintrin.h>
+
+typedef __m256 floats;
+typedef __m256d doubles;
+
+PYCLNF_INLINE floats load8(const float *p) { return _mm256_loadu_ps(p); }
+PYCLNF_INLINE void store8(float *p, floats v) { _mm256_storeu_ps(p, v); }
+PYCLNF_INLINE floats splat8(float s) { return _mm256_set1_ps(s); }
+PYCLNF_INLINE floats add8(floats a, floats b) { return _mm256_add_ps(a, b); }
+PYCLNF_INLINE floats mul8(floats a, floats b) { return _mm256_mul_ps(a, b); }
+PYCLNF_INLINE floats div8(floats a, floats b) { return _mm256_div_ps(a, b); }
+PYCLNF_INLINE floats muladd8(floats a, floats b, floats c) { return _mm256_fmadd_ps(a, b, c); }
+PYCLNF_INLINE float sum8(floats v)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+PYCLNF_INLINE floats clip8(floats v, float low, float high)
+{
+    /* In this order NaN stays NaN: both instructions return their second operand then. */
+    return _mm256_min_ps(splat8(high), _mm256_max_ps(splat8(low), v));
+}
+/* 2^n for integral n held as floats, |n| <= 126. */
+PYCLNF_INLINE floats exp2_integral8(floats n)
+{
+    const __m256i exponent = _mm256_add_epi32(_mm256_cvttps_epi32(n), _mm256_set1_epi32(127));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+}
+PYCLNF_INLINE doubles load4(const double *p) { return _mm256_loadu_pd(p); }
+PYCLNF_INLINE void store4(double *p, doubles v) { _mm256_storeu_pd(p, v); }
+PYCLNF_INLINE doubles splat4(double s) { return _mm256_set1_pd(s); }
+PYCLNF_INLINE doubles add4(doubles a, doubles b) { return _mm256_add_pd(a, b); }
+PYCLNF_INLINE doubles mul4(doubles a, doubles b) { return _mm256_mul_pd(a, b); }
+PYCLNF_INLINE doubles sub4(doubles a, doubles b) { return _mm256_sub_pd(a, b); }
+PYCLNF_INLINE doubles muladd4(doubles a, doubles b, doubles c) { return _mm256_fmadd_pd(a, b, c); }
+PYCLNF_INLINE doubles widen4(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+PYCLNF_INLINE void narrow4(float *p, doubles v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
+/* 1 / sqrt(v) where v > bound, else 1. */
+PYCLNF_INLINE doubles inverse_root4(doubles v, doubles bound)
+{
+    const doubles one = splat4(1.0), inverse = _mm256_div_pd(one, _mm256_sqrt_pd(v));
+    return _mm256_blendv_pd(one, inverse, _mm256_cmp_pd(v, bound, _CMP_GT_OQ));
+}
+PYCLNF_INLINE double sum4(doubles v)
+{
+    const __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+}
+
+#elif defined(__GNUC__)
 
 typedef float floats __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int32_t ints __attribute__((vector_size(32), aligned(4), may_alias));
 typedef double doubles __attribute__((vector_size(32), aligned(8), may_alias));
 
-PYCLNF_INLINE floats load8(const float *p) { floats v; memcpy(&v, p, sizeof v); return v; }
-PYCLNF_INLINE void store8(float *p, floats v) { memcpy(p, &v, sizeof v); }
+/* The types are aligned like their elements and alias anything, so a plain access is allowed
+ * anywhere. (Through memcpy GCC goes by way of the stack.) */
+PYCLNF_INLINE floats load8(const float *p) { return *(const floats *)p; }
+PYCLNF_INLINE void store8(float *p, floats v) { *(floats *)p = v; }
 PYCLNF_INLINE floats splat8(float s) { return (floats){s, s, s, s, s, s, s, s}; }
 PYCLNF_INLINE floats add8(floats a, floats b) { return a + b; }
 PYCLNF_INLINE floats mul8(floats a, floats b) { return a * b; }
@@ -48,15 +106,27 @@ PYCLNF_INLINE floats clip8(floats v, float low, float high)
 /* 2^n for integral n held as floats, |n| <= 126. */
 PYCLNF_INLINE floats exp2_integral8(floats n)
 {
-    ints bits = (__builtin_convertvector(n, ints) + 127) << 23;
-    floats v;
-    memcpy(&v, &bits, sizeof v);
+    return (floats)((__builtin_convertvector(n, ints) + 127) << 23);
+}
+PYCLNF_INLINE doubles load4(const double *p) { return *(const doubles *)p; }
+PYCLNF_INLINE void store4(double *p, doubles v) { *(doubles *)p = v; }
+PYCLNF_INLINE doubles splat4(double s) { return (doubles){s, s, s, s}; }
+PYCLNF_INLINE doubles add4(doubles a, doubles b) { return a + b; }
+PYCLNF_INLINE doubles mul4(doubles a, doubles b) { return a * b; }
+PYCLNF_INLINE doubles sub4(doubles a, doubles b) { return a - b; }
+PYCLNF_INLINE doubles muladd4(doubles a, doubles b, doubles c) { return a * b + c; }
+PYCLNF_INLINE doubles widen4(const float *p) { return (doubles){p[0], p[1], p[2], p[3]}; }
+PYCLNF_INLINE void narrow4(float *p, doubles v)
+{
+    p[0] = (float)v[0], p[1] = (float)v[1], p[2] = (float)v[2], p[3] = (float)v[3];
+}
+PYCLNF_INLINE doubles inverse_root4(doubles v, doubles bound)
+{
+    int i;
+    for (i = 0; i < 4; ++i) v[i] = v[i] > bound[i] ? 1.0 / sqrt(v[i]) : 1.0;
     return v;
 }
-PYCLNF_INLINE doubles load4(const double *p) { doubles v; memcpy(&v, p, sizeof v); return v; }
-PYCLNF_INLINE void store4(double *p, doubles v) { memcpy(p, &v, sizeof v); }
-PYCLNF_INLINE doubles splat4(double s) { return (doubles){s, s, s, s}; }
-PYCLNF_INLINE doubles muladd4(doubles a, doubles b, doubles c) { return a * b + c; }
+PYCLNF_INLINE double sum4(doubles v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
 #else
 
@@ -93,13 +163,23 @@ PYCLNF_INLINE floats exp2_integral8(floats n)
 PYCLNF_INLINE doubles load4(const double *p) { doubles r; memcpy(r.v, p, sizeof r.v); return r; }
 PYCLNF_INLINE void store4(double *p, doubles v) { memcpy(p, v.v, sizeof v.v); }
 PYCLNF_INLINE doubles splat4(double s) { doubles r = {{s, s, s, s}}; return r; }
-PYCLNF_INLINE doubles muladd4(doubles a, doubles b, doubles c)
+#define PYCLNF_EACH4(expression) \
+    doubles r; int i; for (i = 0; i < 4; ++i) r.v[i] = (expression); return r
+PYCLNF_INLINE doubles add4(doubles a, doubles b) { PYCLNF_EACH4(a.v[i] + b.v[i]); }
+PYCLNF_INLINE doubles mul4(doubles a, doubles b) { PYCLNF_EACH4(a.v[i] * b.v[i]); }
+PYCLNF_INLINE doubles sub4(doubles a, doubles b) { PYCLNF_EACH4(a.v[i] - b.v[i]); }
+PYCLNF_INLINE doubles muladd4(doubles a, doubles b, doubles c) { PYCLNF_EACH4(a.v[i] * b.v[i] + c.v[i]); }
+PYCLNF_INLINE doubles widen4(const float *p) { PYCLNF_EACH4(p[i]); }
+PYCLNF_INLINE void narrow4(float *p, doubles v)
 {
-    doubles r;
     int i;
-    for (i = 0; i < 4; ++i) r.v[i] = a.v[i] * b.v[i] + c.v[i];
-    return r;
+    for (i = 0; i < 4; ++i) p[i] = (float)v.v[i];
 }
+PYCLNF_INLINE doubles inverse_root4(doubles v, doubles bound)
+{
+    PYCLNF_EACH4(v.v[i] > bound.v[i] ? 1.0 / sqrt(v.v[i]) : 1.0);
+}
+PYCLNF_INLINE double sum4(doubles a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
 
 #endif
 

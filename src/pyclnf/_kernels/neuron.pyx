@@ -2,64 +2,27 @@
 
 cdef extern from "correlate.h":
     int LANES
-    void correlate_row(const float *area, Py_ssize_t side, const float *weights, int rows, int cols,
-                       int count, float *out) noexcept nogil
+    Py_ssize_t PADDED4(Py_ssize_t n) noexcept nogil
+    void centre_area(const float *area, Py_ssize_t size, float *centred) noexcept nogil
+    void correlate_row(const float *area, Py_ssize_t side, const float *weights, Py_ssize_t rows, Py_ssize_t cols,
+                       Py_ssize_t count, float *out) noexcept nogil
     float neuron_sum(const float *sums, const float *weight_sums, float mean, float inverse_norm,
                      const float *norm_weights, const float *biases, const float *alphas) noexcept nogil
+    void window_statistics(const float *area, Py_ssize_t side, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t window, double flat,
+                           double *scratch, float *means, float *inverse_norms) noexcept nogil
+    void area_statistics(const float *area, Py_ssize_t size, Py_ssize_t positions, double flat, float *means,
+                         float *inverse_norms) noexcept nogil
+
+cdef extern from "linear.h":
+    ctypedef struct map_parts:
+        Py_ssize_t total
+    map_parts parts_of_map(Py_ssize_t w) noexcept nogil
+    void folded_product(const float *sigma, const float *u, Py_ssize_t w, const map_parts *parts, float *scratch,
+                        float *y) noexcept nogil
 
 # A patch whose squared norm is below this share of its squared length is flat: the
 # rest is rounding noise, and 1 is used in place of the norm.
 cdef double FLAT = 1e-9
-
-
-cdef void window_statistics(const float *area, Py_ssize_t side, Py_ssize_t rows, Py_ssize_t cols,
-                            Py_ssize_t window, bint whole, double *column_sums, float *means,
-                            float *inverse_norms) noexcept nogil:
-    """Mean and 1 / norm of the patch at each position, by running sums down the columns and along the rows."""
-    cdef Py_ssize_t i, j, y
-    cdef double total, squares, norm, p, count = rows * cols
-    cdef double *column_squares = column_sums + side
-    if whole:
-        # Depth: one mean and norm for the whole area.
-        total = squares = 0.0
-        for i in range(side * side):
-            total += area[i]
-            squares += <double>area[i] * area[i]
-        norm = squares - total * total / (side * side)
-        norm = sqrt(norm) if norm > FLAT * squares else 1.0
-        for i in range(window * window):
-            means[i] = <float>(total / (side * side))
-            inverse_norms[i] = <float>(1.0 / norm)
-        return
-    for j in range(side):
-        column_sums[j] = column_squares[j] = 0.0
-    for y in range(rows - 1):
-        for j in range(side):
-            p = area[y * side + j]
-            column_sums[j] += p
-            column_squares[j] += p * p
-    for i in range(window):
-        for j in range(side):
-            p = area[(i + rows - 1) * side + j]
-            column_sums[j] += p
-            column_squares[j] += p * p
-        total = squares = 0.0
-        for j in range(cols - 1):
-            total += column_sums[j]
-            squares += column_squares[j]
-        for j in range(window):
-            total += column_sums[j + cols - 1]
-            squares += column_squares[j + cols - 1]
-            norm = squares - total * total / count
-            norm = sqrt(norm) if norm > FLAT * squares else 1.0
-            means[i * window + j] = <float>(total / count)
-            inverse_norms[i * window + j] = <float>(1.0 / norm)
-            total -= column_sums[j]
-            squares -= column_squares[j]
-        for j in range(side):
-            p = area[i * side + j]
-            column_sums[j] -= p
-            column_squares[j] -= p * p
 
 
 cdef void c_neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, ::1] block_planes,
@@ -72,12 +35,9 @@ cdef void c_neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, 
     cdef Py_ssize_t window = out.shape[1], area_size = side * side, positions = window * window
     cdef int plane
     cdef float *centred = scratch
-    cdef float *means = centred + area_size
-    cdef float *inverse_norms = means + positions
-    cdef float *sums = inverse_norms + positions
-    cdef float offset
-    cdef double total
-    cdef const float *area
+    cdef float *means = centred + area_size + 3
+    cdef float *inverse_norms = means + positions + 3
+    cdef float *sums = inverse_norms + positions + 3
     for k in range(out.shape[0]):
         for i in range(window):
             for j in range(window):
@@ -88,20 +48,16 @@ cdef void c_neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, 
                 continue
             if block_planes[k, b] != plane:
                 plane = block_planes[k, b]
-                area = &planes[plane, k, 0, 0]
-                # The patch's own mean is removed below; taking the area's off first keeps the
-                # float32 sums small, so that little is lost when they cancel.
-                total = 0.0
-                for i in range(area_size):
-                    total += area[i]
-                offset = <float>(total / area_size)
-                for i in range(area_size):
-                    centred[i] = area[i] - offset
-                window_statistics(centred, side, rows, cols, window, plane == 2, column_sums,
-                                  means, inverse_norms)
+                centre_area(&planes[plane, k, 0, 0], area_size, centred)
+                if plane == 2:
+                    # Depth: one mean and norm for the whole area.
+                    area_statistics(centred, area_size, positions, FLAT, means, inverse_norms)
+                else:
+                    window_statistics(centred, side, rows, cols, window, FLAT,
+                                      column_sums, means, inverse_norms)
             for i in range(window):
-                correlate_row(centred + i * side, side, &weights[k, b, 0, 0, 0], <int>rows, <int>cols,
-                              <int>window, sums)
+                correlate_row(centred + i * side, side, &weights[k, b, 0, 0, 0], rows, cols,
+                              window, sums)
                 for j in range(window):
                     at = i * window + j
                     out[k, i, j] += neuron_sum(sums + j * LANES, &weight_sums[k, b, 0], means[at],
@@ -130,11 +86,13 @@ def neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, ::1] blo
         ``c = sum(w (p - mean p)) / |p - mean p|``.
     """
     cdef Py_ssize_t side = planes.shape[2], window = out.shape[1]
-    cdef float *scratch = <float *>malloc((side * side + 2 * window * window + LANES * window) * sizeof(float))
-    cdef double *column_sums = <double *>malloc(2 * side * sizeof(double))
+    cdef float *scratch = <float *>malloc(
+        (side * side + 2 * window * window + LANES * window + 9) * sizeof(float))
+    cdef double *column_sums = <double *>malloc(2 * PADDED4(side + 3) * sizeof(double))
     try:
         if scratch == NULL or column_sums == NULL:
             raise MemoryError
+        memset(scratch, 0, side * side * sizeof(float) + 3 * sizeof(float))
         with nogil:
             c_neuron_responses(planes, block_planes, weights, weight_sums, norm_weights, biases, alphas,
                                scratch, column_sums, out)
@@ -143,27 +101,15 @@ def neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, ::1] blo
         free(column_sums)
 
 
-cdef void c_apply_sigma(const float[:, :, ::1] sigmas, const float[:, ::1] u, float[:, ::1] out) noexcept nogil:
-    cdef Py_ssize_t k, i, j, n = u.shape[1]
-    cdef float uj, low
-    cdef const float *row
-    cdef float *y
-    for k in range(u.shape[0]):
-        y = &out[k, 0]
+cdef inline void lift(float *y, Py_ssize_t n) noexcept nogil:
+    """Subtract the minimum of a map where it is negative."""
+    cdef Py_ssize_t i
+    cdef float low = y[0]
+    for i in range(1, n):
+        low = y[i] if y[i] < low else low
+    if low < 0.0:
         for i in range(n):
-            y[i] = 0.0
-        # Sigma is symmetric: adding up its rows is the product, and vectorises in a fixed order.
-        for j in range(n):
-            uj = u[k, j]
-            row = &sigmas[k, j, 0]
-            for i in range(n):
-                y[i] += row[i] * uj
-        low = y[0]
-        for i in range(1, n):
-            low = y[i] if y[i] < low else low
-        if low < 0.0:
-            for i in range(n):
-                y[i] -= low
+            y[i] -= low
 
 
 def apply_sigma(const float[:, :, ::1] sigmas, const float[:, ::1] u, float[:, ::1] out):
@@ -178,5 +124,44 @@ def apply_sigma(const float[:, :, ::1] sigmas, const float[:, ::1] u, float[:, :
     out : ndarray, shape (v, w*w), float32
         ``Sigma u``, less its minimum where that is negative.
     """
+    cdef Py_ssize_t k, i, j, n = u.shape[1]
+    cdef float uj
+    cdef const float *row
+    cdef float *y
     with nogil:
-        c_apply_sigma(sigmas, u, out)
+        for k in range(u.shape[0]):
+            y = &out[k, 0]
+            for i in range(n):
+                y[i] = 0.0
+            # Sigma is symmetric: adding up its rows is the product, and vectorises in a fixed order.
+            for j in range(n):
+                uj = u[k, j]
+                row = &sigmas[k, j, 0]
+                for i in range(n):
+                    y[i] += row[i] * uj
+            lift(y, n)
+
+
+def apply_folded_sigma(const float[:, ::1] sigmas, const float[:, :, ::1] u, float[:, :, ::1] out):
+    """Do the same as `apply_sigma` for Sigmas that commute with the reflections of the map.
+
+    Parameters
+    ----------
+    sigmas : ndarray, shape (v, d), float32
+        The four blocks of each Sigma in the basis of `layout.reflection_basis`, one after the other,
+        see `layout.folded_blocks`.
+    u : ndarray, shape (v, w, w), float32
+        Neuron sums; not changed.
+    out : ndarray, shape (v, w, w), float32
+    """
+    cdef Py_ssize_t k, window = u.shape[1]
+    cdef map_parts parts = parts_of_map(window)
+    cdef float *scratch = <float *>malloc(2 * (window + parts.total) * sizeof(float))
+    if scratch == NULL:
+        raise MemoryError
+    with nogil:
+        memset(scratch, 0, 2 * (window + parts.total) * sizeof(float))
+        for k in range(u.shape[0]):
+            folded_product(&sigmas[k, 0], &u[k, 0, 0], window, &parts, scratch, &out[k, 0, 0])
+            lift(&out[k, 0, 0], window * window)
+    free(scratch)

@@ -72,7 +72,8 @@ cdef (int, bint) c_nu_rlms_pass(
     cdef Py_ssize_t p = 6 + modes, stride = (p + 3) // 4 * 4, rows = 2 * visible.shape[0]
     cdef Py_ssize_t window = responses.shape[1], i, j, k
     cdef double *points = work                    # (n, 3) in object space
-    cdef double *current = points + 3 * n         # (n, 2) in the image
+    cdef double *flat = points + 3 * n            # the same as x1..xn, y1..yn, z1..zn
+    cdef double *current = flat + 3 * n           # (n, 2) in the image
     cdef double *previous = current + 2 * n
     cdef double *J = previous + 2 * n             # (rows, stride)
     cdef double *row_weights = J + rows * stride
@@ -91,12 +92,11 @@ cdef (int, bint) c_nu_rlms_pass(
         s = pose[0]
         c_euler_to_matrix(&pose[1], R)
         if iteration == 0 or not rigid:
+            memcpy(flat, &mean[0], 3 * n * sizeof(double))
+            add_product(V, &shape[0], (3 * n), m, flat)
             for i in range(n):
                 for j in range(3):
-                    x = mean[j * n + i]
-                    for k in range(m):
-                        x = x + V[(j * n + i) * m + k] * shape[k]
-                    points[3 * i + j] = x
+                    points[3 * i + j] = flat[j * n + i]
         moved = 0.0
         for i in range(n):
             x = s * (R[0] * points[3 * i] + R[1] * points[3 * i + 1] + R[2] * points[3 * i + 2]) + pose[4]
@@ -126,11 +126,11 @@ cdef (int, bint) c_nu_rlms_pass(
                             J + 2 * k * stride, J + (2 * k + 1) * stride)
             for j in range(p):
                 g[j] += J[2 * k * stride + j] * vx + J[(2 * k + 1) * stride + j] * vy
-        weighted_gram(J, row_weights, <int>rows, <int>stride, H)
+        weighted_gram(J, row_weights, rows, stride, H)
         for j in range(modes):
             H[(6 + j) * stride + 6 + j] += regularisation[j]
             g[6 + j] -= regularisation[j] * shape[j]
-        if not c_solve(H, p, stride, g):
+        if not cholesky_solve(H, p, stride, g):
             # Nothing determines the step (no mass in any map, or NaN): the parameters stay.
             return iteration, False
         pose[0] += g[0]
@@ -191,7 +191,7 @@ def nu_rlms_pass(
     cdef int iterations
     cdef bint converged
     cdef double *work = <double *>malloc(
-        (7 * n + rows * (stride + 1) + stride * (stride + 1) + 2 * responses.shape[1]) * sizeof(double))
+        (10 * n + rows * (stride + 1) + stride * (stride + 1) + 2 * responses.shape[1]) * sizeof(double))
     if work == NULL:
         raise MemoryError
     with nogil:

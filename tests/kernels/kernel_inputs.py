@@ -1,0 +1,220 @@
+"""Random input of every kernel, and the bounds between the variants: the one place that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from pyclnf.nu_rlms import gaussian_kernel
+
+# Largest difference between a compiled variant and the NumPy twin, as (relative to the largest
+# magnitude of the twin's result, absolute). The order of summation and fused multiply-adds differ; sums are
+# float32 in sample_areas and neuron_responses, float64 elsewhere.
+BOUNDS = {
+    "sample_areas": (0.0, 1e-4),  # grey levels of 0..255: a few units in the last place of float32
+    "sobel_magnitude": (1e-6, 0.0),
+    "neuron_responses": (0.0, 3e-6),  # for neurons with a gain of 5 and alphas that add up to 1
+    "apply_sigma": (5e-6, 0.0),
+    "mean_shift": (0.0, 1e-12),  # map px
+    "likelihoods": (1e-13, 0.0),
+    "jacobian": (1e-14, 0.0),
+    "normal_equations": (1e-14, 0.0),
+    "solve": (1e-12, 0.0),
+    "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
+}
+
+Arguments = list[Any]
+
+
+def areas(random: np.random.Generator, v: int, side: int) -> np.ndarray:
+    """Return areas of grey levels: noise, ramps, some constant and some with a flat half."""
+    out = random.uniform(0, 255, (v, side, side)).astype(np.float32)
+    out[1::4] = np.linspace(0, 255, side, dtype=np.float32)
+    out[2::4] = random.integers(0, 256)
+    out[3::4, :, : side // 2] = 128.0
+    return out
+
+
+def sample_areas(random: np.random.Generator, image: np.ndarray | None = None, v: int = 5) -> Arguments:
+    if image is None:
+        image = random.integers(0, 256, (23, 31, 3), dtype=np.uint8)
+    matrices = np.empty((v, 2, 3))
+    matrices[:, :, :2] = random.normal(0, 1.5, (v, 2, 2))
+    matrices[:, :, 2] = random.uniform(-15, 45, (v, 2))
+    return [image, matrices, np.empty((v, 9, 9), np.float32)]
+
+
+def sobel_magnitude(random: np.random.Generator) -> Arguments:
+    side = int(random.integers(1, 26))
+    return [areas(random, 5, side), np.empty((5, side, side), np.float32)]
+
+
+def neuron_responses(
+    random: np.random.Generator,
+    window: int | None = None,
+    blocks: int | None = None,
+    planes: int | None = None,
+) -> Arguments:
+    window = int(random.integers(3, 16)) if window is None else window
+    blocks = int(random.integers(1, 4)) if blocks is None else blocks
+    planes = int(random.integers(1, 4)) if planes is None else planes
+    v, rows = 4, int(random.choice([3, 5, 11]))
+    weights = random.normal(0, 1, (v, blocks, rows, rows, 8)).astype(np.float32)
+    weights /= np.sqrt((weights**2).sum(axis=(2, 3), keepdims=True))
+    alphas = random.uniform(0, 1, (v, blocks, 8)).astype(np.float32)
+    alphas[:, -1, int(random.integers(1, 9)) :] = 0  # a number of neurons that is no multiple of eight
+    alphas /= alphas.sum(axis=(1, 2), keepdims=True)
+    block_planes = random.integers(-1, planes, (v, blocks)).astype(np.int32)
+    side = window + rows - 1
+    return [
+        np.stack([areas(random, v, side) for _ in range(planes)]),
+        block_planes,
+        weights,
+        weights.sum(axis=(2, 3), dtype=np.float64).astype(np.float32),
+        random.normal(0, 5, (v, blocks, 8)).astype(np.float32),
+        random.normal(0, 5, (v, blocks, 8)).astype(np.float32),
+        alphas,
+        np.empty((v, window, window), np.float32),
+    ]
+
+
+def apply_sigma(random: np.random.Generator) -> Arguments:
+    v, n = 3, int(random.integers(1, 82))
+    sigmas = random.normal(0, 1, (v, n, n))
+    sigmas = (sigmas + sigmas.transpose(0, 2, 1)).astype(np.float32)
+    u = random.uniform(0, 2, (v, n)).astype(np.float32)
+    u[0] = 0
+    return [sigmas, u, np.empty((v, n), np.float32)]
+
+
+def responses(random: np.random.Generator, v: int, window: int) -> np.ndarray:
+    out = random.exponential(1, (v, window, window)).astype(np.float32)
+    out[1::3] = 0  # without mass
+    out[2::3, 1:] = 0  # all on one side
+    return out
+
+
+def mean_shift(random: np.random.Generator) -> Arguments:
+    v, window = 7, int(random.integers(3, 16))
+    offsets = random.uniform(-0.5 * window, 1.5 * window, (v, 2))
+    offsets[3] = np.nan
+    offsets[4] = -1e9, 1e9
+    offsets[5] = 0, window
+    return [responses(random, v, window), offsets, gaussian_kernel(window, 1.25), np.empty((v, 2))]
+
+
+def likelihoods(random: np.random.Generator) -> Arguments:
+    v, window = 7, int(random.integers(3, 16))
+    offsets = random.uniform(-3, window + 3, (v, 2))
+    return [responses(random, v, window), offsets, float(random.uniform(0.1, 3)), np.empty(v)]
+
+
+def rotation_matrix(random: np.random.Generator) -> np.ndarray:
+    return np.linalg.qr(random.normal(size=(3, 3)))[0]
+
+
+def jacobian(random: np.random.Generator) -> Arguments:
+    n, m = int(random.integers(1, 70)), int(random.integers(0, 12))
+    used = int(random.integers(0, m + 1))
+    return [
+        random.normal(0, 50, (n, 3)),
+        rotation_matrix(random),
+        float(random.uniform(0.1, 5)),
+        random.normal(0, 1, (3 * n, m)),
+        np.empty((2 * n, 6 + used)),
+    ]
+
+
+def normal_equations(random: np.random.Generator) -> Arguments:
+    r, p = int(random.integers(1, 140)), 4 * int(random.integers(1, 12))
+    weights = random.uniform(0, 3, r)
+    weights[::5] = 0
+    return [random.normal(0, 10, (r, p)), weights, np.empty((p, p))]
+
+
+def solve(random: np.random.Generator) -> Arguments:
+    p = int(random.integers(1, 42))
+    J = random.normal(size=(3 * p, p))
+    return [J.T @ J + np.eye(p), random.normal(size=p), np.empty(p)]
+
+
+def nu_rlms_pass(
+    random: np.random.Generator, *, modes: int | None = None, max_iterations: int = 1
+) -> Arguments:
+    """One update: after several, an offset near a step of the kernel's table may have taken the next."""
+    n, window = 12, int(random.integers(3, 16))
+    m = int(random.integers(1, 7)) if modes is None else modes
+    visible = np.sort(random.choice(n, int(random.integers(4, n + 1)), replace=False)).astype(np.int32)
+    mean, components = (
+        random.normal(0, 50, 3 * n),
+        np.linalg.qr(random.normal(size=(3 * n, m)))[0].reshape(3 * n, m),
+    )
+    pose = np.concatenate([random.uniform(0.5, 3, 1), random.uniform(-1, 1, 3), random.uniform(-50, 300, 2)])
+    shape = random.normal(0, 3, m)
+    angle, size = random.uniform(-1, 1), random.uniform(0.3, 3)
+    to_reference = size * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    from pyclnf.pdm import euler_to_matrix
+
+    points = (mean + components @ shape).reshape(3, n).T
+    landmarks = pose[0] * points @ euler_to_matrix(pose[1:4])[:2].T + pose[4:6]
+    # Positions in the middle between two steps of the table.
+    wanted = np.floor(random.uniform(0, 10 * window - 2, (n, 2))) / 10 + 0.03
+    base = landmarks - (wanted - (window - 1) / 2) @ np.linalg.inv(to_reference).T
+    return [
+        mean,
+        np.ascontiguousarray(components),
+        random.uniform(0.01, 1, m),
+        random.uniform(1, 10, m),
+        pose,
+        shape,
+        base,
+        visible,
+        random.exponential(1, (visible.size, window, window)).astype(np.float32),
+        to_reference,
+        np.linalg.inv(to_reference),
+        gaussian_kernel(window, 1.5),
+        random.uniform(0.1, 3, visible.size),
+        bool(random.integers(2)),
+        max_iterations,
+        0.01,
+        np.empty((visible.size, 2)),
+    ]
+
+
+MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
+    "sample_areas": sample_areas,
+    "sobel_magnitude": sobel_magnitude,
+    "neuron_responses": neuron_responses,
+    "apply_sigma": apply_sigma,
+    "mean_shift": mean_shift,
+    "likelihoods": likelihoods,
+    "jacobian": jacobian,
+    "normal_equations": normal_equations,
+    "solve": solve,
+    "nu_rlms_pass": nu_rlms_pass,
+}
+
+# Arguments besides the last that a kernel changes.
+CHANGED = {"nu_rlms_pass": (4, 5)}
+
+
+def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list[np.ndarray]]:
+    """Return what a kernel returns and the arrays that it writes, on copies of what it may change."""
+    written = [*CHANGED.get(name, ()), len(arguments) - 1]
+    own = list(arguments)
+    for i in written:
+        own[i] = arguments[i].copy()
+    own[-1].fill(np.nan)
+    returned = getattr(module, name)(*own)
+    return returned, [own[i] for i in written]
+
+
+def assert_close(name: str, ours: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    relative, absolute = BOUNDS[name]
+    for a, b in zip(ours, expected, strict=True):
+        assert np.isfinite(b).all()
+        bound = relative * np.abs(b).max(initial=0.0) + absolute
+        assert a.shape == b.shape and (np.abs(a - b) <= bound).all(), (np.abs(a - b).max(), bound)

@@ -1,0 +1,266 @@
+"""Every compiled kernel against its NumPy twin."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import cv2
+import kernel_inputs
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kernel_inputs import MAKERS, assert_close, call
+
+from conftest import usable_variants
+from pyclnf import _kernels
+from pyclnf._kernels import _reference
+
+COMPILED = tuple(name for name in usable_variants() if name != "reference")
+SEEDS = st.integers(0, 2**32 - 1)
+
+many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(many, max_examples=15)
+
+
+@pytest.fixture(params=COMPILED)
+def compiled(request: pytest.FixtureRequest) -> ModuleType:
+    return _kernels.load_variant(request.param)
+
+
+def test_every_kernel_is_tested() -> None:
+    assert set(MAKERS) == {name for name in _kernels.__all__ if name.islower()} - {"load_variant"}
+    assert set(kernel_inputs.BOUNDS) == set(MAKERS)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@many
+@given(seed=SEEDS)
+def test_equals_its_twin(compiled: ModuleType, name: str, seed: int) -> None:
+    arguments = MAKERS[name](np.random.default_rng(seed))
+    returned, ours = call(compiled, name, arguments)
+    expected, theirs = call(_reference, name, arguments)
+    assert returned == expected
+    assert_close(name, ours, theirs)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_same_bytes_every_time(kernels: ModuleType, name: str) -> None:
+    for seed in range(5):
+        arguments = MAKERS[name](np.random.default_rng(seed))
+        once, first = call(kernels, name, arguments)
+        # Elsewhere in memory, where vectors may be aligned otherwise.
+        again, second = call(kernels, name, [a.copy() if isinstance(a, np.ndarray) else a for a in arguments])
+        assert once == again
+        assert [a.tobytes() for a in first] == [a.tobytes() for a in second]
+
+
+# --- areas of interest
+
+
+@pytest.mark.parametrize("dtype", (np.uint8, np.float32, np.float64))
+@pytest.mark.parametrize("channels", (1, 3))
+@pytest.mark.parametrize("layout", ("contiguous", "steps", "reversed", "transposed", "read-only"))
+@few
+@given(seed=SEEDS)
+def test_images_of_every_layout(
+    compiled: ModuleType, dtype: type, channels: int, layout: str, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 256, (17, 29, channels)).astype(dtype)
+    if layout == "steps":
+        image = np.repeat(np.repeat(image, 2, axis=0), 3, axis=1)[::2, ::3]
+    elif layout == "reversed":
+        image = np.ascontiguousarray(image[::-1, ::-1])[::-1, ::-1]
+    elif layout == "transposed":
+        image = np.asfortranarray(image)
+    elif layout == "read-only":
+        image.flags.writeable = False
+    arguments = kernel_inputs.sample_areas(random, image)
+    _, ours = call(compiled, "sample_areas", arguments)
+    _, theirs = call(_reference, "sample_areas", arguments)
+    assert_close("sample_areas", ours, theirs)
+    # The layout alone changes nothing.
+    arguments[0] = np.ascontiguousarray(image)
+    assert ours[0].tobytes() == call(compiled, "sample_areas", arguments)[1][0].tobytes()
+
+
+@pytest.mark.parametrize("value", (np.nan, np.inf, -np.inf, 1e300, -1e300, 1e7, -1e7))
+def test_coordinates_outside_every_image_give_zero(kernels: ModuleType, value: float) -> None:
+    image = np.full((9, 11, 1), 200, np.uint8)
+    for axis in range(2):
+        matrices = np.array([[[1.0, 0, 0], [0, 1.0, 0]]])
+        matrices[0, axis, 2] = value
+        out = np.full((1, 5, 5), np.nan, np.float32)
+        kernels.sample_areas(image, matrices, out)
+        assert (out == 0).all()
+
+
+@pytest.mark.parametrize("shape", ((1, 1), (1, 8), (8, 1)))
+def test_smallest_images(compiled: ModuleType, shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    arguments = kernel_inputs.sample_areas(random, random.integers(0, 256, (*shape, 1), dtype=np.uint8))
+    arguments[1][:, :, 2] = random.uniform(-2, 2, arguments[1][:, :, 2].shape)
+    assert_close(
+        "sample_areas",
+        call(compiled, "sample_areas", arguments)[1],
+        call(_reference, "sample_areas", arguments)[1],
+    )
+
+
+def test_whole_pixels_are_read_as_they_are(kernels: ModuleType) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (20, 20, 1), dtype=np.uint8)
+    out = np.empty((1, 7, 7), np.float32)
+    kernels.sample_areas(image, np.array([[[1.0, 0, 4], [0, 1.0, 6]]]), out)
+    np.testing.assert_array_equal(out[0], image[6:13, 4:11, 0])
+
+
+def test_grey_values_are_those_of_opencv(kernels: ModuleType) -> None:
+    image = np.random.default_rng(2).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    image[0, :, :] = np.arange(256)[:, None]
+    out = np.empty((1, 256, 256), np.float32)
+    kernels.sample_areas(image, np.array([[[1.0, 0, 0], [0, 1.0, 0]]]), out)
+    np.testing.assert_array_equal(out[0], cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+
+
+@pytest.mark.skipif(cv2.__version__.split(".")[0] != "4", reason="OpenCV 5 rounds its coordinates otherwise")
+def test_samples_are_those_of_opencv_4(kernels: ModuleType) -> None:
+    random = np.random.default_rng(3)
+    image = random.integers(0, 256, (60, 80, 1), dtype=np.uint8)
+    for _ in range(20):
+        matrix = np.column_stack([random.normal(0, 1, (2, 2)), random.uniform(0, 60, 2)])
+        out = np.empty((1, 25, 25), np.float32)
+        kernels.sample_areas(image, matrix[None], out)
+        flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
+        expected = cv2.warpAffine(image.astype(np.float32), matrix, (25, 25), flags=flags)
+        np.testing.assert_allclose(out[0], expected, rtol=0, atol=1e-3)
+
+
+# --- neurons
+
+
+@pytest.mark.parametrize("planes", (1, 2, 3))
+@pytest.mark.parametrize("blocks", (1, 2, 3))
+@pytest.mark.parametrize("window", range(3, 16))
+def test_neurons_of_every_window(compiled: ModuleType, window: int, blocks: int, planes: int) -> None:
+    arguments = kernel_inputs.neuron_responses(np.random.default_rng(window), window, blocks, planes)
+    assert_close(
+        "neuron_responses",
+        call(compiled, "neuron_responses", arguments)[1],
+        call(_reference, "neuron_responses", arguments)[1],
+    )
+
+
+def test_experts_without_neurons_answer_zero(kernels: ModuleType) -> None:
+    arguments = kernel_inputs.neuron_responses(np.random.default_rng(0))
+    arguments[1][:] = -1
+    assert (call(kernels, "neuron_responses", arguments)[1][0] == 0).all()
+
+
+def test_the_sigmoid_is_exact_to_its_stated_bound(kernels: ModuleType) -> None:
+    """A constant patch and weights without a sum leave the bias: the response is 2 alpha sigmoid(bias)."""
+    biases = np.concatenate(
+        [np.linspace(-30, 30, 200_001), np.linspace(-1e4, 1e4, 1999), [0.0, -0.0, 3e38, -3e38]]
+    )
+    biases = np.resize(biases, (-(-biases.size // 8), 1, 8)).astype(np.float32)
+    v = len(biases)
+    # One neuron of a block at a time would hide a faulty lane behind the sum, so each gets a turn.
+    for lane in range(8):
+        alphas = np.zeros((v, 1, 8), np.float32)
+        alphas[:, :, lane] = 0.5
+        part = slice(None) if kernels.__name__ != "pyclnf._kernels._reference" else slice(0, None, 50)
+        own = np.ascontiguousarray(biases[part])
+        count = len(own)
+        out = np.empty((count, 1, 1), np.float32)
+        kernels.neuron_responses(
+            np.full((1, count, 1, 1), 7.0, np.float32),
+            np.zeros((count, 1), np.int32),
+            np.zeros((count, 1, 1, 1, 8), np.float32),
+            np.zeros((count, 1, 8), np.float32),
+            np.ones((count, 1, 8), np.float32),
+            own,
+            np.ascontiguousarray(alphas[part]),
+            out,
+        )
+        x = own[:, 0, lane].astype(np.float64)
+        with np.errstate(over="ignore"):
+            expected = 1 / (1 + np.exp(-x))
+        assert np.abs(out[:, 0, 0] - expected).max() < 2e-7
+
+
+# --- mean shift
+
+
+def test_maps_without_mass_draw_nowhere(kernels: ModuleType) -> None:
+    arguments = kernel_inputs.mean_shift(np.random.default_rng(0))
+    arguments[0][:] = 0
+    assert (call(kernels, "mean_shift", arguments)[1][0] == 0).all()
+
+
+def test_a_single_peak_draws_all_the_way(kernels: ModuleType) -> None:
+    responses = np.zeros((1, 11, 11), np.float32)
+    responses[0, 7, 3] = 2.0
+    out = np.empty((1, 2))
+    kernels.mean_shift(responses, np.array([[5.2, 5.0]]), kernel_inputs.gaussian_kernel(11, 1.5), out)
+    np.testing.assert_allclose(out, [[3 - 5.2, 7 - 5.0]], atol=1e-12)
+
+
+# --- normal equations
+
+
+@pytest.mark.parametrize(
+    "H",
+    (
+        np.zeros((3, 3)),
+        np.diag([1.0, 0.0, 1.0]),
+        np.diag([1.0, -1.0, 1.0]),
+        np.full((3, 3), np.nan),
+        np.array([[1.0, 2, 0], [2, 1, 0], [0, 0, 1]]),
+    ),
+    ids=("zero", "singular", "negative", "nan", "indefinite"),
+)
+def test_systems_without_a_solution_say_so(kernels: ModuleType, H: np.ndarray) -> None:
+    assert not kernels.solve(H, np.ones(3), np.empty(3))
+
+
+def test_only_the_upper_triangle_is_read(kernels: ModuleType) -> None:
+    H = np.array([[4.0, 1, 0], [99, 3, 1], [99, 99, 2]])
+    x = np.empty(3)
+    assert kernels.solve(H, np.ones(3), x)
+    symmetric = np.triu(H) + np.triu(H, 1).T
+    np.testing.assert_allclose(symmetric @ x, 1, atol=1e-12)
+
+
+# --- the pass
+
+
+def test_limits_of_the_pass(kernels: ModuleType) -> None:
+    for seed in range(20):
+        arguments = kernel_inputs.nu_rlms_pass(np.random.default_rng(seed), max_iterations=seed % 8)
+        (done, converged), (pose, shape, _) = call(kernels, "nu_rlms_pass", arguments)
+        assert done <= seed % 8 and converged == (done < seed % 8)
+        if arguments[13]:
+            np.testing.assert_array_equal(shape, arguments[5])
+        elif done:
+            assert (np.abs(shape) <= arguments[3]).all()
+        if done == 0:
+            np.testing.assert_array_equal(pose, arguments[4])
+
+
+def test_a_model_without_modes(compiled: ModuleType) -> None:
+    for seed in range(10):
+        arguments = kernel_inputs.nu_rlms_pass(np.random.default_rng(seed), modes=0)
+        returned, ours = call(compiled, "nu_rlms_pass", arguments)
+        expected, theirs = call(_reference, "nu_rlms_pass", arguments)
+        assert returned == expected
+        assert_close("nu_rlms_pass", ours, theirs)
+
+
+def test_nothing_determines_the_step(kernels: ModuleType) -> None:
+    """Without weights the rigid system is singular: the parameters stay, and that is no convergence."""
+    arguments = kernel_inputs.nu_rlms_pass(np.random.default_rng(0), max_iterations=5)
+    arguments[12][:], arguments[13] = 0, True
+    returned, (pose, shape, _) = call(kernels, "nu_rlms_pass", arguments)
+    assert returned == (0, False)
+    np.testing.assert_array_equal(pose, arguments[4])
+    np.testing.assert_array_equal(shape, arguments[5])

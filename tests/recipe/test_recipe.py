@@ -1,0 +1,121 @@
+"""Parts of the recipe that need no assets: data set on disk, pose convention, camera, expressions."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+RECIPE = Path(__file__).resolve().parents[2] / "models" / "recipe"
+
+
+@pytest.fixture(autouse=True)
+def recipe_on_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(RECIPE))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if str(RECIPE) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def _row(identity, value):
+    rng = np.random.default_rng(identity)
+    return {
+        "image": np.full((32, 32, 3), value, np.uint8),
+        "landmarks": rng.normal(0, 1, (68, 2)).astype(np.float32),
+        "landmarks3d": rng.normal(0, 1, (68, 3)).astype(np.float32),
+        "self_occluded": rng.random(68) < 0.5,
+        "occluded": rng.random(68) < 0.5,
+        "identity": identity,
+        "held_out": identity % 10 == 9,
+        "pose": np.zeros(3, np.float32),
+        "camera": np.ones(4, np.float32),
+        "meta": json.dumps({"kind": "smile", "number": identity}),
+    }
+
+
+def test_shards_come_back_in_order_and_whole(tmp_path):
+    from dataset import load_dataset, write_shard
+
+    rows = [_row(i, 10 * i) for i in (3, 9, 12)]
+    write_shard(tmp_path / "shard_00001.npz", rows[2:], 95)
+    write_shard(tmp_path / "shard_00000.npz", rows[:2], 95)
+    data = load_dataset(tmp_path)
+    assert data.identity.tolist() == [3, 9, 12]
+    assert data.held_out.tolist() == [False, True, False]
+    assert [m["number"] for m in data.meta] == [3, 9, 12]
+    for i, row in enumerate(rows):
+        np.testing.assert_array_equal(data.landmarks[i], row["landmarks"])
+        np.testing.assert_array_equal(data.visible[i], ~row["self_occluded"] & ~row["occluded"])
+        assert abs(int(data.image(i).mean()) - 10 * row["identity"]) <= 1
+        assert data.image(i, grey=True).shape == (32, 32)
+    assert len(load_dataset(tmp_path, limit=1)) == 2
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_empty_folder_is_an_error(tmp_path):
+    from dataset import load_dataset
+
+    with pytest.raises(FileNotFoundError, match="render_faces"):
+        load_dataset(tmp_path)
+
+
+def test_missing_assets_are_named(tmp_path, monkeypatch):
+    pytest.importorskip("scipy")
+    from assets import AssetError, locate_assets
+
+    monkeypatch.delenv("PYCLNF_ASSETS", raising=False)
+    with pytest.raises(AssetError, match="PYCLNF_ASSETS"):
+        locate_assets()
+    with pytest.raises(AssetError, match="missing asset"):
+        locate_assets(tmp_path / "none")
+
+
+def test_pose_is_rx_ry_rz_in_the_axes_of_the_labels():
+    for package in ("moderngl", "OpenEXR"):
+        pytest.importorskip(package)
+    from scene import Pose
+
+    pose = Pose(yaw=-50, pitch=12, roll=20)
+    rx, ry, rz = pose.euler
+    c, s = np.cos, np.sin
+    x = np.array([[1, 0, 0], [0, c(rx), -s(rx)], [0, s(rx), c(rx)]])
+    y = np.array([[c(ry), 0, s(ry)], [0, 1, 0], [-s(ry), 0, c(ry)]])
+    z = np.array([[c(rz), -s(rz), 0], [s(rz), c(rz), 0], [0, 0, 1]])
+    flip = np.diag([1, -1, -1])
+    np.testing.assert_allclose(x @ y @ z, flip @ pose.matrix @ flip, atol=1e-12)
+    # A positive ry turns the nose (towards the camera, negative z) to the picture's left.
+    nose = Pose(yaw=-70, pitch=0, roll=0)
+    assert nose.euler[1] == pytest.approx(np.radians(70))
+    assert (flip @ nose.matrix @ flip @ [0, 0, -1])[0] < 0
+
+
+def test_camera_projects_as_opengl_does():
+    pytest.importorskip("moderngl")
+    from raster import Camera
+
+    camera = Camera(distance=600.0, focal=700.0, size=256, centre=(120.0, 131.5))
+    points = np.random.default_rng(0).normal(0, 60, (20, 3))
+    clip = np.c_[points, np.ones(20)] @ camera.clip_matrix().T
+    ndc = clip[:, :3] / clip[:, 3:]
+    pixel = np.c_[(ndc[:, 0] + 1) * 128 - 0.5, (1 - ndc[:, 1]) * 128 - 0.5]
+    np.testing.assert_allclose(pixel, camera.project(points), atol=1e-9)
+    window = (ndc[:, 2] * 0.5 + 0.5).astype(np.float32)
+    np.testing.assert_allclose(camera.linear_depth(window), 600 - points[:, 2], atol=0.1)
+
+
+def test_palsy_weakens_the_named_side():
+    from people import sample_expression
+
+    cfg = {"palsy_probability": 0.0, "one_sided_probability": 0.0, "gaze_sd": [12.0, 6.0]}
+    difference = []
+    for seed in range(300):
+        expression = sample_expression(np.random.default_rng(seed), cfg, palsy=True)
+        sides = ("Left", "Right") if expression.palsy_side > 0 else ("Right", "Left")
+        if expression.kind in ("smile", "laugh"):
+            weak, strong = (expression.weights[f"fu/mouthSmile{side}"] for side in sides)
+            assert weak == pytest.approx(strong * (1 - expression.palsy_degree))
+            difference.append(strong - weak)
+    assert len(difference) > 30 and min(difference) > 0

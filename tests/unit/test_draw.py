@@ -1,0 +1,71 @@
+"""Pictures of fits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pyclnf import ImageError, ParameterError
+from pyclnf.draw import IBUG_68_LINES, draw_landmarks
+
+GREEN = (0, 255, 0)
+
+
+def test_landmarks_are_where_they_are() -> None:
+    image = np.zeros((60, 80), np.uint8)
+    drawn = draw_landmarks(image, [(20, 10), (70.0, 50.0), (10, 40)], colour=GREEN)
+    assert drawn.shape == (60, 80, 3) and drawn.dtype == np.uint8
+    assert (image == 0).all()
+    for x, y in ((20, 10), (70, 50), (10, 40)):
+        assert tuple(drawn[y, x]) == GREEN
+    touched = np.argwhere(drawn.any(axis=2))
+    for y, x in touched:
+        assert min(abs(x - a) + abs(y - b) for a, b in ((20, 10), (70, 50), (10, 40))) <= 4
+
+
+def test_the_parts_of_a_face_are_joined() -> None:
+    assert sorted(i for first, last, _ in IBUG_68_LINES for i in range(first, last + 1)) == list(range(68))
+    image = np.zeros((60, 370), np.uint8)
+    points = np.zeros((68, 2))
+    points[:17] = np.column_stack([np.linspace(20, 340, 17), np.full(17, 30)])
+    lines = draw_landmarks(image, points, colour=GREEN)
+    assert (lines[30, 21:339, 1] > 100).all()
+    points_only = draw_landmarks(image, points[:67], colour=GREEN)
+    assert (points_only[30, 21:339, 1] == 0).any()
+
+
+@pytest.mark.parametrize("shape", ((40, 50), (40, 50, 1), (40, 50, 3), (40, 50, 4)))
+@pytest.mark.parametrize("dtype", (np.uint8, np.float32, np.float64))
+def test_images_of_every_kind(shape: tuple[int, ...], dtype: type) -> None:
+    image = np.full(shape, 77, dtype)
+    image.flags.writeable = False
+    drawn = draw_landmarks(image, [(10, 10)])
+    assert drawn.shape == (40, 50, 3)
+    assert (drawn[30:, 30:] == 77).all()
+    assert (drawn[10, 10] != 77).any()
+
+
+def test_box_and_numbers() -> None:
+    image = np.zeros((80, 80), np.uint8)
+    plain = draw_landmarks(image, [(40, 40)])
+    boxed = draw_landmarks(image, [(40, 40)], box=(10, 20, 60, 50))
+    assert boxed[20, 40].any() and boxed[70, 40].any() and boxed[45, 10].any() and boxed[45, 70].any()
+    assert not boxed[25, 15].any()
+    assert (draw_landmarks(image, [(40, 40)], numbers=True) != plain).any()
+
+
+def test_points_outside_and_unknown() -> None:
+    drawn = draw_landmarks(np.zeros((30, 30), np.uint8), [(np.nan, 5), (-1e12, 5), (5, np.inf), (1e12, 1e12)])
+    assert not drawn.any()
+
+
+@pytest.mark.parametrize("landmarks", ([1, 2], np.zeros((3, 3)), np.zeros((1, 3, 2))))
+def test_impossible_landmarks(landmarks: object) -> None:
+    with pytest.raises(ParameterError, match=r"\(n, 2\)"):
+        draw_landmarks(np.zeros((9, 9), np.uint8), landmarks)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", ((9,), (9, 9, 2), (1, 9, 9, 3)))
+def test_impossible_images(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match="shape"):
+        draw_landmarks(np.zeros(shape, np.uint8), [(1, 1)])

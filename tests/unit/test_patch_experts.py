@@ -1,0 +1,275 @@
+"""Patch experts: what belongs together, the choice of a view, Sigma, areas and responses."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from generate_model import tiny_model
+from pyclnf import ImageError, Model, ModelError
+from pyclnf.patch_experts import (
+    DEPTH,
+    GREY,
+    PatchScale,
+    ViewExperts,
+    area_matrices,
+    procrustes_similarity,
+)
+
+
+@pytest.fixture
+def scale() -> PatchScale:
+    return tiny_model().scales[0]
+
+
+def rebuilt(scale: PatchScale, views: list[ViewExperts]) -> PatchScale:
+    return PatchScale(scale.scale, scale.centres, scale.visible, scale.sigma_components, views)
+
+
+def changed_view(scale: PatchScale, **arrays: np.ndarray) -> PatchScale:
+    return rebuilt(scale, [replace(scale.view(0), **arrays), scale.view(1)])
+
+
+def some_image(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def some_matrices(v: int, side: int) -> np.ndarray:
+    landmarks = np.random.default_rng(1).uniform(10, 30, (v, 2))
+    return area_matrices(landmarks, np.array([[1.1, -0.3], [0.3, 1.1]]), side)
+
+
+# --- construction
+
+
+def test_numbers(scale: PatchScale) -> None:
+    assert (scale.n_views, scale.n_landmarks, scale.n_experts) == (2, 4, 6)
+    assert scale.support(0) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("scale", 0.0, "positive"),
+        ("scale", np.nan, "positive"),
+        ("centres", np.zeros((2, 2)), "three angles"),
+        ("centres", np.zeros((0, 3)), "three angles"),
+        ("centres", np.full((2, 3), np.nan), "not finite"),
+        ("visible", np.ones((3, 4), bool), "one row"),
+        ("visible", np.zeros((2, 4), bool), "no landmark"),
+        ("visible", np.ones((2, 4), bool), "visible landmarks"),
+        ("views", [], "0 views"),
+    ],
+)
+def test_parts_that_do_not_fit(scale: PatchScale, name: str, value: object, message: str) -> None:
+    state = scale.__getstate__()
+    with pytest.raises(ModelError, match=message):
+        PatchScale(**(state | {name: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("landmarks", lambda a: a[::-1], "visible landmarks"),
+        ("types", lambda a: a[:, :1], "neurons of shape"),
+        ("types", lambda a: a + 7, "neuron types"),
+        ("weights", lambda a: a[:, :, :0], "matrix"),
+        ("weights", lambda a: a * np.nan, "weights hold values"),
+        ("norm_weights", lambda a: a[:1], "norm_weights must"),
+        ("biases", lambda a: a * np.inf, "biases hold values"),
+        ("alphas", lambda a: a * 0, "more than 0"),
+        ("betas", lambda a: a[:, :2], "2 betas"),
+        ("betas", lambda a: a[:1], "betas"),
+        ("confidences", lambda a: a[:1], "one confidence"),
+        ("confidences", lambda a: a * np.nan, "confidences hold values"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_experts_that_do_not_fit(scale: PatchScale, name: str, change: object, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        changed_view(scale, **{name: change(getattr(scale.view(0), name))})  # type: ignore[operator]
+
+
+def test_views_are_loaded_once_and_checked(scale: PatchScale) -> None:
+    loaded = []
+
+    def load(index: int) -> ViewExperts:
+        loaded.append(index)
+        return scale.view(1)
+
+    lazy = PatchScale(scale.scale, scale.centres, scale.visible, scale.sigma_components, load)
+    assert loaded == []
+    assert lazy.view(1) is lazy.view(1)
+    assert loaded == [1]
+    with pytest.raises(ModelError, match="view 0"):
+        lazy.view(0)
+
+
+def test_pickling(scale: PatchScale) -> None:
+    copy = pickle.loads(pickle.dumps(scale))
+    image, matrices = some_image(40, 40, 1), some_matrices(4, 5)
+    ours, theirs = (s.responses(0, 3, image, matrices) for s in (scale, copy))
+    assert ours.tobytes() == theirs.tobytes()
+
+
+# --- views
+
+
+def test_the_nearest_view(model: Model) -> None:
+    scale = model.scales[0]
+    for index, centre in enumerate(scale.centres):
+        assert scale.nearest_view(centre) == index
+        assert scale.nearest_view(centre + np.array([0.05, -0.05, 0.1])) == index
+    assert scale.nearest_view([0, 3.0, 0]) == int(np.argmax(scale.centres[:, 1]))
+
+
+# --- Sigma
+
+
+def test_sigma_inverts_its_definition(model: Model) -> None:
+    scale = model.scales[0]
+    sigmas = scale.sigma(0, 7)
+    assert sigmas is not None and sigmas.dtype == np.float32
+    assert scale.sigma(0, 7) is sigmas
+    experts = scale.view(0)
+    components = scale.sigma_components[7].astype(float)
+    for k in (0, 33, 67):
+        inverse = 2 * (
+            experts.alphas[k].sum() * np.eye(49) + np.tensordot(experts.betas[k], components, axes=1)
+        )
+        np.testing.assert_allclose(sigmas[k] @ inverse, np.eye(49), atol=1e-5)
+
+
+def test_windows_without_components_have_no_sigma(model: Model) -> None:
+    assert 13 not in model.scales[0].sigma_components
+    assert model.scales[0].sigma(0, 13) is None
+
+
+def test_singular_sigmas_name_the_expert(scale: PatchScale) -> None:
+    zero = {3: np.zeros((3, 9, 9), np.float32)}
+    zero[3][0] = -np.eye(9)
+    alphas = np.full_like(scale.view(0).alphas, 0.5)
+    view = replace(scale.view(0), betas=np.tile([1.0, 0, 0], (4, 1)), alphas=alphas)
+    singular = PatchScale(0.25, scale.centres, scale.visible, zero, [view, scale.view(1)])
+    with pytest.raises(ModelError, match=r"landmark 0 of patch scale 0\.25 has no Sigma for window side 3"):
+        singular.sigma(0, 3)
+
+
+# --- areas of interest
+
+
+@pytest.mark.parametrize("angle", (0.0, 0.4, -2.0, np.pi))
+def test_similarity_recovers_turn_and_scale(angle: float) -> None:
+    source = np.random.default_rng(2).normal(0, 10, (20, 2))
+    A = 0.37 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    np.testing.assert_allclose(procrustes_similarity(source + 50, source @ A.T - 7), A, atol=1e-13)
+
+
+def test_similarity_is_the_best_rotation() -> None:
+    random = np.random.default_rng(3)
+    source = random.normal(0, 10, (20, 2))
+    source -= source.mean(axis=0)
+    target = source @ np.array([[0.8, -0.6], [0.6, 0.8]]).T + random.normal(0, 1, (20, 2))
+    target -= target.mean(axis=0)
+    A = procrustes_similarity(source, target)
+
+    def cost(turn: float) -> float:
+        R = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        return float(((source @ (R @ A).T - target) ** 2).sum())
+
+    assert cost(0) < min(cost(1e-3), cost(-1e-3))
+    sizes = (source**2).sum(), (target**2).sum()
+    assert np.linalg.det(A) == pytest.approx(sizes[1] / sizes[0])
+
+
+def test_area_matrices_put_the_landmark_in_the_middle() -> None:
+    landmarks = np.array([[10.25, 20.5], [-3.0, 7.0]])
+    A = np.array([[2.0, -0.5], [0.5, 2.0]])
+    matrices = area_matrices(landmarks, A, 21)
+    np.testing.assert_allclose(matrices @ [10, 10, 1], landmarks, atol=1e-5)
+    np.testing.assert_allclose(matrices @ [11, 10, 1], landmarks + A[:, 0], atol=1e-5)
+    np.testing.assert_allclose(matrices @ [10, 11, 1], landmarks + A[:, 1], atol=1e-5)
+
+
+# --- responses
+
+
+def test_responses_by_their_definition(scale: PatchScale) -> None:
+    """Neuron by neuron in plain NumPy, from areas that are read on whole pixels."""
+    image = some_image(40, 40, 1)
+    corners = np.array([[3, 4], [20, 5], [11, 22], [30, 30]])
+    matrices = np.zeros((4, 2, 3))
+    matrices[:, :, :2] = np.eye(2)
+    matrices[:, :, 2] = corners
+    found = scale.responses(0, 3, image, matrices)
+    experts = scale.view(0)
+    sigmas = scale.sigma(0, 3)
+    assert sigmas is not None
+    for k, (x, y) in enumerate(corners):
+        area = image[y : y + 5, x : x + 5, 0].astype(float)
+        p = np.pad(area, 1, mode="edge")
+        gx = (p[:-2, 2:] + 2 * p[1:-1, 2:] + p[2:, 2:]) - (p[:-2, :-2] + 2 * p[1:-1, :-2] + p[2:, :-2])
+        gy = (p[2:, :-2] + 2 * p[2:, 1:-1] + p[2:, 2:]) - (p[:-2, :-2] + 2 * p[:-2, 1:-1] + p[:-2, 2:])
+        u = np.zeros((3, 3))
+        for j in range(experts.types.shape[1]):
+            plane = area if experts.types[k, j] == GREY else np.hypot(gx, gy)
+            for row, column in np.ndindex(3, 3):
+                patch = plane[row : row + 3, column : column + 3]
+                centred = patch - patch.mean()
+                c = (experts.weights[k, j] * centred).sum() / np.linalg.norm(centred)
+                x_j = experts.norm_weights[k, j] * c + experts.biases[k, j]
+                u[row, column] += 2 * experts.alphas[k, j] / (1 + np.exp(-x_j))
+        expected = (sigmas[k].astype(float) @ u.reshape(-1)).reshape(3, 3)
+        expected -= min(expected.min(), 0)
+        np.testing.assert_allclose(found[k], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_small_alphas_are_skipped(scale: PatchScale) -> None:
+    image, matrices = some_image(40, 40, 1), some_matrices(4, 5)
+    alphas = scale.view(0).alphas.copy()
+    alphas[:, 0], alphas[:, 1] = 1.0, 0.99e-4
+    other = scale.view(0).weights.copy()
+    other[:, 1] *= -3
+    ours, theirs = (
+        changed_view(scale, alphas=alphas, weights=w).responses(0, 3, image, matrices)
+        for w in (scale.view(0).weights, other)
+    )
+    assert ours.tobytes() == theirs.tobytes()
+
+
+def test_responses_without_components_are_scaled_sums(scale: PatchScale) -> None:
+    image, matrices = some_image(40, 40, 1), some_matrices(4, 7)
+    assert 5 not in scale.sigma_components
+    responses = scale.responses(0, 5, image, matrices)
+    assert responses.shape == (4, 5, 5)
+    # A mean of sigmoids.
+    assert (responses > 0).all() and (responses < 1).all()
+
+
+def test_depth_is_needed_and_used(scale: PatchScale) -> None:
+    view = scale.view(0)
+    types = np.where(view.types == GREY, DEPTH, view.types).astype(np.int32)
+    with_depth = changed_view(scale, types=types)
+    image, matrices = some_image(40, 40, 1), some_matrices(4, 5)
+    with pytest.raises(ImageError, match="depth"):
+        with_depth.responses(0, 3, image, matrices)
+    depths = np.random.default_rng(5).uniform(0, 1, (40, 40, 1))
+    first = with_depth.responses(0, 3, image, matrices, depths)
+    second = with_depth.responses(0, 3, image, matrices, depths[::-1])
+    assert np.abs(first - second).max() > 1e-3
+
+
+def test_images_that_are_not_finite_around_the_face(scale: PatchScale) -> None:
+    image = some_image(40, 40, 1).astype(np.float32)
+    image[20, 20] = np.nan
+    with pytest.raises(ImageError, match="not finite"):
+        scale.responses(0, 3, image, area_matrices(np.full((4, 2), 20.0), np.eye(2), 5))
+
+
+def test_the_support_is_square(scale: PatchScale) -> None:
+    oblong = changed_view(scale, weights=scale.view(0).weights[:, :, :, :2])
+    with pytest.raises(ModelError, match="square"):
+        oblong.responses(0, 3, some_image(40, 40, 1), some_matrices(4, 5))

@@ -1,0 +1,328 @@
+"""The point distribution model: rotations, projections, derivatives and fits to landmarks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from generate_model import generate_pdm
+from pyclnf import PDM, BoxError, ModelError, ParameterError, Parameters
+from pyclnf.pdm import axis_angle_to_matrix, euler_to_matrix, matrix_to_axis_angle, matrix_to_euler
+
+# Rounding of a few operations on numbers of size one.
+ROUNDING = 4e-15
+
+quick = settings(deadline=None, max_examples=200)
+component = st.floats(-1, 1).filter(lambda x: x == 0 or abs(x) > 1e-3)
+axes = st.tuples(component, component, component).filter(any).map(lambda a: np.array(a) / np.linalg.norm(a))
+angles = st.floats(-np.pi, np.pi)
+
+
+@pytest.fixture(scope="module")
+def pdm() -> PDM:
+    return generate_pdm()
+
+
+def some_parameters(pdm: PDM, seed: int) -> Parameters:
+    """Return parameters of a face that is turned by less than 60 degrees, within two deviations."""
+    random = np.random.default_rng(seed)
+    pose = [random.uniform(0.3, 3), *random.uniform(-1, 1, 3), *random.uniform(-100, 900, 2)]
+    shape = random.uniform(-2, 2, pdm.n_modes) * np.sqrt(pdm.eigenvalues)
+    return Parameters(np.array(pose), shape)
+
+
+# --- rotations
+
+
+@quick
+@given(rx=angles, ry=angles, rz=angles)
+def test_euler_matrix_is_rx_ry_rz(rx: float, ry: float, rz: float) -> None:
+    expected = Rotation.from_euler("XYZ", [rx, ry, rz]).as_matrix()
+    np.testing.assert_allclose(euler_to_matrix([rx, ry, rz]), expected, rtol=0, atol=ROUNDING)
+
+
+@quick
+@given(rx=angles, ry=st.floats(-np.pi / 2 + 1e-6, np.pi / 2 - 1e-6), rz=angles)
+def test_euler_round_trip_of_the_matrix(rx: float, ry: float, rz: float) -> None:
+    R = euler_to_matrix([rx, ry, rz])
+    np.testing.assert_allclose(euler_to_matrix(matrix_to_euler(R)), R, rtol=0, atol=ROUNDING)
+
+
+@quick
+@given(rx=st.floats(-3.1, 3.1), ry=st.floats(-1.5, 1.5), rz=st.floats(-3.1, 3.1))
+def test_euler_round_trip_of_the_angles(rx: float, ry: float, rz: float) -> None:
+    np.testing.assert_allclose(
+        matrix_to_euler(euler_to_matrix([rx, ry, rz])), [rx, ry, rz], rtol=0, atol=1e-13
+    )
+
+
+def test_no_rotation_is_exact() -> None:
+    np.testing.assert_array_equal(euler_to_matrix(np.zeros(3)), np.eye(3))
+    np.testing.assert_array_equal(axis_angle_to_matrix(np.zeros(3)), np.eye(3))
+    np.testing.assert_array_equal(matrix_to_euler(np.eye(3)), np.zeros(3))
+    np.testing.assert_array_equal(matrix_to_axis_angle(np.eye(3)), np.zeros(3))
+
+
+@pytest.mark.parametrize("ry", (np.pi / 2, -np.pi / 2))
+@pytest.mark.parametrize("rx", (0.0, 0.7, -2.5, np.pi))
+@pytest.mark.parametrize("rz", (0.0, -0.4, 3.0))
+def test_gimbal_lock(rx: float, ry: float, rz: float) -> None:
+    R = euler_to_matrix([rx, ry, rz])
+    euler = matrix_to_euler(R)
+    assert euler[1] == pytest.approx(ry, abs=1e-15)
+    assert euler[2] == 0
+    np.testing.assert_allclose(euler_to_matrix(euler), R, rtol=0, atol=ROUNDING)
+
+
+@quick
+@given(axis=axes, angle=angles)
+def test_rodrigues_against_scipy(axis: np.ndarray, angle: float) -> None:
+    R = axis_angle_to_matrix(axis * angle)
+    np.testing.assert_allclose(R, Rotation.from_rotvec(axis * angle).as_matrix(), rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(axis_angle_to_matrix(matrix_to_axis_angle(R)), R, rtol=0, atol=ROUNDING)
+
+
+@quick
+@given(axis=axes, exponent=st.floats(-290, 0))
+def test_rodrigues_round_trip_of_small_angles(axis: np.ndarray, exponent: float) -> None:
+    """The angle is right to its own last digits, however small."""
+    w = axis * 10.0**exponent
+    np.testing.assert_allclose(
+        matrix_to_axis_angle(axis_angle_to_matrix(w)), w, rtol=1e-14, atol=10 ** (exponent - 14)
+    )
+
+
+@quick
+@given(axis=axes)
+def test_rodrigues_at_pi(axis: np.ndarray) -> None:
+    """R = 2 a a' - I; both signs of the axis are right."""
+    exact = 2 * np.outer(axis, axis) - np.eye(3)
+    np.testing.assert_allclose(axis_angle_to_matrix(axis * np.pi), exact, rtol=0, atol=ROUNDING)
+    found = matrix_to_axis_angle(exact)
+    assert np.linalg.norm(found) == pytest.approx(np.pi, abs=1e-14)
+    sign = 1 if found @ axis > 0 else -1
+    np.testing.assert_allclose(found, sign * np.pi * axis, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("axis", np.vstack([np.eye(3), -np.eye(3)]))
+def test_half_turns_about_the_axes(axis: np.ndarray) -> None:
+    exact = np.diag(2 * axis**2 - 1)
+    np.testing.assert_array_equal(matrix_to_axis_angle(exact), np.abs(axis) * np.pi)
+
+
+@quick
+@given(axis=axes, below=st.floats(1e-15, 1e-3))
+def test_rodrigues_just_below_pi(axis: np.ndarray, below: float) -> None:
+    w = axis * (np.pi - below)
+    R = axis_angle_to_matrix(w)
+    np.testing.assert_allclose(axis_angle_to_matrix(matrix_to_axis_angle(R)), R, rtol=0, atol=ROUNDING)
+
+
+# --- projection and derivatives
+
+
+def test_landmarks_are_the_scaled_turned_shape(pdm: PDM) -> None:
+    parameters = some_parameters(pdm, 0)
+    flat = pdm.mean + pdm.components @ parameters.shape
+    turned = Rotation.from_euler("XYZ", parameters.pose[1:4]).apply(flat.reshape(3, -1).T)
+    np.testing.assert_allclose(pdm.landmarks_3d(parameters), turned, atol=1e-12)
+    expected = parameters.pose[0] * turned[:, :2] + parameters.pose[4:]
+    np.testing.assert_allclose(pdm.landmarks_2d(parameters), expected, atol=1e-11)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("rigid", (True, False))
+def test_jacobian_against_numerical_derivatives(
+    pdm: PDM, seed: int, rigid: bool, kernels_in_use: object
+) -> None:
+    """Below 1e-7 of each column's largest entry, by central differences extrapolated to h = 0."""
+    parameters = some_parameters(pdm, seed)
+    J = pdm.jacobian(parameters, rigid=rigid)
+    assert J.shape == (2 * pdm.n_landmarks, 6 if rigid else 6 + pdm.n_modes)
+    for column in range(J.shape[1]):
+        h = 1e-3 if column < 4 else 1e-1
+
+        def difference(h: float, column: int = column) -> np.ndarray:
+            step = np.zeros(J.shape[1])
+            step[column] = h
+            return (moved(pdm, parameters, step) - moved(pdm, parameters, -step)) / (2 * h)
+
+        # Richardson: the error of order h^2 cancels.
+        numerical = (4 * difference(h / 2) - difference(h)) / 3
+        np.testing.assert_allclose(J[:, column], numerical, rtol=0, atol=1e-7 * np.abs(numerical).max())
+
+
+def moved(pdm: PDM, parameters: Parameters, step: np.ndarray) -> np.ndarray:
+    """Return x1, y1, x2, ... after a step, written out independently of `PDM.update`: R' = R exp([w]x)."""
+    R = parameters.rotation @ Rotation.from_rotvec(step[1:4]).as_matrix()
+    points = pdm.shape_3d(parameters.shape + (step[6:] if step.size > 6 else 0))
+    scale = parameters.pose[0] + step[0]
+    return (scale * points @ R[:2].T + parameters.pose[4:6] + step[4:6]).reshape(-1)
+
+
+# --- start from a box
+
+
+@pytest.mark.parametrize("rotation", ((0.0, 0.0, 0.0), (0.2, -1.2, 0.4)))
+def test_from_box(pdm: PDM, rotation: tuple[float, float, float]) -> None:
+    x, y, w, h = box = (40.5, -12.0, 130.0, 155.0)
+    start = pdm.from_box(box, rotation)
+    landmarks = pdm.landmarks_2d(start)
+    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+    np.testing.assert_allclose((low + high) / 2, [x + w / 2, y + h / 2], atol=1e-10)
+    at_scale_one = (high - low) / start.pose[0]
+    assert start.pose[0] == pytest.approx((w / at_scale_one[0] + h / at_scale_one[1]) / 2)
+    np.testing.assert_array_equal(start.pose[1:4], rotation)
+    np.testing.assert_array_equal(start.shape, 0)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (0, 0, 10),
+        (0, 0, 0, 10),
+        (0, 0, 10, -1),
+        (np.nan, 0, 1, 1),
+        (0, 0, np.inf, 1),
+        "face",
+        None,
+        [[1, 2, 3, 4]],
+    ],
+)
+def test_impossible_boxes(pdm: PDM, box: object) -> None:
+    with pytest.raises(BoxError, match="box"):
+        pdm.from_box(box)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rotation", [(0, 0), (0, np.nan, 0), np.eye(3)])
+def test_impossible_rotations(pdm: PDM, rotation: object) -> None:
+    with pytest.raises(ParameterError, match="rotation"):
+        pdm.from_box((0, 0, 9, 9), rotation)  # type: ignore[arg-type]
+
+
+# --- fit to landmarks
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_fit_landmarks_recovers_the_parameters(pdm: PDM, seed: int) -> None:
+    """Up to the prior's pull: the landmarks are exact, and 1 / eigenvalue is small beside them."""
+    truth = some_parameters(pdm, seed)
+    landmarks = pdm.landmarks_2d(truth)
+    found = pdm.fit_landmarks(landmarks, truth.pose[1:4] * 0.7)
+    error = np.linalg.norm(pdm.landmarks_2d(found) - landmarks, axis=1)
+    assert error.max() < 0.01 * np.ptp(landmarks, axis=0).max()
+    np.testing.assert_allclose(found.rotation, truth.rotation, atol=0.05)
+    assert found.pose[0] == pytest.approx(truth.pose[0], rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_fit_landmarks_recovers_the_pose_of_the_mean_shape(pdm: PDM, seed: int) -> None:
+    """The prior pulls to the mean shape, so that nothing stands between the fit and the truth."""
+    pose = some_parameters(pdm, seed).pose
+    landmarks = pdm.landmarks_2d(Parameters(pose, np.zeros(pdm.n_modes)))
+    found = pdm.fit_landmarks(landmarks, pose[1:4] * 0.7)
+    np.testing.assert_allclose(found.pose, pose, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.shape, 0, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fit_landmarks_looks_at_visible_ones_only(pdm: PDM, seed: int) -> None:
+    truth = some_parameters(pdm, seed)
+    landmarks = pdm.landmarks_2d(truth)
+    visible = np.ones(68, bool)
+    visible[:8] = False
+    hidden = landmarks.copy()
+    hidden[~visible] = np.nan
+    found = pdm.fit_landmarks(hidden, truth.pose[1:4] * 0.7, visible=visible)
+    other = landmarks.copy()
+    other[~visible] = 1e6
+    same = pdm.fit_landmarks(other, truth.pose[1:4] * 0.7, visible=visible)
+    np.testing.assert_array_equal(found.pose, same.pose)
+    np.testing.assert_array_equal(found.shape, same.shape)
+    error = np.linalg.norm(pdm.landmarks_2d(found) - landmarks, axis=1)
+    assert error[visible].max() < 0.01 * np.ptp(landmarks, axis=0).max()
+
+
+def test_fit_landmarks_refuses(pdm: PDM) -> None:
+    landmarks = pdm.landmarks_2d(some_parameters(pdm, 0))
+    broken = landmarks.copy()
+    broken[3] = np.nan
+    for arguments, message in (
+        ({"landmarks": landmarks[:-1]}, "68 landmarks"),
+        ({"landmarks": broken}, "not finite"),
+        ({"landmarks": np.ones((68, 2))}, "no area"),
+        ({"landmarks": landmarks, "visible": np.arange(68) < 2}, "at least 3"),
+        ({"landmarks": landmarks, "visible": np.ones(5, bool)}, "visible"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            pdm.fit_landmarks(**arguments)
+
+
+# --- update and clamping
+
+
+@quick
+@given(axis=axes, length=st.floats(0, 2), seed=st.integers(0, 100))
+def test_update_turns_by_the_orthonormal_factor(axis: np.ndarray, length: float, seed: int) -> None:
+    pdm = generate_pdm()
+    before = some_parameters(pdm, seed)
+    step = np.zeros(6)
+    step[0], step[1:4], step[4:] = 0.1, axis * length, (3, -4)
+    after = pdm.update(before, step)
+    wx, wy, wz = step[1:4]
+    U, _, Vt = np.linalg.svd([[1, -wz, wy], [wz, 1, -wx], [-wy, wx, 1]])
+    np.testing.assert_allclose(after.rotation, before.rotation @ U @ Vt, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(after.pose[[0, 4, 5]], before.pose[[0, 4, 5]] + [0.1, 3, -4], rtol=1e-15)
+    np.testing.assert_array_equal(after.shape, before.shape)
+
+
+def test_update_clamps_the_shape_and_leaves_its_input(pdm: PDM) -> None:
+    before = some_parameters(pdm, 1)
+    copy = Parameters(before.pose.copy(), before.shape.copy())
+    step = np.zeros(6 + pdm.n_modes)
+    step[6:] = 1e4 * (-1.0) ** np.arange(pdm.n_modes)
+    after = pdm.update(before, step)
+    limits = 3 * np.sqrt(pdm.eigenvalues)
+    np.testing.assert_allclose(after.shape, limits * np.sign(step[6:]), rtol=1e-15)
+    np.testing.assert_allclose(after.pose, before.pose, rtol=1e-13)
+    np.testing.assert_array_equal(pdm.clamp(limits / 2), limits / 2)
+    np.testing.assert_array_equal(before.pose, copy.pose)
+    np.testing.assert_array_equal(before.shape, copy.shape)
+
+
+def test_nan_angles_become_zero(pdm: PDM) -> None:
+    after = pdm.update(some_parameters(pdm, 1), [0, np.nan, 0, 0, 0, 0])
+    np.testing.assert_array_equal(after.pose[1:4], 0)
+
+
+def test_steps_of_another_length(pdm: PDM) -> None:
+    with pytest.raises(ParameterError, match="step"):
+        pdm.update(some_parameters(pdm, 0), np.zeros(7))
+
+
+# --- construction
+
+
+@pytest.mark.parametrize(
+    ("mean", "components", "eigenvalues", "message"),
+    [
+        (np.zeros(4), np.zeros((4, 1)), [1.0], "three coordinates"),
+        (np.zeros(0), np.zeros((0, 1)), [1.0], "three coordinates"),
+        (np.zeros(6), np.zeros((6, 2)), [1.0], "components of shape"),
+        (np.full(6, np.nan), np.zeros((6, 1)), [1.0], "mean"),
+        (np.zeros(6), np.full((6, 1), np.inf), [1.0], "components"),
+        (np.zeros(6), np.zeros((6, 1)), [np.nan], "eigenvalues"),
+        (np.zeros(6), np.zeros((6, 1)), [0.0], "positive"),
+    ],
+)
+def test_impossible_models(mean: object, components: object, eigenvalues: object, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        PDM(mean, components, eigenvalues)  # type: ignore[arg-type]
+
+
+def test_a_model_cannot_be_changed(pdm: PDM) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        pdm.mean[0] = 1
