@@ -93,6 +93,17 @@ def test_pdm_keeps_millimetres_and_orientation(rng):
     assert mean[8, 1] > mean[30, 1] > mean[27, 1]
 
 
+def test_pdm_asymmetry_raises_the_variance_of_antisymmetric_modes_only(rng):
+    shapes = random_shapes(100, rng) + rng.normal(scale=0.5, size=(100, 68, 3))
+    plain, raised = (build_pdm(shapes, n_modes=8, asymmetry=a) for a in (1.0, 4.0))
+    modes = raised.components.T.reshape(-1, 3, 68).transpose(0, 2, 1)
+    antisymmetric = (mirror_shapes(modes, MIRROR_68) * modes).sum(axis=(1, 2)) < 0
+    assert 2 <= antisymmetric.sum() < 8
+    expected = np.sort(raised.eigenvalues / np.where(antisymmetric, 4, 1))
+    assert np.allclose(np.sort(plain.eigenvalues), expected)
+    assert (np.diff(raised.eigenvalues) <= 0).all()
+
+
 def test_pdm_weights_count_a_shape_as_if_it_were_given_as_often(rng):
     shapes = random_shapes(30, rng)
     weights = np.arange(30) % 3

@@ -70,6 +70,8 @@ class TrainingConfig:
         Share of the shapes' variance that the PDM explains, when one is built.
     pdm_modes : int or None
         Number of its modes instead.
+    pdm_asymmetry : float
+        Factor of its antisymmetric modes' variances, see `build_pdm`.
     held_out : float
         Share of the identities kept for early stopping and confidences.
     seed : int
@@ -82,6 +84,7 @@ class TrainingConfig:
     start: StartConfig | None = field(default_factory=StartConfig)
     pdm_variance: float = 0.98
     pdm_modes: int | None = None
+    pdm_asymmetry: float = 1.0
     held_out: float = 0.12
     seed: int = 0
 
@@ -159,6 +162,7 @@ def train_model(
             landmarks_3d,
             variance=config.pdm_variance,
             n_modes=config.pdm_modes,
+            asymmetry=config.pdm_asymmetry,
             mirror=True if mirror is None else mirror,
         )
     faces = AnnotatedFaces.fitted(
