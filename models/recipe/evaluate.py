@@ -24,6 +24,7 @@ from pyclnf.pdm import Parameters
 from pyclnf.training import Start
 
 BANDS = (0, 15, 30, 45, 60, 90)
+HYPOTHESES = 5
 
 
 def disturbed_box(landmarks: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -39,7 +40,7 @@ def find_starts(
 ) -> list[Parameters]:
     """Return the parameters that a fit begins with."""
     if start is not None:
-        return [start.predict(image, box)]
+        return start.hypotheses(image, box, HYPOTHESES)
     rotations = MULTI_VIEW_STARTS if how == "multiview" else MULTI_VIEW_STARTS[:1]
     return [model.pdm.from_box(box, rotation) for rotation in rotations]
 

@@ -219,6 +219,20 @@ def test_the_start_does_not_depend_on_place_and_size_of_the_face(start):
     assert np.allclose(pdm.landmarks_2d(cascade.predict(doubled, in_double)), 2 * expected + 0.5, atol=3)
 
 
+def test_the_hypotheses_agree_where_the_face_is_plain_to_see(start):
+    faces, pdm, cascade = start
+    points = faces.landmarks[230]
+    box = np.array([*points.min(axis=0), *np.ptp(points, axis=0)])
+    guesses = cascade.hypotheses(faces.grey(230), box, 9)
+    assert len(guesses) == 9
+    assert np.array_equal(guesses[0].pose, cascade.predict(faces.grey(230), box).pose)
+    shapes = np.array([pdm.landmarks_2d(guess) for guess in guesses])
+    spread = np.linalg.norm(shapes - np.median(shapes, axis=0), axis=2).mean(axis=1)
+    assert spread[0] > 0
+    # The boxes' corners differ by more than a tenth of the face.
+    assert np.median(spread) < 0.05 * box[2]
+
+
 def test_the_start_travels_in_a_model(start, work, tmp_path):
     faces, pdm, cascade = start
     Model(pdm, work[1].restrict(0.25).scales, arrays=cascade.arrays()).save(tmp_path / "m.npz")
