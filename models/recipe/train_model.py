@@ -22,6 +22,7 @@ from tqdm import tqdm
 from pyclnf.pdm import euler_to_matrix
 from pyclnf.training import DrawConfig, ExpertConfig, StartConfig, TrainingConfig, train_model
 
+MAX_SCALE = 1.25  # px per mm in the rendered pictures, at most
 OUTLINE_YAW = 60.0  # degrees; beyond it the outline behind the cheek says nothing
 
 
@@ -93,7 +94,8 @@ def main() -> None:
     parser.add_argument("--scales", type=float, nargs="+", help="patch scales, if not the configured ones")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     args = parser.parse_args()
-    table = tomllib.loads(args.config.read_text(encoding="utf-8"))["training"]
+    tables = tomllib.loads(args.config.read_text(encoding="utf-8"))
+    table = tables["training"]
     hidden_outline = table.pop("hidden_outline")
     config = training_config(table)
     if args.scales:
@@ -112,6 +114,15 @@ def main() -> None:
         workers=args.workers,
         progress=progress_bar(),
     )
+    people = len(np.unique(data.identity[chosen]))
+    model.name = "pyclnf"
+    model.metadata |= {
+        "licence": "MIT",
+        "origin": f"trained on {len(chosen)} rendered pictures of {people} people",
+        "fit": tables["fit"],
+        # Larger faces than those of the renders are to be reduced before a fit, px per mm.
+        "max_scale": MAX_SCALE,
+    }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     model.save(args.out, dtype="float16", compress=True)
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB, {model!r}, {len(chosen)} pictures")
