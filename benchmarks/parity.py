@@ -107,9 +107,12 @@ def main() -> int:
     parser.add_argument("--images", required=True, type=Path, help="folder of the photographs and .pts files")
     parser.add_argument("--set", default="image", help="parameter set: image or video")
     parser.add_argument("--starts", default="frontal", help="frontal or multiview")
+    parser.add_argument(
+        "--pruned", action="store_true", help="compare several starts early instead of running all to the end"
+    )
     options = parser.parse_args()
 
-    clnf = CLNF(options.model, parameters=options.set, starts=options.starts)
+    clnf = CLNF(options.model, parameters=options.set, starts=options.starts, exhaustive=not options.pruned)
     try:
         found = compare(clnf, options.golden, options.images)
     except FileNotFoundError as error:

@@ -28,14 +28,19 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["MULTI_VIEW_STARTS", "FitParameters", "FitResult", "fit"]
+__all__ = ["MULTI_VIEW_STARTS", "FitParameters", "FitResult", "fit", "fit_starts"]
 
+# Which kernels are in use, for reports: avx2, baseline or reference.
+KERNEL_VARIANT = _kernels.VARIANT
 # Faces below this many px per mm are too small for the coarsest experts.
 MIN_FACE_SCALE = 0.25
 # Landmarks that moved less than this (px, L2 norm over all) have converged.
 TOLERANCE = 0.01
 # Added to likelihoods before the logarithm.
 LIKELIHOOD_FLOOR = 1e-8
+# Of several starts so many go on after the coarsest scale's rigid pass, and after its full pass: what fits
+# into twice the time of the comparison itself.
+KEPT_AFTER_RIGID, KEPT_AFTER_FULL = 4, 3
 # A window's side may not exceed this: the cost grows with its fourth power.
 MAX_WINDOW = 31
 
@@ -210,6 +215,121 @@ def gaussian_kernel(window: int, sigma: float) -> Float:
     return kernel
 
 
+class _Fit:
+    """A fit under way: the parameters so far, and what the last pass left.
+
+    Attributes
+    ----------
+    pose, shape : ndarray, shapes (6,) and (m,), float64
+    failure : str or None
+        Why the fit has ended early.
+    """
+
+    def __init__(
+        self,
+        pdm: PDM,
+        scales: Sequence[PatchScale],
+        settings: FitParameters,
+        image: NDArray[Any],
+        start: Parameters,
+        depth: NDArray[Any] | None,
+    ) -> None:
+        self.pdm, self.scales, self.settings = pdm, scales, settings
+        self.image, self.depth = image, depth
+        self.pose, self.shape = start.pose.copy(), start.shape.copy()
+        self.limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues)
+        self.iterations, self.converged = 0, False
+        self.failure: str | None = None
+
+    def respond(self, index: int) -> None:
+        """Compute the response maps of a scale around the landmarks as they are now."""
+        scale, window = self.scales[index], self.settings.windows[index]
+        patch_scales = [own.scale for own in self.scales]
+        reg_factor, self.sigma, weight_factor = self.settings.at_scale(patch_scales, index)
+        self.regularisation = reg_factor / self.pdm.eigenvalues
+        self.base = self.pdm.landmarks_2d(Parameters(self.pose, self.shape))
+        reference = scale.scale * self.pdm.shape_3d(self.shape)[:, :2]
+        self.to_reference = procrustes_similarity(self.base, reference)
+        self.to_image = np.asarray(np.linalg.inv(self.to_reference), np.float64)
+        self.view = scale.nearest_view(self.pose[1:4])
+        experts = scale.view(self.view)
+        self.landmarks = experts.landmarks
+        side = window + scale.support(self.view)[0] - 1
+        matrices = area_matrices(self.base[self.landmarks], self.to_image, side)
+        self.responses = scale.responses(self.view, window, self.image, matrices, self.depth)
+        self.weights = (
+            weight_factor * experts.confidences if weight_factor > 0 else np.ones(self.landmarks.size)
+        )
+        self.offsets = np.empty((self.landmarks.size, 2))
+
+    def move(self, *, rigid: bool) -> None:
+        """Run a pass over the response maps."""
+        done, self.converged = _kernels.nu_rlms_pass(
+            self.pdm.mean,
+            self.pdm.components,
+            self.regularisation,
+            self.limits,
+            self.pose,
+            self.shape,
+            self.base,
+            self.landmarks,
+            self.responses,
+            self.to_reference,
+            self.to_image,
+            gaussian_kernel(self.responses.shape[1], self.sigma),
+            self.weights,
+            rigid,
+            self.settings.iterations,
+            TOLERANCE,
+            self.offsets,
+        )
+        self.iterations += done
+
+    def check_size(self) -> None:
+        """Note a face that is too small for the experts as a failure."""
+        if not self.pose[0] >= MIN_FACE_SCALE:
+            self.failure = (
+                f"the face is too small: {self.pose[0]:.3g} px per mm, at least {MIN_FACE_SCALE} are needed "
+                f"(about {MIN_FACE_SCALE * 140:.0f} px across)"
+            )
+
+    def run(self, indices: Sequence[int]) -> None:
+        """Run both passes at each scale, until the fit fails."""
+        for index in indices:
+            self.respond(index)
+            self.move(rigid=True)
+            self.move(rigid=False)
+            self.check_size()
+            if self.failure is not None:
+                break
+
+    def densities(self) -> Float:
+        """Return the kernel density of each visible landmark before the last update."""
+        density = np.empty(self.landmarks.size)
+        _kernels.likelihoods(self.responses, self.offsets, self.sigma, density)
+        return density
+
+    def likelihood(self) -> float:
+        """Return the mean of the logarithms of the densities."""
+        return float(np.log(self.densities() + LIKELIHOOD_FLOOR).mean())
+
+    def result(self) -> FitResult:
+        """Return what the fit has found."""
+        landmark_likelihoods = np.full(self.pdm.n_landmarks, np.nan)
+        landmark_likelihoods[self.landmarks] = self.densities()
+        parameters = Parameters(self.pose, self.shape)
+        return FitResult(
+            parameters,
+            self.pdm.landmarks_2d(parameters),
+            self.view,
+            self.iterations,
+            self.converged,
+            self.likelihood(),
+            landmark_likelihoods,
+            self.failure,
+        )
+
+
 def fit(
     pdm: PDM,
     scales: Sequence[PatchScale],
@@ -243,69 +363,68 @@ def fit(
     ImageError
         If the image holds values around the face that are not finite.
     """
-    pose, shape = start.pose.copy(), start.shape.copy()
-    limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues)
-    patch_scales = [scale.scale for scale in scales]
-    iterations, converged, failure = 0, False, None
-    for index, scale in enumerate(scales):
-        window = settings.windows[index]
-        if window == 0:
-            continue
-        reg_factor, sigma, weight_factor = settings.at_scale(patch_scales, index)
-        current = Parameters(pose, shape)
-        base = pdm.landmarks_2d(current)
-        reference = scale.scale * pdm.shape_3d(shape)[:, :2]
-        to_reference = procrustes_similarity(base, reference)
-        to_image: Float = np.linalg.inv(to_reference).astype(np.float64)
-        view = scale.nearest_view(pose[1:4])
-        experts = scale.view(view)
-        side = window + scale.support(view)[0] - 1
-        responses = scale.responses(
-            view, window, image, area_matrices(base[experts.landmarks], to_image, side), depth
-        )
-        weights = (
-            weight_factor * experts.confidences if weight_factor > 0 else np.ones(experts.landmarks.size)
-        )
-        offsets = np.empty((experts.landmarks.size, 2))
-        for rigid in (True, False):
-            done, converged = _kernels.nu_rlms_pass(
-                pdm.mean,
-                pdm.components,
-                reg_factor / pdm.eigenvalues,
-                limits,
-                pose,
-                shape,
-                base,
-                experts.landmarks,
-                responses,
-                to_reference,
-                to_image,
-                gaussian_kernel(window, sigma),
-                weights,
-                rigid,
-                settings.iterations,
-                TOLERANCE,
-                offsets,
-            )
-            iterations += done
-        if not pose[0] >= MIN_FACE_SCALE:
-            failure = (
-                f"the face is too small: {pose[0]:.3g} px per mm, at least {MIN_FACE_SCALE} are needed "
-                f"(about {MIN_FACE_SCALE * 140:.0f} px across)"
-            )
-            break
-    density = np.empty(experts.landmarks.size)
-    _kernels.likelihoods(responses, offsets, sigma, density)
-    landmark_likelihoods = np.full(pdm.n_landmarks, np.nan)
-    landmark_likelihoods[experts.landmarks] = density
-    parameters = Parameters(pose, shape)
-    return FitResult(
-        parameters,
-        pdm.landmarks_2d(parameters),
-        view,
-        iterations,
-        converged,
-        float(np.log(density + LIKELIHOOD_FLOOR).mean()),
-        landmark_likelihoods,
-        failure,
-    )
+    one = _Fit(pdm, scales, settings, image, start, depth)
+    one.run(_used(scales, settings))
+    return one.result()
+
+
+def fit_starts(
+    pdm: PDM,
+    scales: Sequence[PatchScale],
+    settings: FitParameters,
+    image: NDArray[Any],
+    starts: Sequence[Parameters],
+    depth: NDArray[Any] | None = None,
+    *,
+    exhaustive: bool = False,
+) -> tuple[FitResult, int]:
+    """Fit the model to an image from several starts and return the fit with the highest likelihood.
+
+    The starts are compared after each pass at the coarsest scale, and only
+    the most likely go on; these come out as they would alone.
+
+    Parameters
+    ----------
+    pdm, scales, settings, image, depth
+        As for `fit`.
+    starts : sequence of Parameters
+    exhaustive : bool
+        Run all starts to their end.
+
+    Returns
+    -------
+    result : FitResult
+    index : int
+        Of the start that won.
+    """
+    first, *finer = _used(scales, settings)
+    fits = [_Fit(pdm, scales, settings, image, start, depth) for start in starts]
+    for one in fits:
+        one.respond(first)
+        one.move(rigid=True)
+    kept = list(range(len(fits)))
+    if not exhaustive:
+        kept = _most_likely(fits, kept, KEPT_AFTER_RIGID)
+    for i in kept:
+        fits[i].move(rigid=False)
+        fits[i].check_size()
+    if not exhaustive:
+        kept = _most_likely(fits, kept, KEPT_AFTER_FULL)
+    for i in kept:
+        if fits[i].failure is None:
+            fits[i].run(finer)
+    (best,) = _most_likely(fits, kept, 1)
+    return fits[best].result(), best
+
+
+def _most_likely(fits: Sequence[_Fit], indices: list[int], count: int) -> list[int]:
+    """Return the indices of the most likely fits, those that have failed last."""
+    if len(indices) <= count:
+        return indices
+    rank = {i: (fits[i].failure is not None, -fits[i].likelihood()) for i in indices}
+    return sorted(indices, key=rank.__getitem__)[:count]
+
+
+def _used(scales: Sequence[PatchScale], settings: FitParameters) -> list[int]:
+    """Return the indices of the scales that are not skipped."""
+    return [index for index in range(len(scales)) if settings.windows[index]]

@@ -116,12 +116,12 @@ class _Sigma:
 def _fold(maps: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """Return the blocks of matrices between maps (B, w, w, w, w) in the basis of the maps' reflections."""
     window = maps.shape[1]
-    Q = _kernels.reflection_basis(window)
+    Q = _kernels.layout.reflection_basis(window)
     for _ in range(4):
         # Each turn changes the basis of the last axis and brings the next one there.
         maps = np.moveaxis(maps @ Q.T, -1, 1)
     matrices = maps.reshape(len(maps), window**2, window**2)
-    return [matrices[:, indices[:, None], indices] for indices, _ in _kernels.folded_blocks(window)]
+    return [matrices[:, indices[:, None], indices] for indices, _ in _kernels.layout.folded_blocks(window)]
 
 
 class PatchScale:
@@ -332,7 +332,7 @@ class PatchScale:
             sigma = self._invert(experts, self.sigma_components[window].astype(np.float64))
             return _Sigma(sigma.astype(np.float32), folded=False)
         inverses = []
-        for components, (indices, stride) in zip(blocks, _kernels.folded_blocks(window), strict=True):
+        for components, (indices, stride) in zip(blocks, _kernels.layout.folded_blocks(window), strict=True):
             rows = np.zeros((len(experts.betas), indices.size, stride), np.float32)
             rows[:, :, : indices.size] = self._invert(experts, components)
             inverses.append(rows.reshape(len(rows), -1))

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 from pyclnf import _kernels
 from pyclnf.errors import BoxError, ModelError, ParameterError
@@ -367,7 +366,10 @@ class PDM:
             # The damping keeps the system positive definite when few landmarks are used.
             H[np.diag_indices_from(H)] += 1e-12 * np.trace(H)
             g = J.T @ residual.reshape(-1) - regularisation * np.concatenate([np.zeros(6), current.shape])
-            current = self.update(current, cho_solve(cho_factor(H), g))
+            step = np.empty(len(g))
+            if not _kernels.solve(H, g, step):
+                break
+            current = self.update(current, step)
         return best
 
     def _from_points_box(

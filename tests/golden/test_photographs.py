@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from pyclnf import CLNF, Model, patch_experts
+from pyclnf import CLNF, Model
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "parity.py"
 
@@ -55,18 +55,19 @@ def test_fits_equal_the_other_implementation(
     assert abs(found.ours.mean() / found.theirs.mean() - 1) <= 0.01
 
 
-def test_multiview_fits_are_as_good(
-    openface_model: Model, parity: ModuleType, test_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_multiview_fits_are_as_good(openface_model: Model, parity: ModuleType, test_data: Path) -> None:
     """Which start wins may differ where two are nearly as likely, so that only the error is compared."""
-    # Room for the Sigma matrices of all seven views: the same results, computed once.
-    monkeypatch.setattr(patch_experts, "MAX_SIGMA_BYTES", 200_000_000)
-    clnf = CLNF(openface_model, parameters="image", starts="multiview")
-    found = parity.compare(
-        clnf,
-        test_data / "golden" / "helen_train_wild_multiview.jsonl",
-        test_data / "faces" / "helen_train",
-        workers=os.cpu_count() or 1,
-    )
+    golden = test_data / "golden" / "helen_train_wild_multiview.jsonl"
+    images = test_data / "faces" / "helen_train"
+    workers = os.cpu_count() or 1
+    clnf = CLNF(openface_model, parameters="image", starts="multiview", exhaustive=True)
+    found = parity.compare(clnf, golden, images, workers=workers)
     assert found.ours.size == 100
     assert abs(found.ours.mean() / found.theirs.mean() - 1) <= 0.02
+    failures = (found.ours > 0.1).sum()
+    # Dropping starts early may cost one photograph in a hundred, and no accuracy.
+    pruned = parity.compare(
+        CLNF(openface_model, parameters="image", starts="multiview"), golden, images, workers=workers
+    )
+    assert abs(int((pruned.ours > 0.1).sum()) - int(failures)) <= 1
+    assert pruned.ours.mean() <= 1.02 * found.ours.mean()

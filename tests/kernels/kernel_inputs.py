@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pyclnf._kernels import layout
 from pyclnf.nu_rlms import gaussian_kernel
 
 # Largest difference between a compiled variant and the NumPy twin, as (relative to the largest
@@ -18,6 +19,7 @@ BOUNDS = {
     "sobel_magnitude": (1e-6, 0.0),
     "neuron_responses": (0.0, 3e-6),  # for neurons with a gain of 5 and alphas that add up to 1
     "apply_sigma": (5e-6, 0.0),
+    "apply_folded_sigma": (5e-6, 0.0),
     "mean_shift": (0.0, 1e-12),  # map px
     "likelihoods": (1e-13, 0.0),
     "jacobian": (1e-14, 0.0),
@@ -88,6 +90,19 @@ def apply_sigma(random: np.random.Generator) -> Arguments:
     u = random.uniform(0, 2, (v, n)).astype(np.float32)
     u[0] = 0
     return [sigmas, u, np.empty((v, n), np.float32)]
+
+
+def apply_folded_sigma(random: np.random.Generator) -> Arguments:
+    v, window = 3, int(random.integers(1, 17))
+    rows = []
+    for indices, stride in layout.folded_blocks(window):
+        block = np.zeros((v, indices.size, stride))
+        values = random.normal(0, 1, (v, indices.size, indices.size))
+        block[:, :, : indices.size] = values + values.transpose(0, 2, 1)
+        rows.append(block.reshape(v, -1))
+    u = random.uniform(0, 2, (v, window, window)).astype(np.float32)
+    u[0] = 0
+    return [np.concatenate(rows, axis=1).astype(np.float32), u, np.empty_like(u)]
 
 
 def responses(random: np.random.Generator, v: int, window: int) -> np.ndarray:
@@ -189,6 +204,7 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "sobel_magnitude": sobel_magnitude,
     "neuron_responses": neuron_responses,
     "apply_sigma": apply_sigma,
+    "apply_folded_sigma": apply_folded_sigma,
     "mean_shift": mean_shift,
     "likelihoods": likelihoods,
     "jacobian": jacobian,

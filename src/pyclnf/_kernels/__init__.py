@@ -13,7 +13,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
-from pyclnf._kernels.layout import folded_blocks, reflection_basis
+from pyclnf._kernels import layout as layout
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -23,7 +23,6 @@ __all__ = [
     "VARIANTS",
     "apply_folded_sigma",
     "apply_sigma",
-    "folded_blocks",
     "jacobian",
     "likelihoods",
     "load_variant",
@@ -31,7 +30,6 @@ __all__ = [
     "neuron_responses",
     "normal_equations",
     "nu_rlms_pass",
-    "reflection_basis",
     "sample_areas",
     "sobel_magnitude",
     "solve",

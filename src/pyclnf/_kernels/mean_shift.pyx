@@ -1,6 +1,11 @@
 # Mean shift over response maps with a separable Gaussian kernel on a grid of 0.1 px.
 
 
+cdef extern from "mean_shift.h":
+    void weighted_moments(const float *map, Py_ssize_t w, const double *gx, const double *gy,
+                          double *moments) noexcept nogil
+
+
 cdef inline double clamped(double d, Py_ssize_t window) noexcept nogil:
     cdef double high = window - 0.1
     if d > high:
@@ -12,31 +17,20 @@ cdef inline double clamped(double d, Py_ssize_t window) noexcept nogil:
 
 
 cdef inline void c_mean_shift_one(const float *response, Py_ssize_t window, double dx, double dy,
-                                  const double[:, ::1] kernel, double *columns, double *shift) noexcept nogil:
-    cdef Py_ssize_t x, y
-    cdef double total = 0.0, first_x = 0.0, first_y = 0.0, g, value
-    cdef double *weighted = columns + window
+                                  const double[:, ::1] kernel, double *rows, double *shift) noexcept nogil:
+    cdef Py_ssize_t y
+    cdef double moments[3]
     dx = clamped(dx, window)
     dy = clamped(dy, window)
     cdef const double *gx = &kernel[<Py_ssize_t>(dx * 10.0 + 0.5), 0]
     cdef const double *gy = &kernel[<Py_ssize_t>(dy * 10.0 + 0.5), 0]
-    for x in range(window):
-        columns[x] = 0.0
-        weighted[x] = 0.0
     for y in range(window):
-        g = gy[y]
-        for x in range(window):
-            value = g * response[y * window + x]
-            columns[x] += value
-            weighted[x] += y * value
-    for x in range(window):
-        value = gx[x] * columns[x]
-        total += value
-        first_x += x * value
-        first_y += gx[x] * weighted[x]
-    if total > 0.0:
-        shift[0] = first_x / total - dx
-        shift[1] = first_y / total - dy
+        rows[y] = gy[y]
+        rows[window + y] = y * gy[y]
+    weighted_moments(response, window, gx, rows, moments)
+    if moments[0] > 0.0:
+        shift[0] = moments[1] / moments[0] - dx
+        shift[1] = moments[2] / moments[0] - dy
     else:
         # A map without mass draws nowhere.
         shift[0] = 0.0
@@ -59,14 +53,14 @@ def mean_shift(const float[:, :, ::1] responses, const double[:, ::1] offsets, c
         Shift in the map's pixels, measured from the clamped position.
     """
     cdef Py_ssize_t k, window = responses.shape[1]
-    cdef double *columns = <double *>malloc(2 * window * sizeof(double))
-    if columns == NULL:
+    cdef double *rows = <double *>malloc(2 * window * sizeof(double))
+    if rows == NULL:
         raise MemoryError
     with nogil:
         for k in range(responses.shape[0]):
-            c_mean_shift_one(&responses[k, 0, 0], window, offsets[k, 0], offsets[k, 1], kernel, columns,
+            c_mean_shift_one(&responses[k, 0, 0], window, offsets[k, 0], offsets[k, 1], kernel, rows,
                              &out[k, 0])
-    free(columns)
+    free(rows)
 
 
 def likelihoods(const float[:, :, ::1] responses, const double[:, ::1] offsets, double sigma, double[::1] out):

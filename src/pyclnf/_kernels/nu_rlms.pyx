@@ -79,7 +79,7 @@ cdef (int, bint) c_nu_rlms_pass(
     cdef double *row_weights = J + rows * stride
     cdef double *H = row_weights + rows           # (stride, stride)
     cdef double *g = H + stride * stride
-    cdef double *columns = g + stride             # the mean shift's two rows
+    cdef double *gaussian = g + stride            # the mean shift's, two rows
     cdef double R[9]
     cdef double shift[2]
     cdef double centre = (window - 1) / 2.0, s, x, y, dx, dy, vx, vy, moved
@@ -118,7 +118,7 @@ cdef (int, bint) c_nu_rlms_pass(
             y = current[2 * i + 1] - base[i, 1]
             offsets[k, 0] = to_reference[0, 0] * x + to_reference[0, 1] * y + centre
             offsets[k, 1] = to_reference[1, 0] * x + to_reference[1, 1] * y + centre
-            c_mean_shift_one(&responses[k, 0, 0], window, offsets[k, 0], offsets[k, 1], kernel, columns, shift)
+            c_mean_shift_one(&responses[k, 0, 0], window, offsets[k, 0], offsets[k, 1], kernel, gaussian, shift)
             vx = weights[k] * (to_image[0, 0] * shift[0] + to_image[0, 1] * shift[1])
             vy = weights[k] * (to_image[1, 0] * shift[0] + to_image[1, 1] * shift[1])
             c_jacobian_rows(points[3 * i], points[3 * i + 1], points[3 * i + 2], R, s,
