@@ -1,0 +1,132 @@
+"""Train the model on the rendered faces.
+
+Every expert is a file of its own, so a run can be stopped and resumed.
+
+    python train_model.py RENDERS WORK OUT.npz [--images N] [--workers 2] [--scales 0.25]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dataset import Dataset, load_dataset
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pyclnf.pdm import euler_to_matrix
+from pyclnf.training import DrawConfig, ExpertConfig, StartConfig, TrainingConfig, train_model
+
+MAX_SCALE = 1.25  # px per mm in the rendered pictures, at most
+OUTLINE_YAW = 60.0  # degrees; beyond it the outline behind the cheek says nothing
+
+
+class TrainingImages:
+    """The grey pictures of some faces of a data set, read when they are asked for."""
+
+    def __init__(self, data: Dataset, chosen: NDArray[np.intp]) -> None:
+        self.data, self.chosen = data, chosen
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        return self.data.image(int(self.chosen[index]), grey=True)
+
+
+def training_config(table: dict[str, Any]) -> TrainingConfig:
+    """Return the configuration in the table [training]."""
+    values = dict(table)
+    draw = DrawConfig(**_tuples(values.pop("draw", {})))
+    expert = ExpertConfig(**_tuples(values.pop("expert", {})))
+    start = StartConfig(**_tuples(values.pop("start", {})))
+    return TrainingConfig(draw=draw, expert=expert, start=start, **_tuples(values))
+
+
+def _tuples(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+
+
+def head_shapes(data: Dataset, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the 3D landmarks in the head's frame, (N, 68, 3) mm."""
+    rotations = np.array([euler_to_matrix(pose) for pose in data.pose[chosen]])
+    return data.landmarks3d[chosen].astype(np.float64) @ rotations
+
+
+def visibility(data: Dataset, chosen: NDArray[np.intp], hidden_outline: float) -> NDArray[np.float64]:
+    """Return how much each point counts, (N, 68).
+
+    The far outline of a turned face is hidden behind the cheek, but close to the edge of the face in the
+    picture, from which an expert can tell where it is: up to the last but one view it counts a little.
+    """
+    weights = np.where(data.occluded[chosen] | data.self_occluded[chosen], 0.0, 1.0)
+    turned = np.abs(np.degrees(data.pose[chosen, 1])) < OUTLINE_YAW
+    outline = data.self_occluded[chosen] & ~data.occluded[chosen] & turned[:, None]
+    outline[:, 17:] = False
+    weights[outline] = hidden_outline
+    return weights
+
+
+def progress_bar() -> Callable[[str, int, int], None]:
+    """Return a callback that shows one bar for each stage."""
+    bars: dict[str, tqdm] = {}
+
+    def show(stage: str, done: int, total: int) -> None:
+        if stage not in bars:
+            bars[stage] = tqdm(desc=stage, total=total, mininterval=5)
+        bars[stage].update(done - bars[stage].n)
+
+    return show
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("renders", type=Path, help="folder of the rendered shards")
+    parser.add_argument("work", type=Path, help="folder for single results")
+    parser.add_argument("out", type=Path, help="the model, .npz")
+    parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
+    parser.add_argument("--images", type=int, help="use about so many pictures only")
+    parser.add_argument("--scales", type=float, nargs="+", help="patch scales, if not the configured ones")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    args = parser.parse_args()
+    tables = tomllib.loads(args.config.read_text(encoding="utf-8"))
+    table = tables["training"]
+    hidden_outline = table.pop("hidden_outline")
+    config = training_config(table)
+    if args.scales:
+        config = replace(config, scales=tuple(args.scales))
+    data = load_dataset(args.renders, args.images)
+    chosen = np.flatnonzero(~data.held_out)
+    model = train_model(
+        TrainingImages(data, chosen),
+        data.landmarks[chosen],
+        landmarks_3d=head_shapes(data, chosen),
+        visible=visibility(data, chosen, hidden_outline),
+        identities=data.identity[chosen],
+        rotations=data.pose[chosen],
+        config=config,
+        work_dir=args.work,
+        workers=args.workers,
+        progress=progress_bar(),
+    )
+    people = len(np.unique(data.identity[chosen]))
+    model.name = "pyclnf"
+    model.metadata |= {
+        "licence": "MIT",
+        "origin": f"trained on {len(chosen)} rendered pictures of {people} people",
+        "fit": tables["fit"],
+        # Larger faces than those of the renders are to be reduced before a fit, px per mm.
+        "max_scale": MAX_SCALE,
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    model.save(args.out, dtype="float16", compress=True)
+    print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB, {model!r}, {len(chosen)} pictures")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Training of own models: a PDM, CCNF patch experts and a learned start from labelled images."""
+
+from pyclnf.training.ccnf import sigma_components
+from pyclnf.training.experts import ExpertConfig, train_ccnf
+from pyclnf.training.faces import AnnotatedFaces, held_out
+from pyclnf.training.samples import Windows
+from pyclnf.training.shape_model import build_pdm
+from pyclnf.training.start import Start, StartConfig, train_start
+from pyclnf.training.symmetry import MIRROR_68
+from pyclnf.training.train import TrainingConfig, assemble_scales, train_experts, train_model
+from pyclnf.training.views import DrawConfig
+
+__all__ = [
+    "MIRROR_68",
+    "AnnotatedFaces",
+    "DrawConfig",
+    "ExpertConfig",
+    "Start",
+    "StartConfig",
+    "TrainingConfig",
+    "Windows",
+    "assemble_scales",
+    "build_pdm",
+    "held_out",
+    "sigma_components",
+    "train_ccnf",
+    "train_experts",
+    "train_model",
+    "train_start",
+]

@@ -1,0 +1,202 @@
+"""Annotated faces: what a model is trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import cv2
+import numpy as np
+
+from pyclnf.errors import ImageError, TrainingError
+from pyclnf.pdm import PDM, Parameters
+from pyclnf.training.symmetry import mirror_points
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Float = NDArray[np.float64]
+
+__all__ = ["AnnotatedFaces", "Images", "held_out", "to_grey"]
+
+# Rotations from which the PDM is fitted to landmarks whose pose is not given, radians.
+YAWS = (0.0, -0.6, 0.6, -1.2, 1.2)
+
+
+class Images(Protocol):
+    """A sequence of uint8 images, grey (H, W) or BGR (H, W, 3), which may be read when they are asked for."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]: ...
+
+
+def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a grey (H, W) or BGR (H, W, 3) uint8 image as grey values."""
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise ImageError(f"a training image is uint8, grey or BGR; got {image.dtype} {image.shape}")
+    return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+
+
+def held_out(identities: ArrayLike, share: float, seed: int = 0) -> NDArray[np.bool_]:
+    """Mark the faces of identities that are kept from training.
+
+    Whether an identity is held out depends on its number and the seed alone,
+    so that it stays where it is when a data set grows.
+
+    Parameters
+    ----------
+    identities : array_like of int, shape (N,)
+        Not negative.
+    share : float
+        About this share of the identities is held out.
+    seed : int
+
+    Returns
+    -------
+    ndarray, shape (N,), bool
+    """
+    numbers, index = np.unique(np.asarray(identities), return_inverse=True)
+    draws = np.array([np.random.default_rng([seed, int(i)]).random() for i in numbers])
+    return np.asarray((draws < share)[index])
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedFaces:
+    """Images of one annotated face each, with the PDM fitted to the annotation.
+
+    Attributes
+    ----------
+    images : Images
+        N images.
+    landmarks : ndarray, shape (N, n, 2)
+        Pixels, 0-based.
+    visible : ndarray, shape (N, n), in [0, 1]
+        1 where a landmark can be seen, 0 where it is hidden; what lies between counts accordingly.
+    identities : ndarray, shape (N,), int
+        Number of the person.
+    poses : ndarray, shape (N, 6)
+    shapes : ndarray, shape (N, m)
+        Parameters of the PDM fitted to the landmarks.
+    """
+
+    images: Images
+    landmarks: Float
+    visible: Float
+    identities: NDArray[np.int64]
+    poses: Float
+    shapes: Float
+
+    @classmethod
+    def fitted(
+        cls,
+        pdm: PDM,
+        images: Images,
+        landmarks: ArrayLike,
+        *,
+        visible: ArrayLike | None = None,
+        identities: ArrayLike | None = None,
+        rotations: ArrayLike | None = None,
+    ) -> AnnotatedFaces:
+        """Check annotations and fit the PDM to them.
+
+        Parameters
+        ----------
+        pdm : PDM
+        images : Images
+        landmarks : array_like, shape (N, n, 2)
+            Hidden landmarks too, at their best guess; pixels, 0-based.
+        visible : array_like of bool or float in [0, 1], shape (N, n), optional
+            How well each landmark can be seen; default: all of them well.
+        identities : array_like of int, shape (N,), optional
+            Default: every image another person.
+        rotations : array_like, shape (N, 3), optional
+            Rough rotations of the heads, radians. Without them the best of
+            several starts is taken.
+
+        Returns
+        -------
+        AnnotatedFaces
+
+        Raises
+        ------
+        TrainingError
+            If lengths or shapes do not fit together or landmarks are not finite.
+        """
+        points = np.asarray(landmarks, dtype=np.float64)
+        n = len(images)
+        if n == 0:
+            raise TrainingError("there are no images to train on")
+        if points.shape != (n, pdm.n_landmarks, 2):
+            raise TrainingError(
+                f"{n} images and a PDM of {pdm.n_landmarks} landmarks need landmarks of shape "
+                f"{(n, pdm.n_landmarks, 2)}, not {points.shape}"
+            )
+        bad = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
+        if bad.size:
+            raise TrainingError(f"the landmarks of image {bad[0]} are not finite: leave the image out")
+        seen = np.ones(points.shape[:2]) if visible is None else np.asarray(visible, dtype=np.float64)
+        who = np.arange(n) if identities is None else np.asarray(identities, dtype=np.int64)
+        if seen.shape != points.shape[:2] or not ((seen >= 0) & (seen <= 1)).all():
+            raise TrainingError(f"visible must be {points.shape[:2]} numbers in [0, 1]")
+        if who.shape != (n,) or (who < 0).any():
+            raise TrainingError(f"identities must be {n} numbers >= 0")
+        starts = _starts(rotations, n)
+        fits = [_best_fit(pdm, face, tries) for face, tries in zip(points, starts, strict=True)]
+        poses, shapes = (np.array([getattr(f, name) for f in fits]) for name in ("pose", "shape"))
+        return cls(images, points, seen, who, poses, shapes)
+
+    def __len__(self) -> int:
+        return len(self.landmarks)
+
+    def parameters(self, index: int) -> Parameters:
+        """Return the PDM's parameters for one face."""
+        return Parameters(self.poses[index], self.shapes[index])
+
+    def grey(self, index: int) -> NDArray[np.uint8]:
+        """Return one image as grey values (H, W)."""
+        return to_grey(self.images[index])
+
+    def face(
+        self, pdm: PDM, index: int, mirror: NDArray[np.intp] | None
+    ) -> tuple[NDArray[np.uint8], Float, Float]:
+        """Return image, landmarks and the shape of the reference frame at 1 px per mm.
+
+        Parameters
+        ----------
+        pdm : PDM
+        index : int
+        mirror : ndarray, shape (n,), or None
+            Given: the face flipped left to right.
+
+        Returns
+        -------
+        image : ndarray, shape (H, W), uint8
+        landmarks, reference : ndarray, shape (n, 2)
+        """
+        image = self.grey(index)
+        reference = pdm.shape_3d(self.shapes[index])[:, :2]
+        if mirror is None:
+            return image, self.landmarks[index], reference
+        flipped = np.ascontiguousarray(image[:, ::-1])
+        landmarks = mirror_points(self.landmarks[index], mirror, image.shape[1])
+        return flipped, landmarks, reference[mirror] * np.array([-1.0, 1.0])
+
+
+def _starts(rotations: ArrayLike | None, n: int) -> list[Float]:
+    if rotations is None:
+        return [np.array([[0.0, yaw, 0.0] for yaw in YAWS])] * n
+    angles = np.asarray(rotations, dtype=np.float64)
+    if angles.shape != (n, 3) or not np.isfinite(angles).all():
+        raise TrainingError(f"rotations must be {n} times three finite angles, not {angles.shape}")
+    return list(angles[:, None])
+
+
+def _best_fit(pdm: PDM, landmarks: Float, rotations: Float) -> Parameters:
+    fits = [pdm.fit_landmarks(landmarks, rotation) for rotation in rotations]
+
+    def cost(fit: Parameters) -> float:
+        error = float(((pdm.landmarks_2d(fit) - landmarks) ** 2).sum())
+        return error + float((fit.shape**2 / pdm.eigenvalues).sum())
+
+    return min(fits, key=cost)
+

@@ -1,0 +1,590 @@
+"""A learned start: from an image and a box to pose and shape, by a cascade of boosted regression trees.
+
+Each stage looks at a pool of pixels that move with the current shape; trees on
+differences of two pixels add up to an update of the PDM's parameters. Pose and
+shape are updated in a frame that turns with the head's roll, in units that make
+the squared length of an update about the squared displacement of the landmarks.
+
+Source: Kazemi, Sullivan, "One Millisecond Face Alignment with an Ensemble of
+Regression Trees", CVPR 2014; with the parameters of a 3D PDM as targets in
+place of 2D landmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from pyclnf.errors import ModelError, TrainingError
+from pyclnf.pdm import PDM, Parameters, check_box, matrix_to_euler
+from pyclnf.training.symmetry import MIRROR_68, check_mirror
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from pyclnf.training.faces import AnnotatedFaces
+
+    Float = NDArray[np.float64]
+
+__all__ = ["Start", "StartConfig", "train_start"]
+
+# The contrast of the pool is measured with this much added, so that noise in a flat image stays small.
+MIN_CONTRAST = 4.0
+
+# Boxes of the hypotheses: shift (x, y) in sides of the box, and log size.
+BOX_CHANGES = (
+    (0.0, 0.0, 0.0),
+    (-0.08, -0.08, 0.08),
+    (0.08, 0.08, 0.08),
+    (0.08, -0.08, -0.08),
+    (-0.08, 0.08, -0.08),
+    (0.11, 0.0, 0.0),
+    (-0.11, 0.0, 0.0),
+    (0.0, -0.11, 0.0),
+    (0.0, 0.11, 0.0),
+)
+
+# Faces whose pools are sampled at once.
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """How the learned start is built.
+
+    Attributes
+    ----------
+    stages, trees, depth : int
+        Stages of the cascade, trees a stage, levels a tree.
+    pool : int
+        Pixels a stage looks at.
+    radii : tuple of float
+        Greatest distance of a pixel from its landmark in the first and last stage, mm.
+    near : float
+        Pairs of pixels d mm apart are tried with a probability of about ``exp(-d / near)``.
+    candidates : int
+        Splits tried at a node.
+    shrinkage : float
+    modes : int
+        Shape modes that are predicted; the others stay 0.
+    boxes : int
+        Disturbed boxes a face, half of them on its mirror image.
+    shift, scale, aspect : float
+        Standard deviations of the boxes' shift (as a share of the side), log size and log aspect ratio.
+    crop, margin : int, float
+        Side of the crop that is looked at, px, and of its square in sides of the box.
+    """
+
+    stages: int = 10
+    trees: int = 80
+    depth: int = 5
+    pool: int = 400
+    radii: tuple[float, float] = (30.0, 8.0)
+    near: float = 25.0
+    candidates: int = 20
+    shrinkage: float = 0.1
+    modes: int = 20
+    boxes: int = 6
+    shift: float = 0.07
+    scale: float = 0.10
+    aspect: float = 0.06
+    crop: int = 128
+    margin: float = 2.0
+
+    def __post_init__(self) -> None:
+        counts = (self.stages, self.trees, self.depth, self.candidates, self.modes, self.boxes)
+        if min(counts) < 1 or self.pool < 2 or self.crop < 16 or self.margin < 1:
+            raise TrainingError("the counts of a start's configuration are at least 1")
+        if self.depth > 8:
+            raise TrainingError("trees of more than 8 levels are not supported")
+
+
+@dataclass(eq=False)
+class _State:
+    """Parameters of N faces in their crops."""
+
+    scale: Float
+    rotation: Float
+    translation: Float
+    shape: Float
+
+    def landmarks(self, pdm: PDM, modes: Float) -> Float:
+        """Return the landmarks, (N, n, 2)."""
+        flat = pdm.mean + self.shape @ modes.T
+        shapes = flat.reshape(len(flat), 3, -1)
+        return np.asarray(
+            self.scale[:, None, None] * (self.rotation[:, :2] @ shapes).transpose(0, 2, 1)
+            + self.translation[:, None]
+        )
+
+    def roll(self) -> Float:
+        """Return the rotations in the image plane that bring a face upright to this roll, (N, 2, 2)."""
+        down = self.rotation[:, :2, 1]
+        c, s = down[:, 1], -down[:, 0]
+        length = np.maximum(np.hypot(c, s), np.finfo(float).tiny)
+        c, s = c / length, s / length
+        return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
+
+    def updated(self, update: Float, limits: Float) -> _State:
+        """Return the parameters after updates (N, 6 + k): log scale, rotation, translation, shape."""
+        C = self.roll()
+        turn = update[:, 1:4].copy()
+        turn[:, :2] = np.einsum("ijk,ik->ij", C, turn[:, :2])
+        return _State(
+            self.scale * np.exp(update[:, 0]),
+            Rotation.from_rotvec(turn).as_matrix() @ self.rotation,
+            self.translation + self.scale[:, None] * np.einsum("ijk,ik->ij", C, update[:, 4:6]),
+            np.clip(self.shape + update[:, 6:], -limits, limits),
+        )
+
+    def to(self, other: _State) -> Float:
+        """Return the updates (N, 6 + k) that lead to another state."""
+        C = self.roll()
+        turn = Rotation.from_matrix(other.rotation @ self.rotation.transpose(0, 2, 1)).as_rotvec()
+        turn[:, :2] = np.einsum("ikj,ik->ij", C, turn[:, :2])
+        shift = np.einsum("ikj,ik->ij", C, other.translation - self.translation) / self.scale[:, None]
+        return np.column_stack([np.log(other.scale / self.scale), turn, shift, other.shape - self.shape])
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A trained cascade.
+
+    Attributes
+    ----------
+    pdm : PDM
+    landmarks : ndarray, shape (S, F), uint8
+        Landmark that each pixel of a stage's pool moves with.
+    offsets : ndarray, shape (S, F, 2), float16
+        Its distance from that landmark in the upright frame, mm.
+    splits : ndarray, shape (S, T, 2**D - 1, 2), uint16
+        Pixels whose difference a node compares; nodes by level, left to right.
+    thresholds : ndarray, shape (S, T, 2**D - 1), float16
+        In units of the pool's contrast; a larger difference goes right.
+    leaves : ndarray, shape (S, T, 2**D, 6 + k), int8
+    units : ndarray, shape (S, 6 + k), float32
+        Value of 1 in a leaf: log scale, rotation (radians), translation (mm), shape (mm).
+    crop : ndarray, shape (2,), float32
+        Side of the crop (px) and of its square in sides of the box.
+    """
+
+    pdm: PDM
+    landmarks: NDArray[np.uint8]
+    offsets: NDArray[np.float16]
+    splits: NDArray[np.uint16]
+    thresholds: NDArray[np.float16]
+    leaves: NDArray[np.int8]
+    units: NDArray[np.float32]
+    crop: NDArray[np.float32]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by the names under which a `Model` keeps them, ``start/...``."""
+        return {f"start/{name}": value for name, value in vars(self).items() if name != "pdm"}
+
+    @classmethod
+    def from_arrays(cls, pdm: PDM, arrays: Mapping[str, NDArray[Any]]) -> Start:
+        """Return the start in the arrays of a `Model`.
+
+        Raises
+        ------
+        ModelError
+            If an array is missing.
+        """
+        names = [name for name in cls.__dataclass_fields__ if name != "pdm"]
+        missing = [name for name in names if f"start/{name}" not in arrays]
+        if missing:
+            raise ModelError(f"the model's learned start lacks the arrays {missing}")
+        return cls(pdm, **{name: arrays[f"start/{name}"] for name in names})
+
+    @property
+    def n_modes(self) -> int:
+        """Number of shape modes that are predicted."""
+        return int(self.leaves.shape[-1]) - 6
+
+    def predict(self, image: NDArray[np.uint8], box: ArrayLike) -> Parameters:
+        """Return pose and shape of the face in a box.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W), uint8
+            Grey.
+        box : array_like, shape (4,)
+            (x, y, w, h), px, about the landmarks.
+
+        Returns
+        -------
+        pyclnf.pdm.Parameters
+        """
+        return self.hypotheses(image, box, 1)[0]
+
+    def hypotheses(self, image: NDArray[np.uint8], box: ArrayLike, count: int = 5) -> list[Parameters]:
+        """Return guesses at pose and shape from the box and from shifted and scaled ones.
+
+        Where they differ the face is hard to see; of fits from each, that
+        with the highest likelihood is lost much less often than one alone.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W), uint8
+            Grey.
+        box : array_like, shape (4,)
+            (x, y, w, h), px, about the landmarks.
+        count : int
+            1 to 9. The first is that of the box itself.
+
+        Returns
+        -------
+        list of pyclnf.pdm.Parameters
+        """
+        crop, origin, step = crop_box(image, box, int(self.crop[0]), float(self.crop[1]))
+        boxes = np.repeat(_in_crop(box, origin, step)[None], count, axis=0)
+        size, changes = boxes[:, 2:].copy(), np.array(BOX_CHANGES[:count])
+        boxes[:, 2:] *= np.exp(changes[:, 2:])
+        boxes[:, :2] += size * changes[:, :2] - (boxes[:, 2:] - size) / 2
+        state = _from_boxes(self.pdm, boxes, self.n_modes)
+        state = self.run(crop[None], np.zeros(count, np.intp), state)
+        shapes = np.zeros((count, self.pdm.n_modes))
+        shapes[:, : self.n_modes] = state.shape
+        translations = origin + step * (state.translation + 0.5) - 0.5
+        poses = [
+            np.array([step * s, *matrix_to_euler(R), *t])
+            for s, R, t in zip(state.scale, state.rotation, translations, strict=True)
+        ]
+        return [Parameters(pose, shape) for pose, shape in zip(poses, shapes, strict=True)]
+
+    def run(self, crops: NDArray[np.uint8], index: NDArray[np.intp], state: _State) -> _State:
+        """Return the states of N faces after all stages; face i is seen in ``crops[index[i]]``."""
+        modes, limits = _modes(self.pdm, self.n_modes)
+        for s in range(len(self.leaves)):
+            pool = _sample_pool(crops, index, state, self.pdm, modes, self.landmarks[s], self.offsets[s])
+            reached = _descend(pool, self.splits[s], self.thresholds[s])
+            total = self.leaves[s][np.arange(len(reached))[:, None], reached].sum(axis=0, dtype=np.int64)
+            state = state.updated(total * self.units[s], limits)
+        return state
+
+
+def train_start(
+    faces: AnnotatedFaces,
+    pdm: PDM,
+    chosen: NDArray[np.bool_],
+    config: StartConfig | None = None,
+    *,
+    mirror: ArrayLike | None = None,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Start:
+    """Train the cascade.
+
+    Parameters
+    ----------
+    faces : AnnotatedFaces
+    pdm : PDM
+    chosen : ndarray, shape (N,), bool
+        Faces to learn from.
+    config : StartConfig, optional
+    mirror : array_like of int, shape (n,), optional
+        Counterpart of each landmark; default: the 68 iBUG landmarks.
+    seed : int
+    progress : callable, optional
+        Called with a stage's name, trees done, and number of trees.
+
+    Returns
+    -------
+    Start
+
+    Raises
+    ------
+    TrainingError
+        If fewer than two faces are chosen.
+    """
+    config = config or StartConfig()
+    permutation = check_mirror(MIRROR_68 if mirror is None else mirror, pdm.n_landmarks)
+    if chosen.sum() < 2:
+        raise TrainingError("a start is learned from at least two faces")
+    rng = np.random.default_rng(seed)
+    n_modes = min(config.modes, pdm.n_modes)
+    modes, limits = _modes(pdm, n_modes)
+    samples = _samples(faces, pdm, np.flatnonzero(chosen), permutation, config, n_modes, rng)
+    crops, index, state, truth = samples
+    lengths = _lengths(pdm, n_modes)
+    stages: list[tuple[NDArray[Any], ...]] = []
+    for s in range(config.stages):
+        landmarks, offsets = _random_pool(pdm, s, config, rng)
+        pool = _sample_pool(crops, index, state, pdm, modes, landmarks, offsets)
+        probability = _pair_probability(pdm, landmarks, offsets, config.near)
+        residual = (state.to(truth) * lengths).astype(np.float32)
+        trees = []
+        for t in range(config.trees):
+            trees.append(_grow(pool, residual, probability, config, rng))
+            splits, thresholds, leaves, reached = trees[-1]
+            residual -= leaves[reached]
+            if progress:
+                progress("start", s * config.trees + t + 1, config.stages * config.trees)
+        units = np.max([np.abs(tree[2]).max(axis=0) for tree in trees], axis=0) / 127
+        units = np.maximum(units, np.finfo(np.float32).tiny)
+        quantised = [np.rint(tree[2] / units).astype(np.int8) for tree in trees]
+        units = (units / lengths).astype(np.float32)
+        # The next stage must see what the quantised leaves give.
+        total = np.zeros((len(index), len(lengths)))
+        for tree, leaves8 in zip(trees, quantised, strict=True):
+            total += leaves8[tree[3]]
+        state = state.updated(total * units, limits)
+        splits = np.stack([tree[0] for tree in trees])
+        thresholds = np.stack([tree[1] for tree in trees])
+        stages.append((landmarks, offsets, splits, thresholds, np.stack(quantised), units))
+    fields = [np.stack(field) for field in zip(*stages, strict=True)]
+    crop = np.array([config.crop, config.margin], np.float32)
+    return Start(pdm, fields[0], fields[1], fields[2], fields[3], fields[4], fields[5], crop)
+
+
+def crop_box(
+    image: NDArray[np.uint8], box: ArrayLike, side: int, margin: float
+) -> tuple[NDArray[np.uint8], Float, float]:
+    """Return a square about a box, reduced to *side* px by averaging over areas.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W), uint8
+    box : array_like, shape (4,)
+    side : int
+        Of the crop, px.
+    margin : float
+        Side of the square in sides of the box (their geometric mean).
+
+    Returns
+    -------
+    crop : ndarray, shape (side, side), uint8
+        0 outside the image.
+    origin : ndarray, shape (2,)
+        Position in the image where the crop's first pixel begins (its outer corner), plus 1/2.
+    step : float
+        Image px per px of the crop: ``image = origin + step * (crop + 0.5) - 0.5``.
+    """
+    x, y, w, h = check_box(box)
+    length = margin * np.sqrt(w * h)
+    step = length / side
+    origin = np.array([x + w / 2 - length / 2, y + h / 2 - length / 2]) + 0.5
+    rows = _area_weights(origin[1], step, side, image.shape[0])
+    columns = _area_weights(origin[0], step, side, image.shape[1])
+    crop = _apply(rows, _apply(columns, image.astype(np.float32).T).T)
+    return np.rint(crop).astype(np.uint8), origin, step
+
+
+def _area_weights(origin: float, step: float, side: int, size: int) -> tuple[slice, NDArray[np.float32]]:
+    """Return the source pixels of one axis and their weights (side, pixels) in the average over each step."""
+    edges = origin + step * np.arange(side + 1)
+    first, last = (int(np.clip(v, 0, size)) for v in (np.floor(edges[0] - 1), np.ceil(edges[-1] + 1)))
+    pixels = np.arange(first, last)
+    if step >= 1:
+        low = np.maximum(edges[:-1, None], pixels)
+        high = np.minimum(edges[1:, None], pixels + 1)
+        weights = np.clip(high - low, 0, None) / step
+    else:  # nothing to average: bilinear
+        middles = (edges[:-1] + edges[1:]) / 2 - 0.5
+        weights = np.clip(1 - np.abs(middles[:, None] - pixels), 0, None)
+    return slice(first, last), weights.astype(np.float32)
+
+
+def _apply(weights: tuple[slice, NDArray[np.float32]], image: NDArray[np.float32]) -> NDArray[np.float32]:
+    return weights[1] @ image[weights[0]]
+
+
+def _in_crop(box: ArrayLike, origin: Float, step: float) -> Float:
+    """Return a box (x, y, w, h) in the crop's pixels."""
+    x, y, w, h = np.asarray(box, dtype=np.float64)
+    corner = (np.array([x, y]) + 0.5 - origin) / step - 0.5
+    return np.array([*corner, w / step, h / step])
+
+
+def _modes(pdm: PDM, n_modes: int) -> tuple[Float, Float]:
+    """Return the modes predicted, (3n, k), and the limits of their coefficients, (k,)."""
+    return np.ascontiguousarray(pdm.components[:, :n_modes]), 3 * np.sqrt(pdm.eigenvalues[:n_modes])
+
+
+def _from_boxes(pdm: PDM, boxes: Float, n_modes: int) -> _State:
+    poses = np.array([pdm.from_box(box).pose for box in boxes])
+    n = len(boxes)
+    return _State(poses[:, 0], np.repeat(np.eye(3)[None], n, axis=0), poses[:, 4:6], np.zeros((n, n_modes)))
+
+
+def _lengths(pdm: PDM, n_modes: int) -> Float:
+    """Return the displacement of all landmarks (root of squares, mm) by a unit of each parameter."""
+    x, y, z = pdm.mean.reshape(3, -1)
+    in_plane = np.sqrt((x**2 + y**2).sum())
+    # Of a rotation about x or y the image shows the foreshortening and what depth moves.
+    nod, turn = (np.sqrt((z**2 + 0.5 * across**2).sum()) for across in (y, x))
+    shift = np.sqrt(pdm.n_landmarks)
+    return np.array([in_plane, nod, turn, in_plane, shift, shift, *np.ones(n_modes)])
+
+
+def _samples(
+    faces: AnnotatedFaces,
+    pdm: PDM,
+    chosen: NDArray[np.intp],
+    mirror: NDArray[np.intp],
+    config: StartConfig,
+    n_modes: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], NDArray[np.intp], _State, _State]:
+    """Return crops, the crop of each sample, and their states at the start and in truth."""
+    flips = [None, mirror] if config.boxes > 1 else [None]
+    per_flip = -(-config.boxes // len(flips))
+    crops, starts, truths = [], [], []
+    for i in chosen.tolist():
+        for flip in flips:
+            image, landmarks, _ = faces.face(pdm, i, flip)
+            parameters = faces.parameters(i)
+            if flip is not None:
+                parameters = _mirrored(pdm, parameters, mirror, image.shape[1])
+            low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+            for _ in range(per_flip):
+                box = _disturbed(low, high, config, rng)
+                crop, origin, step = crop_box(image, box, config.crop, config.margin)
+                crops.append(crop)
+                starts.append(_in_crop(box, origin, step))
+                pose = parameters.pose
+                centre = (pose[4:6] + 0.5 - origin) / step - 0.5
+                truths.append((pose[0] / step, parameters.rotation, centre, parameters.shape[:n_modes]))
+    scale, rotation, translation, shape = (np.array(field) for field in zip(*truths, strict=True))
+    state = _from_boxes(pdm, np.array(starts), n_modes)
+    return np.array(crops), np.arange(len(crops)), state, _State(scale, rotation, translation, shape)
+
+
+def _mirrored(pdm: PDM, parameters: Parameters, mirror: NDArray[np.intp], width: int) -> Parameters:
+    """Return the parameters of the flipped face, for a PDM whose modes come from mirrored data."""
+    s, rx, ry, rz, tx, ty = parameters.pose
+    shape = pdm.shape_3d(parameters.shape)[mirror] * np.array([-1.0, 1.0, 1.0])
+    q = pdm.components.T @ (shape.T.reshape(-1) - pdm.mean)
+    return Parameters(np.array([s, rx, -ry, -rz, width - 1 - tx, ty]), q)
+
+
+def _disturbed(low: Float, high: Float, config: StartConfig, rng: np.random.Generator) -> Float:
+    """Return a box (x, y, w, h) as a detector might give it for landmarks within low..high."""
+    size = high - low
+    centre = (low + high) / 2 + rng.normal(scale=config.shift, size=2) * size
+    aspect = np.exp(rng.normal(scale=config.aspect))
+    size = size * np.exp(rng.normal(scale=config.scale)) * np.array([aspect, 1 / aspect])
+    return np.array([*(centre - size / 2), *size])
+
+
+def _random_pool(
+    pdm: PDM, stage: int, config: StartConfig, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+    """Return landmarks and offsets of a stage's pixels, spread evenly over discs about the landmarks."""
+    first, last = config.radii
+    radius = first * (last / first) ** (stage / max(config.stages - 1, 1))
+    landmarks = rng.integers(pdm.n_landmarks, size=config.pool).astype(np.uint8)
+    angle, distance = rng.uniform(0, 2 * np.pi, config.pool), radius * np.sqrt(rng.random(config.pool))
+    offsets = distance[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    return landmarks, offsets.astype(np.float16)
+
+
+def _pair_probability(
+    pdm: PDM, landmarks: NDArray[np.uint8], offsets: NDArray[np.float16], near: float
+) -> Float:
+    """Return the cumulated probability of all ordered pairs of a pool's pixels, (F * F,)."""
+    points = pdm.mean.reshape(3, -1)[:2, landmarks].T + offsets
+    distance = np.linalg.norm(points[:, None] - points, axis=2)
+    weights = np.exp(-distance / near)
+    np.fill_diagonal(weights, 0)
+    cumulated = np.cumsum(weights.reshape(-1))
+    return np.asarray(cumulated / cumulated[-1])
+
+
+def _sample_pool(
+    crops: NDArray[np.uint8],
+    index: NDArray[np.intp],
+    state: _State,
+    pdm: PDM,
+    modes: Float,
+    landmarks: NDArray[np.uint8],
+    offsets: NDArray[np.float16],
+) -> NDArray[np.float32]:
+    """Return the pool's pixels of N faces in units of their contrast, (F, N)."""
+    points = state.landmarks(pdm, modes)
+    turn = state.scale[:, None, None] * state.roll()
+    pool = np.empty((len(landmarks), len(index)), np.float32)
+    for first in range(0, len(index), CHUNK):
+        some = slice(first, first + CHUNK)
+        at = points[some][:, landmarks] + offsets.astype(np.float64) @ turn[some].transpose(0, 2, 1)
+        values = _bilinear(crops, index[some], at)
+        values /= values.std(axis=1, keepdims=True) + np.float32(MIN_CONTRAST)
+        pool[:, some] = values.T
+    return pool
+
+
+def _bilinear(crops: NDArray[np.uint8], index: NDArray[np.intp], points: Float) -> NDArray[np.float32]:
+    """Return the values at points (N, F, 2) of the faces' crops, (N, F); the border goes on outside."""
+    last = crops.shape[1] - 1
+    x, y = (np.clip(points[..., k], 0, last).astype(np.float32) for k in (0, 1))
+    left, top = np.minimum(x.astype(np.intp), last - 1), np.minimum(y.astype(np.intp), last - 1)
+    fx, fy = x - left, y - top
+    flat = crops.reshape(-1)
+    base = index[:, None] * crops[0].size + top * crops.shape[2] + left
+    below = base + crops.shape[2]
+    upper = flat[base] * (1 - fx) + flat[base + 1] * fx
+    lower = flat[below] * (1 - fx) + flat[below + 1] * fx
+    return np.asarray(upper * (1 - fy) + lower * fy, dtype=np.float32)
+
+
+def _descend(
+    pool: NDArray[np.float32], splits: NDArray[np.uint16], thresholds: NDArray[np.float16]
+) -> NDArray[np.intp]:
+    """Return the leaf that each of N faces reaches in each of T trees, (T, N)."""
+    trees, faces = np.arange(len(splits))[:, None], np.arange(pool.shape[1])
+    limits = thresholds.astype(np.float32)
+    node = np.zeros((len(splits), pool.shape[1]), np.intp)
+    while node[0, 0] < splits.shape[1]:
+        pair = splits[trees, node]
+        difference = pool[pair[..., 0], faces] - pool[pair[..., 1], faces]
+        node = 2 * node + 1 + (difference > limits[trees, node])
+    return np.asarray(node - splits.shape[1])
+
+
+def _grow(
+    pool: NDArray[np.float32],
+    residual: NDArray[np.float32],
+    cumulated: Float,
+    config: StartConfig,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint16], NDArray[np.float16], NDArray[np.float32], NDArray[np.intp]]:
+    """Return splits, thresholds and leaves of a tree grown on the residuals, and the leaf of each face."""
+    n_pool, n_nodes = len(pool), 2**config.depth - 1
+    splits = np.zeros((n_nodes, 2), np.uint16)
+    thresholds = np.zeros(n_nodes, np.float16)
+    members = {0: np.arange(pool.shape[1])}
+    for node in range(n_nodes):
+        inside = members.pop(node)
+        pairs = np.searchsorted(cumulated, rng.random(config.candidates))
+        first, second = np.divmod(np.minimum(pairs, len(cumulated) - 1), n_pool)
+        right = np.zeros(inside.size, bool)
+        if inside.size:
+            differences = pool[first[:, None], inside] - pool[second[:, None], inside]
+            at = differences[np.arange(config.candidates), rng.integers(inside.size, size=config.candidates)]
+            cuts = at.astype(np.float16)
+            goes_right = differences > cuts.astype(np.float32)[:, None]
+            best = _best_split(goes_right, residual[inside])
+            splits[node], thresholds[node], right = (first[best], second[best]), cuts[best], goes_right[best]
+        members[2 * node + 1], members[2 * node + 2] = inside[~right], inside[right]
+    leaves = np.zeros((n_nodes + 1, residual.shape[1]), np.float32)
+    reached = np.empty(pool.shape[1], np.intp)
+    for leaf in range(n_nodes + 1):
+        inside = members[n_nodes + leaf]
+        reached[inside] = leaf
+        if inside.size:
+            leaves[leaf] = config.shrinkage * residual[inside].mean(axis=0)
+    return splits, thresholds, leaves, reached
+
+
+def _best_split(goes_right: NDArray[np.bool_], residual: NDArray[np.float32]) -> int:
+    """Return the candidate that leaves the least squared residual about the means of its two sides."""
+    count = goes_right.sum(axis=1)
+    right = goes_right.astype(np.float32) @ residual
+    left = residual.sum(axis=0) - right
+    gain = (right**2).sum(axis=1) / np.maximum(count, 1)
+    gain += (left**2).sum(axis=1) / np.maximum(len(residual) - count, 1)
+    return int(gain.argmax())

@@ -1,0 +1,451 @@
+"""From annotated images to a model: PDM, patch experts and learned start.
+
+Every expert is a file of its own in the working folder, so that a run that was
+interrupted goes on where it stopped, and experts are trained by as many
+processes as there are workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyclnf.errors import TrainingError
+from pyclnf.model import Model
+from pyclnf.patch_experts import PatchScale, ViewExperts
+from pyclnf.training.ccnf import sigma_components
+from pyclnf.training.experts import Expert, ExpertConfig, train_ccnf
+from pyclnf.training.faces import AnnotatedFaces, Images, held_out
+from pyclnf.training.shape_model import build_pdm
+from pyclnf.training.start import StartConfig, train_start
+from pyclnf.training.symmetry import MIRROR_68, check_mirror
+from pyclnf.training.views import (
+    DrawConfig,
+    View,
+    choose_view,
+    draw_view,
+    mirrored_views,
+    read_windows,
+    trained_landmarks,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from pyclnf.pdm import PDM
+
+__all__ = ["TrainingConfig", "assemble_scales", "train_experts", "train_model"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a stage, the steps done and their number."""
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained.
+
+    Attributes
+    ----------
+    scales : tuple of float
+        Patch scales, coarse to fine, px per mm.
+    windows : tuple of int
+        Window sides that the model will be used with.
+    draw : DrawConfig
+    expert : ExpertConfig
+    start : StartConfig or None
+        None: no learned start.
+    pdm_variance : float
+        Share of the shapes' variance that the PDM explains, when one is built.
+    pdm_modes : int or None
+        Number of its modes instead.
+    pdm_asymmetry : float
+        Factor of its antisymmetric modes' variances, see `build_pdm`.
+    held_out : float
+        Share of the identities kept for early stopping and confidences.
+    seed : int
+    """
+
+    scales: tuple[float, ...] = (0.25, 0.35, 0.5)
+    windows: tuple[int, ...] = (5, 7, 9, 11, 13, 15)
+    draw: DrawConfig = field(default_factory=DrawConfig)
+    expert: ExpertConfig = field(default_factory=ExpertConfig)
+    start: StartConfig | None = field(default_factory=StartConfig)
+    pdm_variance: float = 0.98
+    pdm_modes: int | None = None
+    pdm_asymmetry: float = 1.0
+    held_out: float = 0.12
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.scales or list(self.scales) != sorted(self.scales) or self.scales[0] <= 0:
+            raise TrainingError("scales are positive and rise from coarse to fine")
+        if not 0 < self.held_out < 1:
+            raise TrainingError("held_out lies between 0 and 1")
+
+
+def train_model(
+    images: Images,
+    landmarks: ArrayLike,
+    *,
+    pdm: PDM | None = None,
+    landmarks_3d: ArrayLike | None = None,
+    visible: ArrayLike | None = None,
+    identities: ArrayLike | None = None,
+    rotations: ArrayLike | None = None,
+    mirror: ArrayLike | None = None,
+    config: TrainingConfig | None = None,
+    work_dir: str | Path,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Model:
+    """Train a model on annotated images of one face each.
+
+    Parameters
+    ----------
+    images : sequence of N uint8 arrays, (H, W) grey or (H, W, 3) BGR
+        Anything with ``len`` and ``[]``; images are read one at a time.
+    landmarks : array_like, shape (N, n, 2)
+        Pixels, 0-based; hidden landmarks at their best guess.
+    pdm : PDM, optional
+        Shape model. Needed where no *landmarks_3d* are given: 2D annotations
+        alone do not make a 3D model. That of another model may be used
+        (``load_model(...).pdm``), as far as its licence allows.
+    landmarks_3d : array_like, shape (M, n, 3), optional
+        Shapes to build the PDM from, mm, in the head's frame (see
+        `build_pdm`); they need not be those of the images.
+    visible : array_like of bool or float in [0, 1], shape (N, n), optional
+        1 where a landmark can be seen, 0 where it is hidden and must not be
+        learned; what lies between counts accordingly.
+    identities : array_like of int, shape (N,), optional
+        Number of the person, so that held-out faces are other persons'.
+    rotations : array_like, shape (N, 3), optional
+        Rough rotations of the heads (rx, ry, rz), radians.
+    mirror : array_like of int, shape (n,), optional
+        Counterpart of each landmark; default: the 68 iBUG landmarks.
+    config : TrainingConfig, optional
+    work_dir : str or Path
+        Folder for results of single steps; run again with the same data and
+        configuration to go on after an interruption.
+    workers : int
+        Processes. With more than one, a script needs the ``if __name__ ==
+        "__main__":`` guard of `multiprocessing`.
+    progress : callable, optional
+        Called with a stage's name, steps done, and number of steps.
+
+    Returns
+    -------
+    Model
+        `Model.save` writes it to an .npz.
+
+    Raises
+    ------
+    TrainingError
+        If data are missing, inconsistent or too few.
+    """
+    config = config or TrainingConfig()
+    if pdm is None:
+        if landmarks_3d is None:
+            raise TrainingError("give a pdm or landmarks_3d to build one from")
+        pdm = build_pdm(
+            landmarks_3d,
+            variance=config.pdm_variance,
+            n_modes=config.pdm_modes,
+            asymmetry=config.pdm_asymmetry,
+            mirror=True if mirror is None else mirror,
+        )
+    faces = AnnotatedFaces.fitted(
+        pdm, images, landmarks, visible=visible, identities=identities, rotations=rotations
+    )
+    folder = Path(work_dir)
+    train_experts(faces, pdm, folder, config, mirror=mirror, workers=workers, progress=progress)
+    scales = assemble_scales(folder, pdm, config, mirror=mirror)
+    arrays: dict[str, NDArray[Any]] = {}
+    if config.start is not None:
+        arrays = _start_arrays(faces, pdm, folder, config, mirror, progress)
+    return Model(pdm, scales, name="trained", metadata={"training": asdict(config)}, arrays=arrays)
+
+
+def train_experts(
+    faces: AnnotatedFaces,
+    pdm: PDM,
+    work_dir: Path,
+    config: TrainingConfig,
+    *,
+    mirror: ArrayLike | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> None:
+    """Train all experts that *work_dir* does not hold yet.
+
+    Parameters
+    ----------
+    faces : AnnotatedFaces
+    pdm : PDM
+    work_dir : Path
+    config : TrainingConfig
+    mirror : array_like of int, shape (n,), optional
+    workers : int
+    progress : callable, optional
+
+    Raises
+    ------
+    TrainingError
+        If the folder belongs to other data or another configuration, or a view has too few faces.
+    """
+    permutation = check_mirror(MIRROR_68 if mirror is None else mirror, pdm.n_landmarks)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    _claim(work_dir, faces, pdm, config)
+    views = [
+        choose_view(i, faces, permutation, config.draw, config.seed) for i in range(len(config.draw.yaws))
+    ]
+    _write(work_dir / "views.npz", {str(view.index): view.landmarks for view in views})
+    aside = held_out(faces.identities, config.held_out, config.seed)
+    total = len(config.scales) * sum(len(trained_landmarks(view, permutation)) for view in views)
+    with _executor(workers) as submit:
+        pending: set[Future[None]] = set()
+        done = 0
+        for scale in config.scales:
+            for view in views:
+                missing = _missing(work_dir, scale, view, permutation)
+                done += len(trained_landmarks(view, permutation)) - len(missing)
+                if missing:
+                    path, table = _draw(work_dir, scale, view, faces, pdm, permutation, config)
+                for row, landmark in missing:
+                    result = _expert_path(work_dir, scale, view.index, landmark)
+                    seed = (config.seed, round(1000 * scale), view.index, landmark)
+                    task = (path, row, table[row], aside, config.expert, seed, result)
+                    pending.add(submit(_train_one, task))
+                    # Not all views at once: the next windows are drawn while the workers are busy.
+                    while len(pending) > 4 * workers:
+                        finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                        done += _collect(finished)
+                        if progress:
+                            progress("experts", done, total)
+        while pending:
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            done += _collect(finished)
+            if progress:
+                progress("experts", done, total)
+    for leftover in work_dir.glob("areas_*"):
+        leftover.unlink()
+
+
+def assemble_scales(
+    work_dir: Path, pdm: PDM, config: TrainingConfig, *, mirror: ArrayLike | None = None
+) -> tuple[PatchScale, ...]:
+    """Return the trained scales of a finished working folder, with mirrored views and experts.
+
+    Raises
+    ------
+    TrainingError
+        If an expert is missing: the training did not finish.
+    """
+    permutation = check_mirror(MIRROR_68 if mirror is None else mirror, pdm.n_landmarks)
+    with np.load(work_dir / "views.npz") as file:
+        landmarks = [file[str(i)] for i in range(len(config.draw.yaws))]
+    components = {window: sigma_components(window) for window in config.windows}
+    return tuple(
+        _assemble_scale(work_dir, scale, landmarks, permutation, components, config)
+        for scale in config.scales
+    )
+
+
+def _start_arrays(
+    faces: AnnotatedFaces,
+    pdm: PDM,
+    work_dir: Path,
+    config: TrainingConfig,
+    mirror: ArrayLike | None,
+    progress: Progress | None,
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the learned start, trained unless the folder holds it."""
+    digest = hashlib.sha256(repr(config.start).encode()).hexdigest()[:12]
+    path = work_dir / f"start_{digest}.npz"
+    if not path.exists():
+        keep = ~held_out(faces.identities, config.held_out, config.seed)
+        start = train_start(
+            faces, pdm, keep, config.start, mirror=mirror, seed=config.seed, progress=progress
+        )
+        _write(path, {name.replace("/", "."): value for name, value in start.arrays().items()})
+    with np.load(path) as file:
+        return {name.replace(".", "/"): file[name] for name in file.files}
+
+
+def _assemble_scale(
+    work_dir: Path,
+    scale: float,
+    landmarks: list[NDArray[np.intp]],
+    mirror: NDArray[np.intp],
+    components: dict[int, NDArray[np.float32]],
+    config: TrainingConfig,
+) -> PatchScale:
+    positive = [_read_experts(work_dir, scale, i, chosen, mirror) for i, chosen in enumerate(landmarks)]
+    negative = [{int(mirror[m]): e.mirrored() for m, e in view.items()} for view in positive[1:]]
+    views = [positive[0], *negative, *positive[:0:-1]]
+    visible = np.zeros((len(views), len(mirror)), bool)
+    for row, view in zip(visible, views, strict=True):
+        row[sorted(view)] = True
+    return PatchScale(
+        scale, mirrored_views(config.draw.yaws), visible, components, [_view_experts(view) for view in views]
+    )
+
+
+def _read_experts(
+    work_dir: Path, scale: float, view: int, landmarks: NDArray[np.intp], mirror: NDArray[np.intp]
+) -> dict[int, Expert]:
+    experts = {}
+    for landmark in landmarks.tolist():
+        # Of the frontal view only one side was trained.
+        other = int(mirror[landmark])
+        source = max(landmark, other) if view == 0 else landmark
+        path = _expert_path(work_dir, scale, view, source)
+        if not path.exists():
+            raise TrainingError(f"{path} is missing: run the training to its end")
+        with np.load(path) as file:
+            expert = Expert.from_arrays(dict(file))
+        experts[landmark] = expert if source == landmark else expert.mirrored()
+    return experts
+
+
+def _view_experts(experts: dict[int, Expert]) -> ViewExperts:
+    landmarks = sorted(experts)
+
+    def stacked(name: str) -> NDArray[Any]:
+        return np.stack([np.asarray(getattr(experts[m], name)) for m in landmarks])
+
+    return ViewExperts(
+        landmarks=np.array(landmarks, np.int32),
+        types=stacked("types"),
+        weights=stacked("weights"),
+        norm_weights=stacked("norm_weights"),
+        biases=stacked("biases"),
+        alphas=stacked("alphas"),
+        betas=stacked("betas"),
+        confidences=stacked("confidence"),
+    )
+
+
+def _claim(work_dir: Path, faces: AnnotatedFaces, pdm: PDM, config: TrainingConfig) -> None:
+    """Write down what the folder belongs to, or check that it is this."""
+    digest = hashlib.sha256()
+    for array in (faces.landmarks, faces.visible, faces.identities, pdm.mean, pdm.components):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    # Scales may be added later, and a start or windows be changed: no expert depends on them.
+    free = ("scales", "windows", "start")
+    configuration = {name: value for name, value in asdict(config).items() if name not in free}
+    text = json.dumps({"data": digest.hexdigest(), "config": configuration}, indent=1)
+    path = work_dir / "training.json"
+    if path.exists():
+        if path.read_text(encoding="utf-8") != text:
+            raise TrainingError(
+                f"{work_dir} holds results of other data or another configuration: give an empty folder"
+            )
+        return
+    path.write_text(text, encoding="utf-8")
+
+
+def _expert_path(work_dir: Path, scale: float, view: int, landmark: int) -> Path:
+    return work_dir / f"expert_{scale:g}_{view}_{landmark}.npz"
+
+
+def _missing(work_dir: Path, scale: float, view: View, mirror: NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Return (row, landmark) of the experts that are not trained yet."""
+    return [
+        (row, landmark)
+        for row, landmark in enumerate(trained_landmarks(view, mirror).tolist())
+        if not _expert_path(work_dir, scale, view.index, landmark).exists()
+    ]
+
+
+def _draw(
+    work_dir: Path,
+    scale: float,
+    view: View,
+    faces: AnnotatedFaces,
+    pdm: PDM,
+    mirror: NDArray[np.intp],
+    config: TrainingConfig,
+) -> tuple[Path, NDArray[np.float64]]:
+    """Return the file with the view's windows and their table, drawn unless they lie there."""
+    path = work_dir / f"areas_{scale:g}_{view.index}.npy"
+    table_path = work_dir / f"areas_{scale:g}_{view.index}_table.npz"
+    if not table_path.exists():
+        table = draw_view(
+            view,
+            scale,
+            config.expert.window,
+            config.expert.support,
+            faces,
+            pdm,
+            mirror,
+            config.draw,
+            config.seed,
+            path,
+        )
+        _write(table_path, {"table": table})
+    with np.load(table_path) as file:
+        return path, file["table"]
+
+
+def _train_one(
+    task: tuple[Path, int, NDArray[np.float64], NDArray[np.bool_], ExpertConfig, tuple[int, ...], Path],
+) -> None:
+    """Train one expert and write its file."""
+    path, row, table, aside, config, seed, result = task
+    expert = train_ccnf(read_windows(path, row, table, aside), config, seed)
+    _write(result, expert.arrays())
+
+
+def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write an .npz under a temporary name and move it."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    np.savez(temporary, allow_pickle=False, **arrays)
+    temporary.replace(path)
+
+
+def _collect(finished: set[Future[None]]) -> int:
+    for future in finished:
+        future.result()
+    return len(finished)
+
+
+@contextmanager
+def _executor(workers: int) -> Iterator[Callable[..., Future[None]]]:
+    """Give a `submit`: of processes with one BLAS thread each, or for one worker of this process."""
+    if workers < 1:
+        raise TrainingError("at least one worker is needed")
+    if workers == 1:
+        yield _run_here
+        return
+    saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    # A spawned process reads these when it imports NumPy; a forked one would have this process' threads.
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        yield pool.submit
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for name, value in saved.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _run_here(function: Callable[..., None], *arguments: Any) -> Future[None]:
+    future: Future[None] = Future()
+    function(*arguments)
+    future.set_result(None)
+    return future

@@ -1,0 +1,375 @@
+"""The parts of training: shape model, likelihood of the experts, windows."""
+
+import cv2
+import numpy as np
+import pytest
+from drawn_faces import mean_shape, random_shapes, shape_modes
+from scipy.optimize import check_grad
+from scipy.spatial.transform import Rotation
+from scipy.stats import multivariate_normal
+
+from pyclnf.errors import TrainingError
+from pyclnf.patch_experts import PatchScale, ViewExperts
+from pyclnf.training import (
+    MIRROR_68,
+    ExpertConfig,
+    Windows,
+    build_pdm,
+    held_out,
+    sigma_components,
+    train_ccnf,
+)
+from pyclnf.training.ccnf import CCNF, CCNFParameters, log_likelihood, precision
+from pyclnf.training.samples import draw_areas, gradient_magnitude, normalised_patches, targets
+from pyclnf.training.symmetry import mirror_points, mirror_shapes
+
+
+def test_mirror_of_the_68_landmarks():
+    assert np.array_equal(MIRROR_68[MIRROR_68], np.arange(68))
+    # A symmetric face is its own mirror image.
+    assert np.allclose(mirror_shapes(mean_shape(), MIRROR_68), mean_shape())
+    middle = np.flatnonzero(np.arange(68) == MIRROR_68)
+    assert middle.tolist() == [8, 27, 28, 29, 30, 33, 51, 57, 62, 66]
+
+
+def test_mirrored_points_lie_where_the_flipped_image_has_them():
+    points = np.zeros((68, 2))
+    points[36] = (3, 5)
+    image = np.zeros((10, 20), np.uint8)
+    image[5, 3] = 1
+    x, y = mirror_points(points, MIRROR_68, 20)[45].astype(int)
+    assert image[:, ::-1][y, x] == 1
+
+
+# --- PDM
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(1)
+
+
+def moved(shapes, rng, angle=0.2):
+    """Shapes turned, scaled and shifted at random."""
+    R = Rotation.from_rotvec(rng.normal(scale=angle, size=(len(shapes), 3))).as_matrix()
+    scale = rng.uniform(0.8, 1.25, (len(shapes), 1, 1))
+    return scale * shapes @ R.transpose(0, 2, 1) + rng.normal(scale=50, size=(len(shapes), 1, 3))
+
+
+def test_pdm_mean_is_symmetric_and_modes_are_of_one_kind(rng):
+    shapes = moved(random_shapes(200, rng) + rng.normal(scale=0.5, size=(200, 68, 3)), rng)
+    pdm = build_pdm(shapes, n_modes=12)
+    mean = pdm.mean.reshape(3, -1).T
+    assert np.abs(mirror_shapes(mean, MIRROR_68) - mean).max() < 1e-10
+    modes = pdm.components.T.reshape(-1, 3, 68).transpose(0, 2, 1)
+    parity = (mirror_shapes(modes, MIRROR_68) * modes).sum(axis=(1, 2))
+    assert np.allclose(np.abs(parity), 1, atol=1e-9)
+    assert (parity < 0).sum() >= 3
+    assert np.allclose(pdm.components.T @ pdm.components, np.eye(12), atol=1e-10)
+    assert (np.diff(pdm.eigenvalues) <= 0).all()
+
+
+def test_pdm_explains_the_shapes_it_was_built_from(rng):
+    shapes = random_shapes(300, rng)
+    pdm = build_pdm(moved(shapes, rng), variance=0.999)
+    # The four directions and their mirror images are five symmetric or antisymmetric ones;
+    # the uniform change of size among them is taken out by the alignment.
+    assert pdm.n_modes <= 6
+    for shape in shapes[:10]:
+        centred = shape - shape.mean(axis=0)
+        coordinates = centred.T.reshape(-1) - pdm.mean
+        shown = pdm.mean + pdm.components @ (pdm.components.T @ coordinates)
+        aligned = shown.reshape(3, -1).T
+        U, s, Vt = np.linalg.svd(centred.T @ aligned)
+        scale = s.sum() / (centred**2).sum()
+        assert np.sqrt(((scale * centred @ U @ Vt - aligned) ** 2).sum(axis=1).mean()) < 1.5
+
+
+def test_pdm_keeps_millimetres_and_orientation(rng):
+    pdm = build_pdm(random_shapes(100, rng), variance=0.99)
+    mean = pdm.mean.reshape(3, -1).T
+    assert np.linalg.norm(mean[45] - mean[36]) == pytest.approx(90, rel=0.03)
+    assert mean[30, 2] < mean[36, 2] < mean[0, 2]
+    assert mean[8, 1] > mean[30, 1] > mean[27, 1]
+
+
+def test_pdm_asymmetry_raises_the_variance_of_antisymmetric_modes_only(rng):
+    shapes = random_shapes(100, rng) + rng.normal(scale=0.5, size=(100, 68, 3))
+    plain, raised = (build_pdm(shapes, n_modes=8, asymmetry=a) for a in (1.0, 4.0))
+    modes = raised.components.T.reshape(-1, 3, 68).transpose(0, 2, 1)
+    antisymmetric = (mirror_shapes(modes, MIRROR_68) * modes).sum(axis=(1, 2)) < 0
+    assert 2 <= antisymmetric.sum() < 8
+    expected = np.sort(raised.eigenvalues / np.where(antisymmetric, 4, 1))
+    assert np.allclose(np.sort(plain.eigenvalues), expected)
+    assert (np.diff(raised.eigenvalues) <= 0).all()
+
+
+def test_pdm_weights_count_a_shape_as_if_it_were_given_as_often(rng):
+    shapes = random_shapes(30, rng)
+    weights = np.arange(30) % 3
+    repeated = build_pdm(np.repeat(shapes, weights, axis=0), n_modes=4)
+    weighted = build_pdm(shapes, weights=weights, n_modes=4)
+    assert np.allclose(weighted.mean, repeated.mean, atol=1e-6)
+    assert np.allclose(weighted.eigenvalues, repeated.eigenvalues, rtol=1e-6)
+
+
+def test_pdm_of_other_landmarks_without_mirroring(rng):
+    pdm = build_pdm(rng.normal(size=(1, 7, 3)) * 20 + rng.normal(size=(50, 7, 3)), mirror=False, n_modes=3)
+    assert (pdm.n_landmarks, pdm.n_modes) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: {"landmarks": s[:, :, :2]}, "shapes"),
+        (lambda s: {"landmarks": s[:1]}, "two shapes"),
+        (lambda s: {"landmarks": np.where(np.arange(len(s))[:, None, None] == 3, np.nan, s)}, "shape 3"),
+        (lambda s: {"landmarks": s, "weights": [1.0]}, "weights"),
+        (lambda s: {"landmarks": s, "n_modes": 4000}, "modes"),
+        (lambda s: {"landmarks": s, "mirror": np.zeros(68, int)}, "mirror"),
+        (lambda s: {"landmarks": s, "variance": 0}, "variance"),
+    ],
+)
+def test_pdm_errors(rng, change, message):
+    with pytest.raises(TrainingError, match=message):
+        build_pdm(**change(random_shapes(10, rng)))
+
+
+# --- likelihood
+
+
+@pytest.mark.parametrize("window", [3, 5, 9, 11])
+def test_sigma_components_are_positive_semidefinite(window):
+    components = sigma_components(window).astype(float)
+    assert components.shape == (3, window**2, window**2)
+    for matrix in components:
+        assert np.array_equal(matrix, matrix.T)
+        assert np.linalg.eigvalsh(matrix).min() > -1e-9
+    # Similarity does not mind a constant response; sparsity minds any two positions far apart.
+    assert np.abs(components[:2] @ np.ones(window**2)).max() == 0
+    y = np.zeros(window**2)
+    if window >= 5:
+        y[[0, 4]] = 1
+        assert y @ components[2] @ y - components[2, 0, 0] - components[2, 4, 4] == 2
+
+
+NOISE = 0.3
+
+
+@pytest.fixture
+def likelihood(rng):
+    n, window, support = 6, 5, 9
+    patches = [rng.normal(size=(n * window**2, support)) for _ in range(2)]
+    kinds = np.array([0, 0, 1])
+    model = CCNF(
+        patches, kinds, rng.random((n, window**2)), rng.random(n), sigma_components(window), 0.03, NOISE
+    )
+    parameters = CCNFParameters(
+        rng.normal(size=(3, support)), rng.normal(size=3), rng.random(3) + 0.5, rng.random(3) + 0.1
+    )
+    return model, parameters
+
+
+def test_gradient_is_the_numerical_one(likelihood):
+    model, parameters = likelihood
+    vector = parameters.pack()
+    gradient = model.objective(vector)[1]
+    steps = 1e-5 * np.eye(vector.size)
+    numerical = [(model.objective(vector + d)[0] - model.objective(vector - d)[0]) / 2e-5 for d in steps]
+    assert np.abs(gradient - numerical).max() < 1e-6 * np.abs(gradient).max()
+    error = check_grad(lambda v: model.objective(v)[0], lambda v: model.objective(v)[1], vector)
+    assert error < 1e-5 * np.linalg.norm(gradient)
+
+
+def test_likelihood_is_that_of_the_normal_distribution(likelihood):
+    model, parameters = likelihood
+    Lambda = precision(parameters, model.components)
+    covariance = np.linalg.inv(Lambda)
+    logs = [
+        multivariate_normal.logpdf(y, mean, covariance)
+        for y, mean in zip(model.targets, model.responses(parameters), strict=True)
+    ]
+    # White noise on the targets costs half the trace of the precision times its variance.
+    expected = model.weights @ logs - 0.5 * NOISE**2 * np.trace(Lambda)
+    assert log_likelihood(model, parameters) == pytest.approx(expected, rel=1e-9)
+    penalty = 0.03 / 2 * (parameters.weights**2).sum()
+    assert model.objective(parameters.pack())[0] == pytest.approx(penalty - expected, rel=1e-9)
+
+
+def test_parameters_survive_packing(likelihood):
+    _, parameters = likelihood
+    again = CCNFParameters.unpack(parameters.pack(), 3, 9, 3)
+    for name in ("weights", "biases", "alphas", "betas"):
+        assert np.allclose(getattr(again, name), getattr(parameters, name), rtol=1e-14)
+
+
+# --- windows
+
+
+def test_areas_are_drawn_where_the_similarity_says(rng):
+    image = rng.integers(0, 255, (60, 80)).astype(np.uint8)
+    areas = draw_areas(image, np.array([[30.0, 20.0], [3.0, 50.0]]), np.eye(2), 9)
+    assert np.array_equal(areas[0], image[16:25, 26:35])
+    assert np.array_equal(areas[1, :, 1:], image[46:55, 0:8])
+    assert (areas[1, :, 0] == 0).all()
+
+
+def test_areas_of_a_ramp_under_rotation_and_scale():
+    y, x = np.mgrid[:100, :100]
+    image = (x + y).astype(np.uint8)
+    A = 0.5 * np.array([[0.0, -1.0], [1.0, 0.0]])
+    area = draw_areas(image, np.array([[50.25, 40.5]]), A, 5)[0]
+    steps = np.arange(5) - 2
+    offsets = np.stack(np.meshgrid(steps, steps), -1) @ np.linalg.inv(A).T
+    assert np.allclose(area, offsets.sum(axis=-1) + 90.75, atol=1e-4)
+
+
+def test_gradient_magnitude_is_sobel_with_replicated_border(rng):
+    area = rng.random((12, 12)).astype(np.float32) * 255
+    border = cv2.BORDER_REPLICATE
+    gx, gy = (cv2.Sobel(area, cv2.CV_32F, dx, 1 - dx, borderType=border) for dx in (1, 0))
+    assert np.allclose(gradient_magnitude(area[None])[0], np.hypot(gx, gy), rtol=1e-5, atol=1e-3)
+
+
+def test_patches_are_normalised_and_in_order(rng):
+    areas = rng.random((2, 8, 8)).astype(np.float32)
+    areas[1, :5, :5] = 3
+    patches = normalised_patches(areas, 5).reshape(2, 4, 4, 25)
+    p = areas[0, 1:6, 2:7].reshape(-1)
+    p = p - p.mean()
+    assert np.allclose(patches[0, 1, 2], p / np.linalg.norm(p), atol=1e-6)
+    assert (patches[1, 0, 0] == 0).all()
+
+
+def test_targets_peak_at_the_landmark():
+    bump = targets(np.array([[1.0, -2.0], [20.0, 0.0]]), 7, 1.0).reshape(2, 7, 7)
+    assert bump[0, 1, 4] == 1
+    assert bump[0, 1, 5] == pytest.approx(np.exp(-0.5))
+    assert bump[1].max() < 1e-9
+
+
+def test_identities_stay_held_out_when_the_set_grows():
+    few = held_out(np.arange(50), 0.3, seed=2)
+    many = held_out(np.repeat(np.arange(500), 2), 0.3, seed=2)
+    assert np.array_equal(many[:100:2], few)
+    assert np.array_equal(many[::2], many[1::2])
+    assert 0.25 < many.mean() < 0.35
+
+
+# --- one expert
+
+
+CONFIG = ExpertConfig(n_grey=2, n_gradient=2, starts=2, warm_up=5, max_iterations=40)
+
+
+def corner_windows(n, rng, config=CONFIG):
+    """Windows with a dark quadrant whose corner is the landmark: not symmetric left to right."""
+    side = config.area
+    offsets = rng.uniform(-3, 3, (n, 2))
+    away = np.arange(n) % 5 == 4
+    offsets[away] += (0, 12)
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    areas = rng.normal(scale=8, size=(n, side, side)) + rng.uniform(120, 200, (n, 1, 1))
+    soft = 1 / (1 + np.exp(-2 * (x - offsets[:, :1, None]))) / (1 + np.exp(-2 * (y - offsets[:, 1:, None])))
+    areas -= rng.uniform(60, 100, (n, 1, 1)) * soft
+    return Windows(areas.astype(np.float32), offsets, np.ones(n), np.arange(n) % 4 == 0)
+
+
+def one_expert_scale(expert):
+    fields = ("types", "weights", "norm_weights", "biases", "alphas", "betas")
+    values = [getattr(expert, name)[None] for name in fields]
+    view = ViewExperts(np.zeros(1, np.int32), *values, np.array([expert.confidence]))
+    components = {w: sigma_components(w) for w in (9, 11)}
+    return PatchScale(0.5, np.zeros((1, 3)), np.ones((1, 1), bool), components, [view])
+
+
+def peak(scale, image, at, window=11):
+    """Where the fit's response map has its maximum, px of the image."""
+    half = (window + CONFIG.support - 2) / 2
+    matrix = np.array([[[1.0, 0, at[0] - half], [0, 1.0, at[1] - half]]])
+    response = scale.responses(0, window, image[..., None], matrix)[0]
+    y, x = np.unravel_index(response.argmax(), response.shape)
+    return np.array([x, y]) - (window - 1) / 2 + at
+
+
+@pytest.fixture(scope="module")
+def corner_expert():
+    return train_ccnf(corner_windows(200, np.random.default_rng(3)), CONFIG, seed=4)
+
+
+def corner_image(corner):
+    image = np.full((60, 60), 170, np.float32)
+    image[corner[1] :, corner[0] :] = 90
+    return cv2.GaussianBlur(image, (0, 0), 0.8)
+
+
+def test_a_trained_expert_answers_at_the_right_place_in_the_fit(corner_expert):
+    scale = one_expert_scale(corner_expert)
+    for corner in ((30, 30), (28, 32), (33, 27)):
+        found = peak(scale, corner_image(corner), at=(30, 30))
+        assert np.abs(found - (np.array(corner) - 0.5)).max() <= 1.0
+    assert corner_expert.error < 0.8
+    assert 0.5 < corner_expert.confidence <= 1
+
+
+def test_the_fit_computes_the_response_that_was_trained(corner_expert):
+    windows = corner_windows(6, np.random.default_rng(8))
+    expert = corner_expert
+    patches = [
+        normalised_patches(areas, CONFIG.support)
+        for areas in (windows.areas, gradient_magnitude(windows.areas))
+    ]
+    weights = expert.norm_weights[:, None] * expert.weights.reshape(4, -1)
+    model = CCNF(
+        patches, np.array([0, 0, 1, 1]), np.zeros((6, 81)), np.ones(6), sigma_components(CONFIG.window)
+    )
+    parameters = CCNFParameters(weights, expert.biases, expert.alphas, expert.betas)
+    scale = one_expert_scale(expert)
+    place = np.array([[[1.0, 0, 0], [0, 1.0, 0]]])
+    for area, expected in zip(windows.areas, model.responses(parameters), strict=True):
+        response = scale.responses(0, CONFIG.window, area[..., None], place)[0].reshape(-1)
+        assert np.abs(response - (expected - min(expected.min(), 0))).max() < 1e-4
+
+
+def test_a_mirrored_expert_answers_in_the_mirror_image(corner_expert):
+    image = np.ascontiguousarray(corner_image((28, 32))[:, ::-1])
+    found = peak(one_expert_scale(corner_expert.mirrored()), image, at=(29, 30))
+    assert np.abs(found - (59 - 27.5, 31.5)).max() <= 1.0
+    wrong = peak(one_expert_scale(corner_expert), image, at=(29, 30))
+    assert np.abs(wrong - (59 - 27.5, 31.5)).max() > 1.0
+
+
+def test_training_is_repeatable_and_ignores_hidden_landmarks():
+    windows = corner_windows(80, np.random.default_rng(5))
+    quick = ExpertConfig(n_grey=2, n_gradient=0, starts=1, max_iterations=12)
+    first = train_ccnf(windows, quick, seed=1)
+    spoilt = windows.areas.copy()
+    spoilt[::7] = 0
+    weights = np.ones(80)
+    weights[::7] = 0
+    hidden = [
+        train_ccnf(Windows(areas, windows.offsets, weights, windows.held_out), quick, seed=1)
+        for areas in (windows.areas, spoilt)
+    ]
+    assert np.array_equal(train_ccnf(windows, quick, seed=1).weights, first.weights)
+    assert np.array_equal(hidden[0].weights, hidden[1].weights)
+    assert not np.array_equal(hidden[0].weights, first.weights)
+
+
+def test_expert_errors():
+    windows = corner_windows(20, np.random.default_rng(6))
+    with pytest.raises(TrainingError, match="areas of side"):
+        train_ccnf(windows, ExpertConfig(window=7))
+    with pytest.raises(TrainingError, match="held-out"):
+        train_ccnf(Windows(windows.areas, windows.offsets, windows.weights, np.zeros(20, bool)), CONFIG)
+    with pytest.raises(TrainingError, match="odd"):
+        ExpertConfig(window=8)
+    with pytest.raises(TrainingError, match="components"):
+        ExpertConfig(components=0)
+    with pytest.raises(TrainingError, match="neuron"):
+        ExpertConfig(n_grey=0, n_gradient=0)
+
+
+def test_shape_modes_of_the_drawn_faces_hold_a_one_sided_one():
+    modes = shape_modes()
+    assert not np.allclose(mirror_shapes(modes[3], MIRROR_68), modes[3])

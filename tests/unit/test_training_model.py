@@ -1,0 +1,262 @@
+"""Training from images to a model that fits, on drawn faces."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from drawn_faces import dataset
+
+from pyclnf.errors import ImageError, ModelError, TrainingError
+from pyclnf.model import Model
+from pyclnf.nu_rlms import FitParameters, fit
+from pyclnf.training import (
+    MIRROR_68,
+    AnnotatedFaces,
+    DrawConfig,
+    ExpertConfig,
+    Start,
+    StartConfig,
+    TrainingConfig,
+    build_pdm,
+    train_model,
+    train_start,
+)
+from pyclnf.training.start import crop_box
+
+CONFIG = TrainingConfig(
+    scales=(0.25,),
+    windows=(9, 11),
+    draw=DrawConfig(yaws=(0.0,), min_faces=10, negative_share=0.2),
+    expert=ExpertConfig(window=7, n_grey=2, n_gradient=0, starts=1, max_iterations=15),
+    start=None,
+    pdm_variance=0.99,
+    held_out=0.25,
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    images, landmarks, rotations, shapes = dataset(70, np.random.default_rng(0), yaw=0.15)
+    return images, landmarks, rotations, shapes
+
+
+def trained(data, folder, config=CONFIG, n=50, **more):
+    images, landmarks, rotations, shapes = data
+    return train_model(
+        images[:n],
+        landmarks[:n],
+        landmarks_3d=shapes,
+        rotations=rotations[:n],
+        config=config,
+        work_dir=folder,
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def work(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    calls = []
+    model = trained(data, folder, progress=lambda *call: calls.append(call))
+    return folder, model, calls
+
+
+def test_the_model_fits_faces_it_has_not_seen(data, work, tmp_path):
+    images, landmarks, _, _ = data
+    work[1].save(tmp_path / "model.npz", dtype="float16")
+    model = Model.load(tmp_path / "model.npz")
+    settings = FitParameters((11,), 10, 1.25, 10.0, 0.0)
+    rng = np.random.default_rng(1)
+    before, after = [], []
+    for image, points in zip(images[50:], landmarks[50:], strict=True):
+        low, size = points.min(axis=0), np.ptp(points, axis=0)
+        start = model.pdm.from_box([*(low + rng.normal(scale=0.05, size=2) * size), *size])
+        found = fit(model.pdm, model.scales, settings, image[..., None], start).landmarks
+        for errors, shape in ((before, model.pdm.landmarks_2d(start)), (after, found)):
+            distance = np.linalg.norm(shape - points, axis=1).mean()
+            errors.append(distance / np.linalg.norm(points[36] - points[45]))
+    assert np.median(after) < 0.5 * np.median(before)
+    assert np.median(after) < 0.05
+
+
+def test_experts_of_the_sides_are_mirror_images(work):
+    view = work[1].scales[0].view(0)
+    assert view.landmarks.tolist() == list(range(68))
+    for landmark in (0, 20, 36, 48):
+        other = MIRROR_68[landmark]
+        assert np.array_equal(view.weights[landmark], view.weights[other][:, :, ::-1])
+        assert np.array_equal(view.betas[landmark], view.betas[other])
+
+
+def test_progress_is_reported_to_the_end(work):
+    stages = {stage for stage, _, _ in work[2]}
+    done = [done for _, done, _ in work[2]]
+    assert stages == {"experts"}
+    assert done == sorted(done)
+    assert work[2][-1][1:] == (39, 39)
+
+
+def test_an_interrupted_training_goes_on(data, work):
+    folder, model, _ = work
+    files = sorted(folder.glob("expert_*.npz"))
+    assert len(files) == 39
+    files[5].unlink()
+    times = {path: path.stat().st_mtime_ns for path in files if path.exists()}
+    again = trained(data, folder)
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert np.array_equal(again.scales[0].view(0).weights, model.scales[0].view(0).weights)
+    assert not list(folder.glob("areas_*"))
+
+
+def test_processes_give_the_same_model(data, work, tmp_path):
+    again = trained(data, tmp_path / "other", workers=2)
+    assert np.allclose(again.scales[0].view(0).weights, work[1].scales[0].view(0).weights, atol=1e-3)
+
+
+def test_a_folder_belongs_to_one_configuration_and_data(data, work):
+    other = replace(CONFIG, expert=replace(CONFIG.expert, n_grey=3))
+    for arguments in ({"config": other}, {"n": 49}):
+        with pytest.raises(TrainingError, match="another configuration"):
+            trained(data, work[0], **arguments)
+
+
+def test_turned_views_are_mirrored(tmp_path):
+    rng = np.random.default_rng(2)
+    images, landmarks, rotations, shapes = dataset(60, rng, yaw=0.5)
+    visible = np.ones((60, 68))
+    visible[rotations[:, 1] > 0.17, :8] = 0
+    visible[rotations[:, 1] < -0.17, 9:17] = 0.1
+    config = replace(CONFIG, draw=replace(CONFIG.draw, yaws=(0.0, 20.0), min_visible=0.6))
+    config = replace(config, expert=replace(config.expert, max_iterations=11))
+    model = train_model(
+        images,
+        landmarks,
+        landmarks_3d=shapes,
+        rotations=rotations,
+        visible=visible,
+        config=config,
+        work_dir=tmp_path,
+    )
+    scale = model.scales[0]
+    assert np.allclose(np.degrees(scale.centres), [[0, 0, 0], [0, -20, 0], [0, 20, 0]])
+    assert scale.visible.sum(axis=1).tolist() == [68, 60, 60]
+    # Turned to positive yaw the face looks to the left of the image, and hides its outline there.
+    assert not scale.visible[2, :8].any()
+    assert np.array_equal(scale.visible[1], scale.visible[2][MIRROR_68])
+    left, right = scale.view(1), scale.view(2)
+    i, j = left.landmarks.tolist().index(36), right.landmarks.tolist().index(45)
+    assert np.array_equal(left.weights[i], right.weights[j][:, :, ::-1])
+
+
+def test_errors_name_what_is_wrong(data, tmp_path):
+    images, landmarks, _, shapes = data
+    with pytest.raises(TrainingError, match="landmarks_3d"):
+        train_model(images, landmarks, work_dir=tmp_path)
+    pdm = build_pdm(shapes, n_modes=4)
+    with pytest.raises(TrainingError, match="no images"):
+        AnnotatedFaces.fitted(pdm, [], np.zeros((0, 68, 2)))
+    with pytest.raises(TrainingError, match="68"):
+        AnnotatedFaces.fitted(pdm, images, landmarks[:, :60])
+    with pytest.raises(TrainingError, match="image 1"):
+        AnnotatedFaces.fitted(pdm, images[:2], np.stack([landmarks[0], landmarks[1] * np.nan]))
+    with pytest.raises(TrainingError, match="rotations"):
+        AnnotatedFaces.fitted(pdm, images[:2], landmarks[:2], rotations=np.zeros((3, 3)))
+    with pytest.raises(TrainingError, match="at least 60 must show"):
+        trained(data, tmp_path, config=replace(CONFIG, draw=DrawConfig(yaws=(0.0, 70.0))))
+    with pytest.raises(ImageError, match="uint8"):
+        AnnotatedFaces.fitted(pdm, [images[0].astype(float)], landmarks[:1]).grey(0)
+
+
+def test_poses_are_found_without_rotations_given():
+    images, landmarks, rotations, shapes = dataset(8, np.random.default_rng(3), yaw=1.1)
+    pdm = build_pdm(shapes, variance=0.999)
+    faces = AnnotatedFaces.fitted(pdm, images, landmarks)
+    assert np.abs(faces.poses[:, 2] - rotations[:, 1]).max() < 0.25
+
+
+# --- learned start
+
+
+START = StartConfig(stages=5, trees=30, depth=4, pool=150, modes=4, boxes=4)
+
+
+@pytest.fixture(scope="module")
+def start():
+    images, landmarks, rotations, shapes = dataset(260, np.random.default_rng(4), yaw=0.8)
+    pdm = build_pdm(shapes, variance=0.99)
+    faces = AnnotatedFaces.fitted(pdm, images, landmarks, rotations=rotations)
+    chosen = np.arange(260) < 220
+    return faces, pdm, train_start(faces, pdm, chosen, START, seed=1)
+
+
+def test_the_start_is_near_faces_it_has_not_seen(start):
+    faces, pdm, cascade = start
+    rng = np.random.default_rng(5)
+    before, after, yaws = [], [], []
+    for i in range(220, 260):
+        points = faces.landmarks[i]
+        low, size = points.min(axis=0), np.ptp(points, axis=0)
+        box = [*(low + rng.uniform(-0.1, 0.1, 2) * size), *(size * rng.uniform(0.85, 1.15))]
+        found = cascade.predict(faces.grey(i), box)
+        unit = 90 * faces.poses[i, 0]
+        for errors, parameters in ((before, pdm.from_box(box)), (after, found)):
+            errors.append(np.linalg.norm(pdm.landmarks_2d(parameters) - points, axis=1).mean() / unit)
+        yaws.append(found.pose[2])
+    assert np.median(after) < 0.35 * np.median(before)
+    assert np.corrcoef(yaws, faces.poses[220:, 2])[0, 1] > 0.9
+
+
+def test_the_start_does_not_depend_on_place_and_size_of_the_face(start):
+    faces, pdm, cascade = start
+    image, points = faces.grey(225), faces.landmarks[225]
+    box = np.array([*points.min(axis=0), *np.ptp(points, axis=0)])
+    expected = pdm.landmarks_2d(cascade.predict(image, box))
+    shifted = np.pad(image, ((30, 0), (50, 0)))
+    found = pdm.landmarks_2d(cascade.predict(shifted, box + np.array([50, 30, 0, 0])))
+    assert np.allclose(found, expected + np.array([50, 30]), atol=3)
+    doubled = image.repeat(2, axis=0).repeat(2, axis=1)
+    in_double = np.append(2 * box[:2] + 0.5, 2 * box[2:])
+    assert np.allclose(pdm.landmarks_2d(cascade.predict(doubled, in_double)), 2 * expected + 0.5, atol=3)
+
+
+def test_the_hypotheses_agree_where_the_face_is_plain_to_see(start):
+    faces, pdm, cascade = start
+    points = faces.landmarks[230]
+    box = np.array([*points.min(axis=0), *np.ptp(points, axis=0)])
+    guesses = cascade.hypotheses(faces.grey(230), box, 9)
+    assert len(guesses) == 9
+    assert np.array_equal(guesses[0].pose, cascade.predict(faces.grey(230), box).pose)
+    shapes = np.array([pdm.landmarks_2d(guess) for guess in guesses])
+    spread = np.linalg.norm(shapes - np.median(shapes, axis=0), axis=2).mean(axis=1)
+    assert spread[0] > 0
+    # The boxes' corners differ by more than a tenth of the face.
+    assert np.median(spread) < 0.05 * box[2]
+
+
+def test_the_start_travels_in_a_model(start, work, tmp_path):
+    faces, pdm, cascade = start
+    Model(pdm, work[1].restrict(0.25).scales, arrays=cascade.arrays()).save(tmp_path / "m.npz")
+    model = Model.load(tmp_path / "m.npz")
+    again = Start.from_arrays(model.pdm, model.arrays)
+    box = np.array([*faces.landmarks[0].min(axis=0), *np.ptp(faces.landmarks[0], axis=0)])
+    first, second = (c.predict(faces.grey(0), box) for c in (cascade, again))
+    assert np.array_equal(first.pose, second.pose)
+    assert sum(a.nbytes for a in cascade.arrays().values()) < 2_000_000
+    arrays = {name: value for name, value in cascade.arrays().items() if name != "start/splits"}
+    with pytest.raises(ModelError, match="splits"):
+        Start.from_arrays(pdm, arrays)
+
+
+def test_crops_average_over_areas():
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8) * 2
+    crop, origin, step = crop_box(image, (-0.5 + 2, -0.5 + 2, 4, 4), 4, 2.0)
+    assert (step, origin.tolist()) == (2.0, [0.0, 0.0])
+    assert np.array_equal(crop, np.rint(image.reshape(4, 2, 4, 2).mean(axis=(1, 3))))
+    outside, _, _ = crop_box(image, (100, 100, 4, 4), 4, 2.0)
+    assert (outside == 0).all()
+
+
+def test_a_start_needs_faces(start):
+    faces, pdm, _ = start
+    with pytest.raises(TrainingError, match="two faces"):
+        train_start(faces, pdm, np.zeros(len(faces), bool), START)
