@@ -101,7 +101,7 @@ def print_workers(model: Model, repeats: int) -> None:
 START_UP = """
 import time
 def peak_kib():
-    """Of this program alone: getrusage would tell the parent's from before it started this one."""
+    # Of this program alone: getrusage would tell the parent's from before it started this one.
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 begin = time.process_time()
