@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 
 from pyclnf import CLNF, Model, _kernels, load_model
+from pyclnf._kernels._reference import area_matrices
 from pyclnf.clnf import as_pixels
 from pyclnf.nu_rlms import FitParameters, gaussian_kernel
-from pyclnf.patch_experts import area_matrices
 
 HERE = Path(__file__).resolve().parent
 TEST_DATA = Path(os.environ.get("PYCLNF_TEST_DATA", HERE.parents[1] / "shared"))
@@ -147,7 +147,13 @@ def kernels(model: Model, window: int) -> list[Kernel]:
             gaussian, np.ones(v), rigid, settings.iterations, -1.0, np.empty((v, 2)),
         ]  # fmt: skip
 
+    def place() -> list[Any]:
+        out = [np.empty_like(base), np.empty((2, 2)), np.empty((2, 2)), np.empty_like(matrices)]
+        landmarks = experts.landmarks
+        return [pdm.mean, pdm.components, start.pose, start.shape, landmarks, scale.scale, side, *out]
+
     calls = [
+        Kernel("place_areas", window, place, None),
         Kernel("sample_areas", window, lambda: [image, matrices, areas[0].copy()], None),
         Kernel("sobel_magnitude", window, lambda: [areas[0], areas[0].copy()], None),
         Kernel(

@@ -30,6 +30,7 @@ __all__ = [
     "neuron_responses",
     "normal_equations",
     "nu_rlms_pass",
+    "place_areas",
     "sample_areas",
     "sobel_magnitude",
     "solve",
@@ -88,6 +89,7 @@ mean_shift = _module.mean_shift
 neuron_responses = _module.neuron_responses
 normal_equations = _module.normal_equations
 nu_rlms_pass = _module.nu_rlms_pass
+place_areas = _module.place_areas
 sample_areas = _module.sample_areas
 sobel_magnitude = _module.sobel_magnitude
 solve = _module.solve

@@ -10,6 +10,7 @@ include "neuron.pyx"
 include "mean_shift.pyx"
 include "jacobian.pyx"
 include "nu_rlms.pyx"
+include "place.pyx"
 
 cdef extern from "cpu.h":
     int c_has_avx2 "has_avx2" () noexcept nogil
