@@ -13,14 +13,9 @@ import pytest
 import pyclnf
 from generate_model import generate_image, generate_model
 from pyclnf import _kernels
+from variants import usable_variants
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-
-
-def usable_variants() -> tuple[str, ...]:
-    """Return the variants of the kernels that this CPU can run, whether they are installed or not."""
-    runs_avx2 = _kernels.load_variant("baseline").has_avx2()
-    return tuple(name for name in _kernels.VARIANTS if name != "avx2" or runs_avx2)
 
 
 @pytest.fixture(scope="session")

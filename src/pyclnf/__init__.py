@@ -1,16 +1,21 @@
 """Facial landmarks with Constrained Local Neural Fields (CLNF)."""
 
+from pyclnf.camera import Camera
 from pyclnf.clnf import CLNF, FitInfo
 from pyclnf.errors import (
     BoxError,
+    DetectionError,
     ImageError,
     ModelError,
     ParameterError,
     PyclnfError,
+    VideoError,
 )
+from pyclnf.face import Face
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import FitParameters
 from pyclnf.pdm import PDM, Parameters
+from pyclnf.tracking import Tracker
 
 __version__ = "0.1.0"
 
@@ -18,6 +23,9 @@ __all__ = [
     "CLNF",
     "PDM",
     "BoxError",
+    "Camera",
+    "DetectionError",
+    "Face",
     "FitInfo",
     "FitParameters",
     "ImageError",
@@ -26,6 +34,8 @@ __all__ = [
     "ParameterError",
     "Parameters",
     "PyclnfError",
+    "Tracker",
+    "VideoError",
     "__version__",
     "load_model",
 ]

@@ -3,27 +3,71 @@
 from __future__ import annotations
 
 import argparse
-import secrets
+import json
+import math
+import os
+import platform
 import sys
+import time
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pyclnf import __version__
-from pyclnf.errors import ImageError, ParameterError, PyclnfError
+from pyclnf.errors import DownloadError, ModelError, ParameterError, PyclnfError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from pyclnf.batch import Command, Settings
 
-EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
-EXAMPLES = """\
+MAIN_EXAMPLES = """\
 examples:
-  pyclnf fit face.jpg --model MODEL_DIR --box 210,70,160,180 --draw out.png
-  pyclnf models import MODEL_DIR openface.npz
+  pyclnf fit photographs/ --output landmarks --draw pictures
+  pyclnf track interview.mp4 --output landmarks --draw pictures --report
+  pyclnf models list
+
+'pyclnf COMMAND --help' explains each command with examples.
+"""
+
+FIT_EXAMPLES = """\
+examples:
+  pyclnf fit face.jpg                           landmarks into processed/face.csv
+  pyclnf fit photographs/ --output landmarks --draw pictures --workers 4
+  pyclnf fit 'faces/*.png' --format csv --format pts
+  pyclnf fit face.jpg --box 210,70,160,180 --draw face_fit.png
+  pyclnf fit photographs/ --resume              go on where a run was interrupted
+  pyclnf fit face.jpg --starts multiview --set iterations=20
+
+For each photograph there is one CSV in OpenFace's format, one row a face.
+Exit code: 0 all done, 1 some failed, 2 bad usage.
+"""
+
+TRACK_EXAMPLES = """\
+examples:
+  pyclnf track interview.mp4                    landmarks into processed/interview.csv
+  pyclnf track videos/ --output landmarks --draw pictures --report --workers 2
+  pyclnf track interview.mp4 --smooth           less jitter for the eye; raw results are the default
+  pyclnf track videos/ --scheduler tcp://host:8786
+
+For each video there is one CSV in OpenFace's format, one row a frame and face, failed or not.
+Exit code: 0 all done, 1 some failed, 2 bad usage.
+"""
+
+MODELS_EXAMPLES = """\
+examples:
+  pyclnf models list
+  pyclnf models import OPENFACE/model                      afterwards: --model openface
+  pyclnf models import OPENFACE/model openface.npz         afterwards: --model openface.npz
+  pyclnf models download openface                          states the terms and asks
+"""
+
+REPORT_EXAMPLES = """\
+examples:
+  pyclnf report processed/interview.csv --video interview.mp4
+  pyclnf report processed/ --output report.html            one page for many photographs
 """
 
 
@@ -38,143 +82,445 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 all done, 1 something failed. Bad usage exits with 2.
+        Exit code: 0 all done, 1 something failed, 130 interrupted. Bad usage exits with 2.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
+    # OpenCV would refuse larger images only after it has taken the memory for them.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**28))
     try:
         code: int = options.run(options)
+    except ParameterError as error:
+        print(f"pyclnf: {error}", file=sys.stderr)
+        return EXIT_USAGE
     except PyclnfError as error:
         print(f"pyclnf: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("pyclnf: interrupted; --resume goes on with what is left", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone ('| head'); Python would complain once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(
         prog="pyclnf",
-        description="Facial landmarks with Constrained Local Neural Fields.",
-        epilog=EXAMPLES,
+        description="Facial landmarks, head pose and confidence with Constrained Local Neural Fields.",
+        epilog=MAIN_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"pyclnf {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    top.add_argument("--version", action="version", version=f"pyclnf {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    fit = commands.add_parser("fit", help="find the landmarks of a face in a photograph")
-    fit.add_argument("image", type=Path, metavar="IMAGE")
-    fit.add_argument("--model", required=True, help="an .npz file or OpenFace's model folder")
+    fit = _command(commands, "fit", "find the landmarks of the faces in photographs", FIT_EXAMPLES)
+    _add_batch_options(fit, "fit")
     fit.add_argument(
-        "--box", required=True, type=_box, metavar="X,Y,W,H", help="box around the landmarks, pixels"
+        "--starts",
+        default="frontal",
+        choices=("frontal", "multiview"),
+        help="rotations to start from: one, or eleven for heads turned far away (default: frontal)",
     )
-    fit.add_argument(
-        "--set", default="image", choices=("image", "video"), help="parameter set (default: image)"
-    )
-    fit.add_argument(
-        "--starts", default="frontal", choices=("frontal", "multiview"), help="rotations to start from"
-    )
-    fit.add_argument(
-        "--draw", type=Path, metavar="OUT.png", help="write the picture with the landmarks drawn on it"
-    )
-    fit.set_defaults(run=_fit)
 
-    models = commands.add_parser("models", help="handle model files").add_subparsers(
-        required=True, metavar="COMMAND"
+    track = _command(commands, "track", "follow the faces in videos", TRACK_EXAMPLES)
+    _add_batch_options(track, "track")
+    track.add_argument(
+        "--max-faces",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="follow at most so many faces (default: 1, the largest)",
     )
-    convert = models.add_parser("import", help="convert OpenFace's model folder into one .npz file")
+    track.add_argument(
+        "--smooth", action="store_true", help="smooth the landmarks over time (One Euro filter)"
+    )
+
+    models = _command(commands, "models", "list, import and download models", MODELS_EXAMPLES)
+    _add_models_commands(models.add_subparsers(required=True, metavar="COMMAND"))
+
+    report = _command(commands, "report", "make a page of a CSV: curves, worst frames", REPORT_EXAMPLES)
+    report.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="CSV",
+        help="CSV of a video; CSVs of photographs, or folders of them",
+    )
+    report.add_argument(
+        "--output",
+        type=Path,
+        metavar="OUT.html",
+        help="default: beside the CSV, or report.html in the folder",
+    )
+    report.add_argument("--video", type=Path, help="the video, for pictures of the worst frames")
+    report.add_argument(
+        "--images", type=Path, metavar="DIR", help="folder of the photographs, for their pictures"
+    )
+    report.set_defaults(run=_report)
+
+    bench = _command(commands, "bench", "measure how fast fits are on this machine")
+    bench.add_argument("--model", help="as for fit")
+    bench.add_argument("--repeat", type=_positive, default=50, metavar="N", help="fits to time (default: 50)")
+    bench.add_argument("--json", action="store_true", help="write JSON")
+    bench.set_defaults(run=_bench)
+
+    version = _command(commands, "version", "say which versions, kernels and models are in use")
+    version.set_defaults(run=_version)
+    return top
+
+
+def _command(commands: Any, name: str, text: str, examples: str | None = None) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return added
+
+
+def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
+    from pyclnf.batch import FORMATS
+
+    what = "photographs" if name == "fit" else "videos"
+    kind = "picture" if name == "fit" else "video"
+    command.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help=f"{what}, folders of them, or patterns such as 'x/*.jpg'"
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        default=Path("processed"),
+        metavar="DIR",
+        help="folder of the results (default: processed)",
+    )
+    command.add_argument(
+        "--format",
+        action="append",
+        choices=FORMATS[name],
+        help="csv (default; OpenFace's), parquet (full precision; pip install pyclnf[data])"
+        + (", pts" if name == "fit" else "")
+        + "; may be given more than once",
+    )
+    command.add_argument(
+        "--draw",
+        type=Path,
+        metavar="DIR",
+        help=f"write {kind}s with the faces drawn on them there; or one {kind}'s name",
+    )
+    command.add_argument(
+        "--report", action="store_true", help="write a page (HTML) with curves and pictures, too"
+    )
+    command.add_argument(
+        "--model", help="name of a model, an .npz file or OpenFace's model folder (default: the shipped one)"
+    )
+    command.add_argument(
+        "--detector", metavar="NAME", help="mtcnn (default), yunet:FILE, dlib, cascade, cascade:FILE"
+    )
+    command.add_argument(
+        "--box",
+        type=_box,
+        metavar="X,Y,W,H",
+        help="no detector: the box around the landmarks, px, "
+        + ("in every photograph" if name == "fit" else "in the first frame"),
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_setting,
+        metavar="SET",
+        help="parameter set, 'image' or 'video'"
+        + (" (default: image)" if name == "fit" else " (default: video)")
+        + ", or a number of it: windows=11,9,7 iterations=5 sigma=1.5 reg_factor=25 weight_factor=0; "
+        "may be given more than once",
+    )
+    command.add_argument(
+        "--workers",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="processes (default: 1); results do not depend on it",
+    )
+    command.add_argument("--resume", action="store_true", help="skip inputs whose results are there")
+    command.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="let a Dask cluster do it, whose machines see the same files (pip install pyclnf[dask])",
+    )
+    command.set_defaults(run=_batch, command=name)
+
+
+def _add_models_commands(commands: Any) -> None:
+    _command(commands, "list", "list the models that have a name").set_defaults(run=_list_models)
+
+    path = _command(commands, "path", "print where a model is")
+    path.add_argument("name", nargs="?", help="default: the shipped one")
+    path.set_defaults(run=_model_path)
+
+    convert = _command(commands, "import", "convert OpenFace's model folder into one .npz file")
     convert.add_argument(
         "folder", type=Path, metavar="DIR", help="OpenFace's model folder, or a main file in it"
     )
     convert.add_argument(
-        "output",
-        type=Path,
-        nargs="?",
-        default=Path("openface.npz"),
-        metavar="OUT.npz",
-        help="default: openface.npz",
+        "output", type=Path, nargs="?", metavar="OUT.npz", help="default: stored, to be used by its name"
     )
+    convert.add_argument("--name", default="openface", help="name of the stored model (default: openface)")
     convert.set_defaults(run=_import)
-    return parser
+
+    download = _command(
+        commands,
+        "download",
+        "download OpenFace's model files from its authors' repository, if you accept their terms",
+    )
+    download.add_argument("name", choices=("openface",))
+    download.add_argument(
+        "--accept-terms", action="store_true", help="accept the terms, having read them: do not ask"
+    )
+    download.set_defaults(run=_download)
+
+
+# --- values of options
 
 
 def _box(text: str) -> tuple[float, float, float, float]:
     numbers = [float(number) for number in text.split(",")]
-    if len(numbers) != 4:
-        raise argparse.ArgumentTypeError("a box is four numbers: x,y,width,height")
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)) or min(numbers[2:]) <= 0:
+        raise argparse.ArgumentTypeError(f"a box is x,y,width,height in pixels, not {text}")
     return numbers[0], numbers[1], numbers[2], numbers[3]
 
 
-def _fit(options: argparse.Namespace) -> int:
-    from pyclnf.clnf import CLNF
-    from pyclnf.draw import draw_landmarks
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"at least 1, not {text}")
+    return number
 
-    image = read_image(options.image)
-    landmarks, info = CLNF(options.model, parameters=options.set, starts=options.starts).fit(
-        image, options.box
+
+def _setting(text: str) -> tuple[str, str | float | tuple[int, ...]]:
+    """Return ("parameters", NAME) or (a fit parameter, its value)."""
+    from pyclnf.nu_rlms import PARAMETER_SETS, FitParameters
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        if name not in PARAMETER_SETS:
+            raise argparse.ArgumentTypeError(
+                f"a parameter set is one of {', '.join(PARAMETER_SETS)}, not {text}"
+            )
+        return "parameters", name
+    known = [field.name for field in fields(FitParameters)]
+    if name not in known:
+        raise argparse.ArgumentTypeError(f"the fit parameters are {', '.join(known)}; there is no {name!r}")
+    if name == "windows":
+        return name, tuple(int(window) for window in value.split(","))
+    return name, int(value) if name == "iterations" else float(value)
+
+
+# --- commands
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from pyclnf import batch
+    from pyclnf.progress import Progress
+
+    settings = _settings(options)
+    # What is wrong with all files is said once, before the first.
+    batch.check(settings)
+    plan = batch.plan(options.command, options.inputs, options.output, options.draw)
+    if plan.left_out:
+        names = ", ".join(str(path) for path in plan.left_out[:5])
+        more = f" and {len(plan.left_out) - 5} more" if len(plan.left_out) > 5 else ""
+        print(f"left out because of their suffix: {names}{more}", flush=True)
+    progress = Progress(len(plan.jobs))
+    outcomes = batch.run(
+        settings,
+        plan.jobs,
+        workers=options.workers,
+        resume=options.resume,
+        scheduler=options.scheduler,
+        tick=progress.frame_done,
     )
-    for x, y in landmarks:
-        print(f"{x:.2f} {y:.2f}")
-    summary = "failed: " + str(info["failure"]) if info["failure"] else "done"
-    print(
-        f"{options.image}: {summary}; likelihood {info['likelihood']:.3f}, {info['iterations']} iterations",
-        file=sys.stderr,
+    try:
+        for outcome in outcomes:
+            progress.file_done(outcome)
+    finally:
+        progress.close()
+    failed = {outcome.source for outcome in progress.outcomes if outcome.failure}
+    if options.report:
+        _write_reports(settings, [job for job in plan.jobs if job.source not in failed], options.output)
+    return EXIT_FAILED if failed else 0
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from pyclnf.batch import Settings
+
+    named = [value for name, value in options.set if name == "parameters"]
+    numbers = {name: value for name, value in options.set if name != "parameters"}
+    formats = tuple(dict.fromkeys(options.format or ["csv"]))
+    if options.report and "csv" not in formats:
+        raise ParameterError("--report is made of the CSV: add --format csv")
+    return Settings(
+        command=options.command,
+        model=options.model,
+        parameters=named[-1] if named else {"fit": "image", "track": "video"}[options.command],
+        numbers=tuple(numbers.items()),
+        starts=getattr(options, "starts", "frontal"),
+        detector=options.detector,
+        box=options.box,
+        formats=formats,
+        smooth=getattr(options, "smooth", False),
+        max_faces=getattr(options, "max_faces", 1),
     )
-    if options.draw is not None:
-        write_image(options.draw, draw_landmarks(image, landmarks, box=options.box))
-    return 0 if info["success"] else EXIT_FAILED
+
+
+def _write_reports(settings: Settings, jobs: Sequence[Any], output: Path) -> None:
+    from pyclnf.report import write_image_report, write_video_report
+
+    if settings.command == "track":
+        for job in jobs:
+            write_video_report(Path(f"{job.output}.html"), Path(f"{job.output}.csv"), Path(job.source))
+            print(f"report: {job.output}.html")
+    elif jobs:
+        pairs = [(Path(f"{job.output}.csv"), Path(job.source)) for job in jobs]
+        write_image_report(output / "report.html", pairs)
+        print(f"report: {output / 'report.html'}")
+
+
+def _report(options: argparse.Namespace) -> int:
+    from pyclnf.formats import read_csv
+    from pyclnf.report import find_image, find_video, write_image_report, write_video_report
+
+    paths = [
+        path
+        for given in options.inputs
+        for path in (sorted(given.rglob("*.csv")) if given.is_dir() else [given])
+    ]
+    if not paths:
+        raise ParameterError("there are no CSVs in these folders")
+    photographs = [path for path in paths if read_csv(path).layout == "image"]
+    videos = [path for path in paths if path not in photographs]
+    if options.output and len(videos) + bool(photographs) > 1:
+        raise ParameterError("--output is one page, but these CSVs make several: leave it out")
+    if options.video and len(videos) != 1:
+        raise ParameterError("--video belongs to the CSV of one video")
+    for path in videos:
+        page = options.output or path.with_suffix(".html")
+        write_video_report(page, path, options.video or find_video(path))
+        print(page)
+    if photographs:
+        page = options.output or photographs[0].parent / "report.html"
+        write_image_report(page, [(path, find_image(path, options.images)) for path in photographs])
+        print(page)
+    return 0
+
+
+def _list_models(_: argparse.Namespace) -> int:
+    from pyclnf.store import cache_dir, models
+
+    found = list(models())
+    for model in found:
+        print(f"{model.name:12} {model.origin:10} {_size(model.path) / 2**20:6.1f} MB  {model.path}")
+    if not found:
+        print("no models")
+    if all(model.name != "openface" for model in found):
+        print("openface     not here: 'pyclnf models download openface' or 'pyclnf models import DIR'")
+    print(f"stored models are in {cache_dir()}")
+    return 0
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
+
+
+def _model_path(options: argparse.Namespace) -> int:
+    from pyclnf.store import resolve
+
+    path = resolve(options.name)
+    if not path.exists():
+        raise ModelError(f"{path}: there is no such file")
+    print(path)
+    return 0
 
 
 def _import(options: argparse.Namespace) -> int:
     from pyclnf.openface import read_model
+    from pyclnf.store import imported_path
 
     model = read_model(options.folder)
-    model.save(options.output)
+    output = options.output or imported_path(options.name)
+    model.save(output)
     experts = sum(scale.n_experts for scale in model.scales)
-    contents = f"{model.pdm.n_landmarks} landmarks, {experts} patch experts, {len(model.parts)} parts"
-    print(f"{options.output}: {contents}")
+    print(f"{output}: {model.pdm.n_landmarks} landmarks, {experts} patch experts, {len(model.parts)} parts")
+    if options.output is None:
+        print(f"use it with --model {options.name} or CLNF({options.name!r})")
     return 0
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read a photograph as BGR.
+def _download(options: argparse.Namespace) -> int:
+    from pyclnf.store import OPENFACE_TERMS, download_openface
 
-    Raises
-    ------
-    ImageError
-        If there is no such file, or it is not an image that OpenCV reads.
-    """
+    print(OPENFACE_TERMS, flush=True)
+    accepted = options.accept_terms
+    if not accepted and sys.stdin.isatty():
+        accepted = input("\nDo you accept these terms? [y/N] ").strip().lower() in ("y", "yes")
+    if not accepted:
+        raise DownloadError("nothing was downloaded: accept the terms with --accept-terms")
+    folder = download_openface(
+        accept_terms=True,
+        progress=lambda name, done, total: print(f"{done / total:4.0%} {name}", flush=True),
+    )
+    print(f"{folder}\nuse it with --model openface or CLNF('openface')")
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from pyclnf.clnf import CLNF
+    from pyclnf.nu_rlms import KERNEL_VARIANT
+
+    begin = time.perf_counter()
+    clnf = CLNF(options.model)
+    load = time.perf_counter() - begin
+    # Smoothed noise: the time of a fit does not depend much on what the image shows.
+    random = np.random.default_rng(1)
+    image = np.kron(random.integers(0, 256, (60, 80)), np.ones((8, 8))).astype(np.uint8)
+    results: dict[str, Any] = {"model": repr(clnf.model), "load_ms": load * 1e3, "kernels": KERNEL_VARIANT}
+    for name in ("image", "video"):
+        own = CLNF(clnf.model, parameters=name)
+        own.fit(image, (220, 130, 200, 210))
+        times = []
+        for i in range(options.repeat):
+            begin = time.perf_counter()
+            own.fit(image, (220 + i % 10, 130, 200, 210))
+            times.append(time.perf_counter() - begin)
+        results[f"fit_{name}_ms"] = {
+            "median": float(np.median(times)) * 1e3,
+            "p95": float(np.quantile(times, 0.95)) * 1e3,
+        }
+    if options.json:
+        print(json.dumps(results, indent=2))
+        return 0
+    print(f"{results['model']}\nkernels {results['kernels']}, model opened in {results['load_ms']:.0f} ms")
+    for name in ("image", "video"):
+        ms = results[f"fit_{name}_ms"]
+        print(f"fit, parameter set {name!r}: median {ms['median']:.1f} ms, 95 % within {ms['p95']:.1f} ms")
+    return 0
+
+
+def _version(_: argparse.Namespace) -> int:
     import cv2
+    import numpy as np
 
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}") from error
-    image: NDArray[Any] | None = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise ImageError(f"{path} is not an image that can be read: use JPEG, PNG, TIFF, BMP or WebP")
-    return image
+    from pyclnf.nu_rlms import KERNEL_VARIANT
+    from pyclnf.store import models
 
-
-def write_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write a picture, in one piece or not at all; the suffix says the format.
-
-    Raises
-    ------
-    ImageError
-        If the format is unknown or the file cannot be written.
-    """
-    import cv2
-
-    try:
-        done, data = cv2.imencode(path.suffix, image)
-    except cv2.error:
-        done = False
-    if not done:
-        raise ParameterError(f"{path}: pictures are written as .png, .jpg or .tif, not {path.suffix!r}")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        try:
-            temporary.write_bytes(data.tobytes())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ImageError(f"{path} cannot be written: {error.strerror}") from error
+    print(f"pyclnf {__version__}")
+    print(f"Python {platform.python_version()}, NumPy {np.__version__}, OpenCV {cv2.__version__}")
+    print(f"kernels: {KERNEL_VARIANT}")
+    print(f"models: {', '.join(model.name for model in models()) or 'none'}")
+    return 0

@@ -9,22 +9,33 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
-from pyclnf import nu_rlms
+from pyclnf import nu_rlms, store
+from pyclnf.camera import Camera
+from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ImageError, ModelError, ParameterError, PyclnfError
+from pyclnf.face import SAME_FACE, Face, box_of, box_overlap, low_likelihood
+from pyclnf.images import as_pixels
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, FitResult
 from pyclnf.pdm import check_box
+from pyclnf.tracking import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from pyclnf.detection import Detector
     from pyclnf.pdm import Parameters
+    from pyclnf.video import Video
 
+    VideoSource = str | Path | int | Sequence[str | Path] | Video
     Starts = Literal["frontal", "multiview"] | Sequence[Sequence[float]] | NDArray[Any]
 
 __all__ = ["CLNF", "FitInfo"]
+
+# Fits with a lower likelihood show no face (models/recipe/failure_bound.py finds it for a model).
+MIN_LIKELIHOOD = -0.75
 
 
 class FitInfo(TypedDict):
@@ -80,8 +91,9 @@ class CLNF:
 
     Parameters
     ----------
-    model : Model, str or Path
-        A model, an ``.npz`` file, OpenFace's model folder, or a main ``.txt`` file in it.
+    model : Model, str or Path, optional
+        A model, the name of a stored one (``"openface"``), an ``.npz`` file, OpenFace's model
+        folder, or a main ``.txt`` file in it. By default the model that is shipped.
     parameters : {"image", "video", "tracking"} or FitParameters
         How to fit: thoroughly (photographs), fast (the first frame of a video), or from a start
         close to the face (a video's later frames).
@@ -127,10 +139,10 @@ class CLNF:
         reg_factor: float | None = None,
         weight_factor: float | None = None,
     ) -> None:
-        if (model is None) == (model_dir is None):
-            raise ModelError("give a model: CLNF(PATH) with an .npz file or OpenFace's model folder")
+        if model is not None and model_dir is not None:
+            raise ModelError("give model or model_dir, not both")
         source = model if model is not None else model_dir
-        whole = source if isinstance(source, Model) else load_model(source)  # type: ignore[arg-type]
+        whole = source if isinstance(source, Model) else load_model(store.resolve(source))
         settings = FitParameters.named(parameters) if isinstance(parameters, str) else parameters
         if not isinstance(settings, FitParameters):
             raise ParameterError(f"parameters is a name or a FitParameters, not {parameters!r}")
@@ -147,11 +159,14 @@ class CLNF:
                 f"the model has {len(whole.scales)} scales: give a window for each, not {settings.windows}"
             )
         self.model = whole
+        self._first_scale = 0
+        self._detector: Detector | None = None
         if scale is not None:
             self.model = whole.restrict(scale)
             # The scale keeps the window that it has among the others.
             index = [own.scale for own in whole.scales].index(self.model.scales[0].scale)
             settings = replace(settings, windows=settings.windows[index : index + 1])
+            self._first_scale = index
         if not any(settings.windows[: len(self.model.scales)]):
             raise ParameterError(f"the windows {settings.windows} skip every scale of the model")
         self.parameters = settings
@@ -286,6 +301,113 @@ class CLNF:
         with ThreadPoolExecutor(min(workers, len(listed)), thread_name_prefix="pyclnf") as pool:
             return list(pool.map(one, range(len(listed))))
 
+    def detect(
+        self,
+        image: NDArray[Any],
+        *,
+        detector: str | Detector | None = None,
+        camera: Camera | None = None,
+    ) -> list[Face]:
+        """Find all faces of a photograph and their landmarks.
+
+        Each face is fitted from its own box, whatever else is in this or an earlier image.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W) or (H, W, 3), uint8, float32 or float64
+            Grey or BGR, 0..255.
+        detector : str or callable, optional
+            See `make_detector`. Default: MTCNN.
+        camera : Camera, optional
+            For the head's pose. Default: `Camera.from_size` of the image.
+
+        Returns
+        -------
+        list of Face
+            The largest first; empty if the detector finds none. A face whose
+            `success` is False was detected, but the fit failed.
+
+        Raises
+        ------
+        ImageError
+            If the image has another shape or dtype.
+        DetectionError
+            If the detector is missing or fails.
+        """
+        height, width = as_pixels(image).shape[:2]
+        camera = Camera.from_size(width, height) if camera is None else camera
+        faces: list[Face] = []
+        for *box, score in find_faces(self._detector_named(detector), image):
+            landmarks, info = self.fit(image, box)
+            if any(box_overlap(box_of(landmarks), box_of(face.landmarks)) >= SAME_FACE for face in faces):
+                continue
+            face = Face.from_fit(
+                self.model.pdm,
+                info["params"],
+                landmarks,
+                camera,
+                failure=info["failure"] or low_likelihood(info["likelihood"], self.min_likelihood),
+                likelihood=info["likelihood"],
+                landmark_likelihoods=info["landmark_likelihoods"],
+                score=score,
+                detected=True,
+                face_id=len(faces),
+            )
+            faces.append(face)
+        return faces
+
+    def track(self, video: VideoSource, **options: Any) -> Iterator[Face]:
+        """Follow faces through a video.
+
+        Parameters
+        ----------
+        video : str, Path, int, sequence of paths or Video
+            A video file, a folder, pattern or list of images, or a camera's index; see `Video`.
+        **options
+            Of `Tracker`, e.g. ``max_faces=4`` or ``smooth=True``. It fits with
+            the sets "video" and "tracking", whatever the set of this CLNF, unless told otherwise.
+
+        Yields
+        ------
+        Face
+            At least one a frame, failed or not.
+        """
+        options["detector"] = self._detector_named(options.get("detector"))
+        return Tracker(self, **options).track(video)
+
+    @property
+    def min_likelihood(self) -> float:
+        """Likelihood below which a fit is no face: what the model's metadata say, or `MIN_LIKELIHOOD`."""
+        return float(self.model.metadata.get("min_likelihood", MIN_LIKELIHOOD))
+
+    def settings(self, parameters: str | FitParameters) -> FitParameters:
+        """Return another parameter set as it applies to the scales of this CLNF.
+
+        Parameters
+        ----------
+        parameters : {"image", "video", "tracking"} or FitParameters
+
+        Raises
+        ------
+        ParameterError
+            If the set is unknown or has too few windows.
+        """
+        named = FitParameters.named(parameters) if isinstance(parameters, str) else parameters
+        windows = named.windows[self._first_scale :]
+        if len(windows) < len(self.model.scales):
+            raise ParameterError(f"a parameter set needs a window for each scale, not {named.windows}")
+        if not any(windows[: len(self.model.scales)]):
+            # Tracking skips the coarsest scale; a model of that scale alone cannot.
+            windows = FitParameters.named("video").windows[self._first_scale :]
+        return replace(named, windows=windows)
+
+    def _detector_named(self, detector: str | Detector | None) -> Detector:
+        if detector is not None:
+            return make_detector(detector)
+        if self._detector is None:
+            self._detector = make_detector()
+        return self._detector
+
     def _info(self, result: FitResult, start: int) -> FitInfo:
         return FitInfo(
             success=result.failure is None,
@@ -307,32 +429,6 @@ def _available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
-    """Return the image as (H, W, 1 or 3) in a dtype that the kernels read, without copying.
-
-    Raises
-    ------
-    ImageError
-        If the image has another shape or dtype.
-    """
-    if not isinstance(image, np.ndarray):
-        raise ImageError(
-            f"an image is a NumPy array, not {type(image).__name__}: read files with cv2.imread, "
-            "which returns None for a file that it cannot read"
-        )
-    if image.ndim == 2:
-        image = image[:, :, None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
-        raise ImageError(f"an image is grey (H, W) or BGR (H, W, 3), not an array of shape {image.shape}")
-    if 0 in image.shape:
-        raise ImageError(f"the image is empty: its shape is {image.shape}")
-    if image.dtype == np.uint16:
-        raise ImageError("the image has 16 bits: scale it to 0..255, e.g. (image / 257).astype(np.uint8)")
-    if image.dtype not in (np.uint8, np.float32, np.float64):
-        raise ImageError(f"an image is uint8, or float32 or float64 in 0..255, not {image.dtype}")
-    return image[:, :, :3]
 
 
 def _as_depth(depth: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

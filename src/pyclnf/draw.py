@@ -1,17 +1,32 @@
-"""Pictures of fits: landmarks on the image."""
+"""Pictures of fits: landmarks, boxes, the head's axes and confidence on images and videos."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf.errors import ImageError, ParameterError
+from pyclnf._files import replacing
+from pyclnf.errors import ImageError, ParameterError, VideoError
+from pyclnf.pdm import euler_to_matrix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+    from typing import Self
+
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["IBUG_68_LINES", "draw_landmarks"]
+    from pyclnf.face import Face
+
+__all__ = ["IBUG_68_LINES", "VideoOverlay", "draw_axes", "draw_faces", "draw_landmarks"]
+
+# BGR from no confidence over 0.5 to full.
+CONFIDENCE_COLOURS = np.array([(60, 60, 235), (40, 190, 250), (80, 230, 60)], np.float64)
+# Length of the drawn axes, mm: about the half of a face's width.
+AXIS_LENGTH = 70.0
 
 # Runs of landmarks in the iBUG 68 mark-up: (first, last, closed).
 IBUG_68_LINES = (
@@ -95,3 +110,160 @@ def draw_landmarks(
                 picture, str(index), place, cv2.FONT_HERSHEY_SIMPLEX, 0.3, (255, 255, 255), 1, cv2.LINE_AA
             )
     return picture
+
+
+def draw_axes(picture: NDArray[np.uint8], pose: ArrayLike, length: float = AXIS_LENGTH) -> None:
+    """Draw the axes of a head into a picture.
+
+    Red goes to the head's side (right in the image), green down, blue to where it looks.
+
+    Parameters
+    ----------
+    picture : ndarray, shape (H, W, 3), uint8
+        BGR; changed.
+    pose : array_like, shape (6,)
+        (s, rx, ry, rz, tx, ty) of the PDM: px per mm, radians, px.
+    length : float
+        Of an axis, mm.
+    """
+    import cv2
+
+    s, rx, ry, rz, tx, ty = np.asarray(pose, np.float64)
+    if not np.isfinite([s, rx, ry, rz, tx, ty]).all():
+        return
+    # The face looks against the z axis, which points away from the camera.
+    ends = euler_to_matrix((rx, ry, rz)) @ np.diag([1.0, 1.0, -1.0]) * length * s
+    begin = _fixed((tx, ty))
+    thickness = max(1, round(s * 1.2))
+    for end, colour in zip(ends[:2].T, ((60, 60, 235), (80, 200, 60), (235, 120, 40)), strict=True):
+        cv2.line(picture, begin, _fixed((tx + end[0], ty + end[1])), colour, thickness, cv2.LINE_AA, 4)
+
+
+def _fixed(point: tuple[float, float]) -> tuple[int, int]:
+    """Return a point in sixteenths of a pixel, which OpenCV's drawing takes with shift 4."""
+    x, y = np.rint(np.clip(point, -1e5, 1e5) * np.float64(16)).astype(int)
+    return int(x), int(y)
+
+
+def confidence_colour(confidence: float) -> tuple[int, int, int]:
+    """Return red, over orange, to green, as BGR."""
+    place = float(np.clip(np.nan_to_num(confidence), 0, 1)) * (len(CONFIDENCE_COLOURS) - 1)
+    stops = np.arange(len(CONFIDENCE_COLOURS))
+    b, g, r = (int(np.interp(place, stops, channel)) for channel in CONFIDENCE_COLOURS.T)
+    return b, g, r
+
+
+def draw_faces(image: NDArray[Any], faces: Iterable[Face], *, title: str = "") -> NDArray[np.uint8]:
+    """Draw faces on a copy of an image: landmarks, box, axes of the head, id and confidence.
+
+    The colour goes from red (no confidence) over orange to green.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, 3), uint8, float32 or float64
+        Grey or BGR, 0..255; not changed.
+    faces : iterable of Face
+        Failed ones are left out.
+    title : str
+        Written in the upper left corner.
+
+    Returns
+    -------
+    ndarray, shape (H, W, 3), uint8
+        BGR.
+    """
+    picture = draw_landmarks(image, np.empty((0, 2)))
+    for face in faces:
+        if not face.success:
+            continue
+        colour = confidence_colour(1.0 if face.confidence is None else face.confidence)
+        picture = draw_landmarks(picture, face.landmarks, box=face.box, colour=colour)
+        draw_axes(picture, face.params.pose)
+        low = face.landmarks.min(axis=0)
+        known = "" if face.confidence is None else f": {face.confidence:.2f}"
+        write_text(picture, f"{face.face_id}{known}", (low[0], low[1] - 6), colour)
+    if title:
+        write_text(picture, title, (6, 24), (255, 255, 255))
+    return picture
+
+
+def write_text(
+    picture: NDArray[np.uint8], text: str, place: tuple[float, float], colour: tuple[int, int, int]
+) -> None:
+    """Write text into a picture, its lower left corner at a place, in a size that goes with the picture's."""
+    import cv2
+
+    height, width = picture.shape[:2]
+    size = float(np.clip(max(height, width) / 1300, 0.5, 2.0))
+    thickness = max(1, round(size * 2))
+    # Within the picture, as far as it can.
+    corner = (int(np.clip(place[0], 0, width - 1)), int(np.clip(place[1], 30 * size, height - 1)))
+    for ink, extra in (((0, 0, 0), 2), (colour, 0)):
+        cv2.putText(
+            picture, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size, ink, thickness + extra, cv2.LINE_AA
+        )
+
+
+class VideoOverlay:
+    """Writes a video of frames with their faces drawn on them; a context manager.
+
+    The file has a temporary name until the block ends; if it ends with an
+    exception nothing is left.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.mp4`` or ``.avi``.
+    frame_rate : float
+        Frames a second: a constant rate, whatever the source's.
+
+    Raises
+    ------
+    ParameterError
+        If the suffix is another.
+    VideoError
+        If this OpenCV cannot write such a video.
+    """
+
+    def __init__(self, path: str | Path, frame_rate: float) -> None:
+        self.path, self.frame_rate = Path(path), frame_rate
+        codecs = {".mp4": "mp4v", ".avi": "MJPG"}
+        if self.path.suffix.lower() not in codecs:
+            raise ParameterError(f"{path}: videos are written as .mp4 or .avi")
+        self._codec = codecs[self.path.suffix.lower()]
+        self._size: tuple[int, int] | None = None
+        self._target: AbstractContextManager[Path] | None = None
+        self._temporary = self.path
+        self._writer: Any = None
+
+    def __enter__(self) -> Self:
+        self._target = replacing(self.path)
+        self._temporary = self._target.__enter__()
+        return self
+
+    def write(self, image: NDArray[np.uint8] | None, faces: Iterable[Face], title: str = "") -> None:
+        """Add a frame; None, a broken one, is black. Frames of another size are scaled to the first one's."""
+        import cv2
+
+        if image is None:
+            if self._size is None:
+                return
+            image = np.zeros((self._size[1], self._size[0], 3), np.uint8)
+        picture = draw_faces(image, faces, title=title)
+        if self._writer is None:
+            self._size = (picture.shape[1], picture.shape[0])
+            codec = cv2.VideoWriter.fourcc(*self._codec)
+            self._writer = cv2.VideoWriter(str(self._temporary), codec, self.frame_rate, self._size)
+            if not self._writer.isOpened():
+                raise VideoError(f"{self.path}: this OpenCV cannot write {self.path.suffix} videos")
+        if (picture.shape[1], picture.shape[0]) != self._size:
+            picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), np.uint8)
+        self._writer.write(picture)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._target is not None
+        if self._writer is not None:
+            self._writer.release()
+        self._target.__exit__(kind, error, trace)

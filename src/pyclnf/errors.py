@@ -4,6 +4,7 @@ __all__ = [
     "BoxError",
     "DetectionError",
     "DownloadError",
+    "FormatError",
     "ImageError",
     "ModelError",
     "ParameterError",
@@ -43,6 +44,10 @@ class VideoError(PyclnfError):
 
 class DownloadError(PyclnfError):
     """A model could not be downloaded or does not match its checksum."""
+
+
+class FormatError(PyclnfError, ValueError):
+    """A file of landmarks is missing, damaged, foreign, or needs a package that is not installed."""
 
 
 class TrainingError(PyclnfError, ValueError):

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MULTI_VIEW_STARTS", "FitParameters", "FitResult", "fit", "fit_starts"]
 
+# Which kernels are in use, for reports: avx2, baseline or reference.
+KERNEL_VARIANT = _kernels.VARIANT
 # Faces below this many px per mm are too small for the coarsest experts.
 MIN_FACE_SCALE = 0.25
 # Landmarks that moved less than this (px, L2 norm over all) have converged.

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import pyclnf
-from conftest import usable_variants
 from pyclnf import _kernels
+from variants import usable_variants
 
 
 def run(code: str, variant: str | None = None) -> subprocess.CompletedProcess[str]:

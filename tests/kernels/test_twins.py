@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernel_inputs import MAKERS, assert_close, call
 
-from conftest import usable_variants
 from pyclnf import _kernels
 from pyclnf._kernels import _reference
+from variants import usable_variants
 
 COMPILED = tuple(name for name in usable_variants() if name != "reference")
 SEEDS = st.integers(0, 2**32 - 1)

@@ -297,8 +297,7 @@ def test_impossible_parameters(model: Model, arguments: dict, error: type, messa
 
 
 def test_models_that_are_not_there(model: Model, tmp_path: Path) -> None:
-    for arguments in ({}, {"model": model, "model_dir": tmp_path}):
-        with pytest.raises(ModelError, match="give a model"):
-            CLNF(**arguments)
+    with pytest.raises(ModelError, match="give model or model_dir, not both"):
+        CLNF(model, model_dir=tmp_path)
     with pytest.raises(ModelError, match=r"absent\.npz"):
         CLNF(tmp_path / "absent.npz")

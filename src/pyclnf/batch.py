@@ -1,0 +1,495 @@
+"""Many photographs and videos: one task a file, in this process, in others, or on a Dask cluster.
+
+A task writes its files under temporary names and moves them when they are
+whole, the one that says that it is done last. A run that was killed is taken up
+again by leaving out what is done: the outcome of a file depends on that file
+alone.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter, deque
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pyclnf._files import remove_leftovers
+from pyclnf.draw import VideoOverlay, draw_faces
+from pyclnf.errors import BoxError, FormatError, ParameterError, PyclnfError
+from pyclnf.formats import CSVWriter, ParquetWriter, Writer, write_csv, write_parquet, write_pts
+from pyclnf.images import IMAGE_SUFFIXES, read_photograph, write_image
+from pyclnf.store import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pyclnf.clnf import CLNF
+    from pyclnf.detection import Detector
+    from pyclnf.face import Face
+    from pyclnf.tracking import Tracker
+
+    Command = Literal["fit", "track"]
+    Tick = Callable[[int, int | None], None]
+
+__all__ = ["FORMATS", "Job", "Outcome", "Settings", "plan", "run"]
+
+FORMATS: dict[Command, tuple[str, ...]] = {"fit": ("csv", "pts", "parquet"), "track": ("csv", "parquet")}
+VIDEO_SUFFIXES = (
+    *(".3gp", ".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all files of a run have in common; picklable.
+
+    Attributes
+    ----------
+    command : {"fit", "track"}
+    model : str or None
+        As `pyclnf.store.resolve` takes it.
+    parameters : str
+        Name of the parameter set.
+    numbers : tuple of (str, value)
+        Fit parameters to replace.
+    starts : str
+    detector : str or None
+        As `pyclnf.detection.make_detector` takes it.
+    box : tuple of float or None
+        (x, y, w, h) of the face in every photograph, or in the first frame of every video.
+    formats : tuple of str
+        Of `FORMATS`.
+    smooth : bool
+        Smooth the landmarks of videos.
+    max_faces : int
+        Faces to follow in a video.
+    """
+
+    command: Command
+    model: str | None = None
+    parameters: str = "image"
+    numbers: tuple[tuple[str, float | tuple[int, ...]], ...] = ()
+    starts: Literal["frontal", "multiview"] = "frontal"
+    detector: str | None = None
+    box: tuple[float, float, float, float] | None = None
+    formats: tuple[str, ...] = ("csv",)
+    smooth: bool = False
+    max_faces: int = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file and what comes of it.
+
+    Attributes
+    ----------
+    source : str
+    output : str
+        Path of the outputs without their suffix.
+    draw : str or None
+        Path of the picture or video with the faces drawn on it.
+    """
+
+    source: str
+    output: str
+    draw: str | None = None
+
+    def outputs(self, formats: Iterable[str]) -> list[Path]:
+        """Return the files that are there when the job is done."""
+        paths = [Path(f"{self.output}.{name}") for name in formats]
+        return [Path(self.draw), *paths] if self.draw else paths
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a file.
+
+    Attributes
+    ----------
+    source : str
+    faces : int
+        Faces found; in videos, rows with success.
+    frames : int
+        Frames of a video.
+    failure : str or None
+        Why there are no outputs.
+    note : str or None
+        What was unusual.
+    skipped : bool
+        Whether it was finished before.
+    """
+
+    source: str
+    faces: int = 0
+    frames: int = 0
+    failure: str | None = None
+    note: str | None = None
+    skipped: bool = False
+
+    def __str__(self) -> str:
+        if self.failure:
+            return f"{self.source}: failed: {self.failure}"
+        if self.skipped:
+            return f"{self.source}: skipped, being finished"
+        found = f"{self.faces} face{'' if self.faces == 1 else 's'}"
+        found += f" in {self.frames} frames" if self.frames else ""
+        return f"{self.source}: {found}{f' ({self.note})' if self.note else ''}"
+
+
+@dataclass
+class Plan:
+    """The jobs of a run, and the files in folders that are left out because of their suffix."""
+
+    jobs: list[Job] = field(default_factory=list)
+    left_out: list[Path] = field(default_factory=list)
+
+
+def plan(command: Command, inputs: Sequence[str], output: Path, draw: Path | None) -> Plan:
+    """Return the jobs for files, folders and glob patterns.
+
+    Parameters
+    ----------
+    command : {"fit", "track"}
+    inputs : sequence of str
+        Of folders all files with a suffix of images (videos), in sub-folders too.
+    output : Path
+        Folder of the outputs, which have the inputs' names, those from
+        folders with their sub-folders.
+    draw : Path, optional
+        Folder of pictures, or the one picture (video) if it has a suffix.
+
+    Raises
+    ------
+    ParameterError
+        If an input does not exist or nothing is left to do, or if outputs would have the same name.
+    """
+    suffixes = IMAGE_SUFFIXES if command == "fit" else VIDEO_SUFFIXES
+    result = Plan()
+    found: dict[Path, Path] = {}  # source -> path relative to the output folder
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            files = sorted(
+                file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")
+            )
+            result.left_out += [file for file in files if file.suffix.lower() not in suffixes]
+            found.update({file: file.relative_to(path) for file in files if file.suffix.lower() in suffixes})
+        elif path.is_file():
+            found[path] = Path(path.name)
+        else:
+            matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
+            files = [match for match in matches if match.is_file()]
+            if not files:
+                raise ParameterError(
+                    f"{text}: there is no such file or folder, and the pattern matches no file"
+                )
+            found.update({file: Path(file.name) for file in files})
+    if not found:
+        kind = "photographs" if command == "fit" else "videos"
+        raise ParameterError(f"there are no {kind} in {', '.join(inputs)} ({', '.join(sorted(suffixes))})")
+    if draw is not None and draw.suffix and len(found) > 1:
+        raise ParameterError(f"--draw {draw} is one file for {len(found)} inputs: name a folder")
+    names = _unique_names(found)
+    sources = {source.resolve() for source in found}
+    for source, name in names.items():
+        picture = None
+        if draw is not None:
+            picture = str(draw if draw.suffix else draw / f"{name}{'.jpg' if command == 'fit' else '.mp4'}")
+            if Path(picture).resolve() in sources:
+                raise ParameterError(f"--draw would overwrite the input {picture}: name another folder")
+        result.jobs.append(Job(str(source), str(output / name), picture))
+    return result
+
+
+def _unique_names(found: dict[Path, Path]) -> dict[Path, str]:
+    """Return the outputs' names: without the suffix where that tells the inputs apart."""
+    stems = Counter(path.with_suffix("") for path in found.values())
+    names = {
+        source: str(path.with_suffix("") if stems[path.with_suffix("")] == 1 else path)
+        for source, path in found.items()
+    }
+    for name, count in Counter(names.values()).items():
+        if count > 1:
+            twins = " and ".join(str(source) for source, own in names.items() if own == name)
+            raise ParameterError(f"the outputs of {twins} would have the same name: run them apart")
+    return names
+
+
+def run(
+    settings: Settings,
+    jobs: Sequence[Job],
+    *,
+    workers: int = 1,
+    resume: bool = False,
+    scheduler: str | None = None,
+    tick: Tick | None = None,
+) -> Iterator[Outcome]:
+    """Do the jobs and yield their outcomes, in the order in which they are done.
+
+    Parameters
+    ----------
+    settings : Settings
+    jobs : sequence of Job
+    workers : int
+        Processes; with 1 everything happens in this one. The files do not depend on it.
+    resume : bool
+        Skip the jobs whose outputs are there.
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers see the same files under
+        the same paths and have pyclnf installed; instead of processes here.
+    tick : callable, optional
+        Called with (frames done, frames of the video or None) if there is one process.
+    """
+    waiting = []
+    for job in jobs:
+        outputs = job.outputs(settings.formats)
+        if resume and all(path.is_file() for path in outputs):
+            yield Outcome(job.source, skipped=True)
+            continue
+        for path in outputs:
+            remove_leftovers(path)
+        waiting.append(job)
+    if scheduler is not None:
+        yield from _run_on_dask(settings, waiting, scheduler)
+    elif workers == 1 or len(waiting) <= 1:
+        for job in waiting:
+            yield run_job(settings, job, tick)
+    else:
+        yield from _run_in_processes(settings, waiting, min(workers, len(waiting)))
+
+
+def _run_in_processes(settings: Settings, jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+    queue = deque(jobs)
+    while queue:
+        lost: list[Job] = []
+        with _pool(workers) as pool:
+            running: dict[Future[Outcome], Job] = {}
+            while (queue or running) and not lost:
+                # One more than there are processes, so that none waits; not all, so that few are lost.
+                while queue and len(running) <= workers and not lost:
+                    job = queue.popleft()
+                    try:
+                        running[pool.submit(run_job, settings, job)] = job
+                    except BrokenProcessPool:
+                        lost.append(job)
+                if running:
+                    yield from _collect(running, lost)
+            while running:
+                yield from _collect(running, lost)
+        # A process died, and its pool with it. Alone, each job under way shows whether it was its fault.
+        for job in lost:
+            with _pool(1) as pool:
+                future = pool.submit(run_job, settings, job)
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    yield Outcome(job.source, failure="the process that worked on it died, twice")
+
+
+def _collect(running: dict[Future[Outcome], Job], lost: list[Job]) -> Iterator[Outcome]:
+    """Yield what is done and take it from *running*."""
+    for future in wait(running, return_when=FIRST_COMPLETED).done:
+        job = running.pop(future)
+        try:
+            yield future.result()
+        except BrokenProcessPool:
+            lost.append(job)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Spawned: OpenCV's threads do not survive a fork.
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    import cv2
+
+    # The processes share the cores.
+    cv2.setNumThreads(1)
+
+
+def _run_on_dask(settings: Settings, jobs: Sequence[Job], scheduler: str) -> Iterator[Outcome]:
+    try:
+        import distributed
+    except ImportError as error:
+        raise ParameterError("dask is not installed: pip install pyclnf[dask]") from error
+    # The workers have other working directories.
+    absolute = [
+        Job(_absolute(job.source), _absolute(job.output), job.draw and _absolute(job.draw)) for job in jobs
+    ]
+    names = dict(zip(absolute, jobs, strict=True))
+    if settings.model is not None:
+        settings = replace(settings, model=_absolute(str(resolve(settings.model))))
+    try:
+        client = distributed.Client(scheduler, timeout=10)
+    except (OSError, ValueError) as error:
+        raise ParameterError(f"there is no Dask scheduler at {scheduler}: {error}") from error
+    with client:
+        futures = {client.submit(run_job, settings, job, pure=False): job for job in absolute}
+        for future in distributed.as_completed(futures):
+            job = futures[future]
+            if future.status == "finished":
+                outcome = future.result()
+                yield Outcome(**{**vars(outcome), "source": names[job].source})
+            else:
+                yield Outcome(names[job].source, failure=f"on the cluster: {future.exception()!r}")
+    for job in absolute:
+        for path in job.outputs(settings.formats):
+            remove_leftovers(path)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())
+
+
+# --- one file
+
+
+def run_job(settings: Settings, job: Job, tick: Tick | None = None) -> Outcome:
+    """Do a job; what goes wrong with its file is in the outcome."""
+    try:
+        if settings.command == "fit":
+            return _fit(settings, job)
+        return _track(settings, job, tick)
+    except (PyclnfError, OSError, MemoryError) as error:
+        text = str(error).removeprefix(f"{job.source}: ")
+        return Outcome(job.source, failure=text or type(error).__name__)
+    except Exception as error:  # a broken file must not end the batch, whatever a library makes of it
+        return Outcome(job.source, failure=f"{type(error).__name__}: {error}")
+
+
+def check(settings: Settings) -> None:
+    """Raise what is wrong with the settings of all files before the first is tried.
+
+    Raises
+    ------
+    PyclnfError
+        If the model, the detector, a fit parameter or a format's package is missing or wrong.
+    """
+    clnf, _ = _tools(settings)
+    if settings.command == "track":
+        _tracker(settings)
+    if "parquet" in settings.formats:
+        ParquetWriter("", clnf.model.pdm.n_landmarks, clnf.model.pdm.n_modes)
+
+
+@lru_cache(maxsize=2)
+def _tools(settings: Settings) -> tuple[CLNF, Detector]:
+    """Return the model and the detector, once a process."""
+    from pyclnf.clnf import CLNF
+    from pyclnf.detection import make_detector
+    from pyclnf.nu_rlms import FitParameters
+
+    numbers: dict[str, Any] = dict(settings.numbers)
+    parameters = FitParameters.named(settings.parameters).changed(**numbers)
+    clnf = CLNF(settings.model, parameters=parameters, starts=settings.starts)
+    box = settings.box
+    return clnf, make_detector(settings.detector) if box is None else FixedBox(box)
+
+
+@dataclass(frozen=True)
+class FixedBox:
+    """A detector that always finds the same face."""
+
+    box: tuple[float, float, float, float]
+
+    def __call__(self, image: NDArray[Any], /) -> list[tuple[float, ...]]:
+        """Return the box, if it is in the image at all."""
+        x, y, w, h = self.box
+        height, width = image.shape[:2]
+        if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+            raise BoxError(f"the box {self.box} lies outside the image of {width} x {height} px")
+        return [self.box]
+
+
+def _fit(settings: Settings, job: Job) -> Outcome:
+    clnf, detector = _tools(settings)
+    image, note = read_photograph(Path(job.source))
+    faces = clnf.detect(image, detector=detector)
+    if job.draw:
+        write_image(Path(job.draw), draw_faces(image, faces))
+    # The first format comes last: it says that all is done.
+    for name in reversed(settings.formats):
+        _write_faces(name, job, clnf, faces)
+    return Outcome(job.source, faces=sum(face.success for face in faces), note=note)
+
+
+def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None:
+    pdm, path = clnf.model.pdm, Path(f"{job.output}.{name}")
+    if name == "csv":
+        write_csv(path, faces, n_landmarks=pdm.n_landmarks, n_modes=pdm.n_modes, layout="image")
+    elif name == "parquet":
+        write_parquet(path, faces, n_landmarks=pdm.n_landmarks, n_modes=pdm.n_modes, source=job.source)
+    else:
+        good = [face for face in faces if face.success]
+        if not good:
+            raise FormatError("no face was found: there is nothing to write as .pts")
+        for rank, face in reversed(list(enumerate(good))):
+            write_pts(path.with_suffix(f".face{rank}.pts") if rank else path, face.landmarks)
+
+
+def _tracker(settings: Settings) -> Tracker:
+    from pyclnf.nu_rlms import FitParameters
+    from pyclnf.tracking import Tracker
+
+    clnf, detector = _tools(settings)
+    numbers: dict[str, Any] = dict(settings.numbers)
+    first = FitParameters.named(settings.parameters).changed(**numbers)
+    # Frames after the first have windows of their own.
+    numbers.pop("windows", None)
+    later = FitParameters.named("tracking").changed(**numbers)
+    return Tracker(
+        clnf,
+        detector=detector,
+        max_faces=settings.max_faces,
+        parameters=first,
+        tracking_parameters=later,
+        smooth=settings.smooth,
+    )
+
+
+def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
+    from pyclnf.video import Video
+
+    tracker = _tracker(settings)
+    pdm = tracker.clnf.model.pdm
+    frames = rows = broken = 0
+    with ExitStack() as stack:
+        video = stack.enter_context(Video(job.source))
+        # The blocks end in the reverse order: the first format appears last and says that all is done.
+        writers: list[Writer] = []
+        for name in settings.formats:
+            path = Path(f"{job.output}.{name}")
+            sizes = pdm.n_landmarks, pdm.n_modes
+            if name == "csv":
+                writers.append(stack.enter_context(CSVWriter(path, *sizes)))
+            else:
+                writers.append(stack.enter_context(ParquetWriter(path, *sizes, job.source)))
+        overlay = None
+        if job.draw:
+            overlay = stack.enter_context(VideoOverlay(job.draw, video.frame_rate))
+        for frame in video:
+            if frame.image is None:
+                faces = tracker.skip(frame.error or "the frame is broken", frame.timestamp)
+                broken += 1
+            else:
+                faces = tracker.update(frame.image, frame.timestamp)
+            for face in faces:
+                for writer in writers:
+                    writer.write(face)
+            if overlay is not None:
+                overlay.write(frame.image, faces, f"{frame.timestamp:.2f} s")
+            frames += 1
+            rows += sum(face.success for face in faces)
+            if tick is not None:
+                tick(frames, video.frame_count)
+    return Outcome(job.source, faces=rows, frames=frames, note=f"{broken} broken frames" if broken else None)

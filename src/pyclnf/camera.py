@@ -1,0 +1,181 @@
+"""Cameras and head pose: perspective instead of the PDM's weak perspective.
+
+Camera coordinates: x right, y down, z away from the camera, in mm, the origin
+in the camera. A point (X, Y, Z) is seen at ``x = fx X / Z + cx``,
+``y = fy Y / Z + cy``. The head's rotation is ``R = Rx(rx) Ry(ry) Rz(rz)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyclnf.errors import ParameterError
+from pyclnf.pdm import axis_angle_to_matrix, euler_to_matrix, matrix_to_euler
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from pyclnf.pdm import PDM, Parameters
+
+    Float = NDArray[np.float64]
+
+__all__ = ["Camera", "head_pose", "landmarks_in_camera"]
+
+MAX_ITERATIONS = 50
+# Steps that change the squared error by less than this share have converged.
+TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Camera:
+    """The intrinsics of a pinhole camera.
+
+    Attributes
+    ----------
+    fx, fy : float
+        Focal lengths, px.
+    cx, cy : float
+        Principal point, px.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+    def __post_init__(self) -> None:
+        if not np.isfinite([self.fx, self.fy, self.cx, self.cy]).all() or self.fx <= 0 or self.fy <= 0:
+            raise ParameterError(f"focal lengths are positive and intrinsics finite, in px: {self}")
+
+    @classmethod
+    def from_size(cls, width: int, height: int) -> Camera:
+        """Return a guess for images of unknown origin: OpenFace's.
+
+        The focal length is the mean of 500 w / 640 and 500 h / 480, about the
+        field of view of a webcam; the principal point is the image's centre.
+        Depth is only as right as this focal length.
+
+        Parameters
+        ----------
+        width, height : int
+            Size of the image, px.
+        """
+        focal = (500.0 * width / 640.0 + 500.0 * height / 480.0) / 2.0
+        return cls(focal, focal, width / 2.0, height / 2.0)
+
+    def project(self, points: ArrayLike) -> Float:
+        """Return the image of points.
+
+        Parameters
+        ----------
+        points : array_like, shape (n, 3)
+            Camera coordinates, mm.
+
+        Returns
+        -------
+        ndarray, shape (n, 2), float64
+            Pixels.
+        """
+        X, Y, Z = np.asarray(points, dtype=np.float64).T
+        return np.stack([self.fx * X / Z + self.cx, self.fy * Y / Z + self.cy], axis=1)
+
+
+def head_pose(pdm: PDM, parameters: Parameters, landmarks: ArrayLike, camera: Camera) -> Float:
+    """Return where the head is and how it is turned, seen by a perspective camera.
+
+    The pose whose perspective projection of the fitted shape is nearest to
+    the landmarks (least squares in px), by Levenberg-Marquardt from the weak
+    perspective pose of the fit.
+
+    Parameters
+    ----------
+    pdm : PDM
+    parameters : Parameters
+        Of the fit.
+    landmarks : array_like, shape (n, 2)
+        Of the fit, px.
+    camera : Camera
+
+    Returns
+    -------
+    ndarray, shape (6,), float64
+        (X, Y, Z, rx, ry, rz): mm from the camera, radians; NaN if the parameters are.
+    """
+    points = np.asarray(landmarks, dtype=np.float64)
+    if not np.isfinite(parameters.pose).all() or not np.isfinite(points).all():
+        return np.full(6, np.nan)
+    shape = pdm.shape_3d(parameters.shape)
+    scale, _, _, _, tx, ty = parameters.pose
+    depth = camera.fx / scale
+    translation = depth * np.array([(tx - camera.cx) / camera.fx, (ty - camera.cy) / camera.fy, 1.0])
+    rotation = parameters.rotation
+    residual, J = _linearise(shape, rotation, translation, points, camera)
+    error, damping = float(residual @ residual), 1e-3
+    for _ in range(MAX_ITERATIONS):
+        H, g = J.T @ J, J.T @ residual
+        step = np.linalg.solve(H + damping * np.diag(np.diag(H)), g)
+        new_rotation = axis_angle_to_matrix(step[:3]) @ rotation
+        new_translation = translation + step[3:]
+        # A head behind the camera, or around it, is not a solution.
+        in_front = (shape @ new_rotation[2] + new_translation[2]).min() > 1.0
+        if in_front:
+            new_residual, new_J = _linearise(shape, new_rotation, new_translation, points, camera)
+            new_error = float(new_residual @ new_residual)
+        if not in_front or new_error > error:
+            damping *= 10
+            if damping > 1e10:
+                break
+            continue
+        converged = error - new_error <= TOLERANCE * error
+        rotation, translation, error = new_rotation, new_translation, new_error
+        residual, J = new_residual, new_J
+        damping = max(damping / 10, 1e-12)
+        if converged:
+            break
+    return np.concatenate([translation, matrix_to_euler(rotation)])
+
+
+def _linearise(
+    shape: Float, rotation: Float, translation: Float, points: Float, camera: Camera
+) -> tuple[Float, Float]:
+    """Return the residuals (2n,) and the Jacobian (2n, 6) of the projection.
+
+    The rotation's columns are for small rotations on the left (R' = (I + [w]x) R).
+    """
+    turned = shape @ rotation.T
+    x, y, _ = turned.T
+    X, Y, Z = (turned + translation).T
+    z = turned[:, 2]
+    zero = np.zeros_like(Z)
+    # Derivatives of X, Y, Z by w (w x turned) and by the translation.
+    du = np.stack([zero, z, -y, np.ones_like(Z), zero, zero], axis=1)
+    dv = np.stack([-z, zero, x, zero, np.ones_like(Z), zero], axis=1)
+    dz = np.stack([y, -x, zero, zero, zero, np.ones_like(Z)], axis=1)
+    J = np.empty((len(shape), 2, 6))
+    J[:, 0] = camera.fx * (du - (X / Z)[:, None] * dz) / Z[:, None]
+    J[:, 1] = camera.fy * (dv - (Y / Z)[:, None] * dz) / Z[:, None]
+    residual = points - camera.project(turned + translation)
+    return residual.reshape(-1), J.reshape(-1, 6)
+
+
+def landmarks_in_camera(pdm: PDM, parameters: Parameters, pose: ArrayLike) -> Float:
+    """Return the fitted shape where it is before the camera.
+
+    Parameters
+    ----------
+    pdm : PDM
+    parameters : Parameters
+        Of the fit.
+    pose : array_like, shape (6,)
+        From `head_pose`.
+
+    Returns
+    -------
+    ndarray, shape (n, 3), float64
+        Camera coordinates, mm.
+    """
+    values = np.asarray(pose, dtype=np.float64)
+    return np.asarray(pdm.shape_3d(parameters.shape) @ euler_to_matrix(values[3:]).T + values[:3])

@@ -1,0 +1,581 @@
+"""Files of landmarks: OpenFace's CSV, ``.pts``, Parquet; pandas and supervision.
+
+The CSV is OpenFace 2's, without the columns of what is not computed here (gaze,
+eye landmarks, action units). Videos have the columns
+
+    frame, face_id, timestamp, confidence, success, pose_Tx, pose_Ty, pose_Tz, pose_Rx, pose_Ry,
+    pose_Rz, x_0 .., y_0 .., X_0 .., Y_0 .., Z_0 .., p_scale, p_rx, p_ry, p_rz, p_tx, p_ty, p_0 ..
+
+and one row or more a frame, failed or not; frames count from 1. Photographs
+have ``face, confidence`` in place of the first five and one row a face.
+Landmarks are 0-based pixels (x, y) and mm before the camera (X, Y, Z), angles
+radians, translations mm. What a failed frame lacks is 0 in the CSV, as in
+OpenFace's, and missing (NaN) everywhere else. Where the model is not
+calibrated to tell a confidence, the CSV's is 1 for success and 0 for failure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from pyclnf._files import replacing
+from pyclnf.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+    from typing import IO, Self
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from pyclnf.face import Face
+
+    Float = NDArray[np.float64]
+    Layout = Literal["image", "video"]
+
+__all__ = [
+    "CSVWriter",
+    "ParquetWriter",
+    "Table",
+    "read_csv",
+    "read_parquet",
+    "read_pts",
+    "to_dataframe",
+    "to_keypoints",
+    "write_csv",
+    "write_parquet",
+    "write_pts",
+]
+
+POSE = ("pose_Tx", "pose_Ty", "pose_Tz", "pose_Rx", "pose_Ry", "pose_Rz")
+PARAMETERS = ("p_scale", "p_rx", "p_ry", "p_rz", "p_tx", "p_ty")
+BOX = ("box_x", "box_y", "box_w", "box_h")
+# Rows that a Parquet file is written in groups of.
+ROW_GROUP = 1024
+
+
+# Names and formats of the columns that come first.
+_FIRST = {
+    "video": [
+        ("frame", "%d"),
+        ("face_id", "%d"),
+        ("timestamp", "%.3f"),
+        ("confidence", "%.2f"),
+        ("success", "%d"),
+    ],
+    "image": [("face", "%d"), ("confidence", "%.3f")],
+}
+
+
+def csv_columns(n_landmarks: int, n_modes: int, layout: Layout) -> tuple[list[str], list[str]]:
+    """Return the names of the CSV's columns and the formats of their values."""
+    rest = [(name, "%.1f") for name in POSE[:3]] + [(name, "%.3f") for name in POSE[3:]]
+    rest += [(f"{axis}_{i}", "%.1f") for axis in "xyXYZ" for i in range(n_landmarks)]
+    rest += [(name, "%.3f") for name in PARAMETERS] + [(f"p_{i}", "%.3f") for i in range(n_modes)]
+    names, formats = zip(*_FIRST[layout], *rest, strict=True)
+    return list(names), list(formats)
+
+
+class Writer(Protocol):
+    """Takes faces one by one; the file appears when the block ends without an error."""
+
+    def write(self, face: Face) -> None:
+        """Add a row."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class CSVWriter:
+    """Writes OpenFace's CSV row by row, in constant memory.
+
+    A context manager. The file has a temporary name until the block ends;
+    if it ends with an exception nothing is left.
+
+    Parameters
+    ----------
+    path : str or Path
+    n_landmarks, n_modes : int
+        Of the model's PDM.
+    layout : {"video", "image"}
+        Which columns come first.
+    """
+
+    def __init__(self, path: str | Path, n_landmarks: int, n_modes: int, layout: Layout = "video") -> None:
+        self.path, self.layout = Path(path), layout
+        names, formats = csv_columns(n_landmarks, n_modes, layout)
+        self._header, self._format = ", ".join(names) + "\n", ", ".join(formats) + "\n"
+        self._shape = n_landmarks, n_modes
+        self._target: AbstractContextManager[Path] | None = None
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        self._target = replacing(self.path)
+        temporary = self._target.__enter__()
+        self._file = temporary.open("x", encoding="ascii", newline="")
+        self._file.write(self._header)
+        return self
+
+    def write(self, face: Face) -> None:
+        """Add a row.
+
+        Raises
+        ------
+        FormatError
+            If the face has other numbers of landmarks or modes than the file.
+        """
+        assert self._file is not None, "write within the with block"
+        face_id, confidence = max(face.face_id, 0), _confidence(face)
+        first: tuple[float, ...] = (face_id, confidence)
+        if self.layout == "video":
+            first = (face.frame + 1, face_id, face.timestamp, confidence, face.success)
+        values = np.concatenate([first, *(values for _, values in _groups(face, *self._shape))])
+        self._file.write(self._format % tuple(np.where(np.isfinite(values), values, 0.0)))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._file is not None
+        assert self._target is not None
+        self._file.close()
+        self._target.__exit__(kind, error, trace)
+
+
+def _groups(face: Face, n: int, m: int) -> list[tuple[list[str], NDArray[Any]]]:
+    """Return the columns that all files have, and their values.
+
+    Raises
+    ------
+    FormatError
+        If the face has other numbers of landmarks or modes than n and m.
+    """
+    if face.landmarks.shape != (n, 2) or face.params.shape.shape != (m,):
+        raise FormatError(
+            f"a face of {len(face.landmarks)} landmarks and {len(face.params.shape)} modes "
+            f"does not belong in a file for {n} and {m}"
+        )
+    groups: list[tuple[list[str], NDArray[Any]]] = [(list(POSE), face.pose)]
+    groups += [([f"{axis}_{i}" for i in range(n)], face.landmarks[:, k]) for k, axis in enumerate("xy")]
+    groups += [([f"{axis}_{i}" for i in range(n)], face.landmarks_3d[:, k]) for k, axis in enumerate("XYZ")]
+    return [*groups, (list(PARAMETERS), face.params.pose), ([f"p_{i}" for i in range(m)], face.params.shape)]
+
+
+def _confidence(face: Face) -> float:
+    """Return the confidence, or the success where the model is not calibrated to tell one."""
+    return float(face.success) if face.confidence is None else face.confidence
+
+
+def write_csv(
+    path: str | Path,
+    faces: Iterable[Face],
+    *,
+    n_landmarks: int = 68,
+    n_modes: int = 34,
+    layout: Layout = "video",
+) -> None:
+    """Write OpenFace's CSV.
+
+    Parameters
+    ----------
+    path : str or Path
+    faces : iterable of Face
+        Taken one by one: ``write_csv("out.csv", clnf.track("video.mp4"))`` needs constant memory.
+    n_landmarks, n_modes : int
+        Of the model's PDM.
+    layout : {"video", "image"}
+
+    Raises
+    ------
+    FormatError
+        If a face has other numbers of landmarks or modes.
+    """
+    with CSVWriter(path, n_landmarks, n_modes, layout) as writer:
+        for face in faces:
+            writer.write(face)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What a CSV or Parquet file holds, by column.
+
+    Attributes
+    ----------
+    path : Path
+    columns : dict of str to ndarray, shape (rows,), float64
+        By name, in the file's order.
+    """
+
+    path: Path
+    columns: dict[str, Float] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, name: str) -> Float:
+        try:
+            return self.columns[name]
+        except KeyError:
+            raise FormatError(f"{self.path}: there is no column {name!r}") from None
+
+    @property
+    def layout(self) -> Layout:
+        """``"video"`` if the rows have timestamps, else ``"image"``."""
+        return "video" if "timestamp" in self.columns else "image"
+
+    @property
+    def landmarks(self) -> Float:
+        """Landmarks, (rows, n, 2), px."""
+        return self._points("xy")
+
+    @property
+    def landmarks_3d(self) -> Float:
+        """Landmarks before the camera, (rows, n, 3), mm."""
+        return self._points("XYZ")
+
+    @property
+    def pose(self) -> Float:
+        """Head pose, (rows, 6): mm and radians."""
+        return np.stack([self[name] for name in POSE], axis=1)
+
+    @property
+    def success(self) -> NDArray[np.bool_]:
+        """Which rows can be used, (rows,). Photographs' rows are those with a confidence."""
+        column = self.columns.get("success")
+        return (self["confidence"] > 0) if column is None else column == 1
+
+    def _points(self, axes: str) -> Float:
+        n = sum(name.startswith(f"{axes[0]}_") and name[2:].isdecimal() for name in self.columns)
+        if not n:
+            raise FormatError(f"{self.path}: there are no columns {axes[0]}_0, {axes[0]}_1 ...")
+        return np.stack([np.stack([self[f"{axis}_{i}"] for i in range(n)], axis=1) for axis in axes], axis=-1)
+
+
+def read_csv(path: str | Path) -> Table:
+    """Read OpenFace's CSV, ours or its own with any columns.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    FormatError
+        If the file is missing, or no such CSV: the message names the line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: cannot be read: {error}") from error
+    lines = text.splitlines()
+    names = [name.strip() for name in lines[0].split(",")] if lines else []
+    if "confidence" not in names:
+        raise FormatError(f"{path}: not a CSV of OpenFace: its first line names no column 'confidence'")
+    if len(set(names)) != len(names):
+        raise FormatError(f"{path}: the first line names a column twice")
+    rows = np.empty((len(lines) - 1, len(names)))
+    for i, line in enumerate(lines[1:]):
+        values = line.split(",")
+        if len(values) != len(names):
+            raise FormatError(f"{path}, line {i + 2}: {len(values)} values for {len(names)} columns")
+        try:
+            rows[i] = values
+        except ValueError as error:
+            raise FormatError(f"{path}, line {i + 2}: {error}") from error
+    return Table(path, dict(zip(names, rows.T.copy(), strict=True)))
+
+
+# --- .pts
+
+
+def write_pts(path: str | Path, landmarks: ArrayLike) -> None:
+    """Write landmarks as the field's annotations are: 1-based pixels under a header.
+
+    Parameters
+    ----------
+    path : str or Path
+    landmarks : array_like, shape (n, 2)
+        0-based pixels.
+
+    Raises
+    ------
+    FormatError
+        If the landmarks have another shape or are not finite.
+    """
+    points = np.asarray(landmarks, np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+        raise FormatError(f"{path}: landmarks are (n, 2) finite numbers, not an array {points.shape}")
+    lines = [f"{x:.3f} {y:.3f}" for x, y in points + 1]
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(
+            "\n".join(["version: 1", f"n_points: {len(points)}", "{", *lines, "}", ""]),
+            encoding="ascii",
+            newline="\n",
+        )
+
+
+def read_pts(path: str | Path) -> Float:
+    """Read a ``.pts`` file.
+
+    Parameters
+    ----------
+    path : str or Path
+        With its header, or plain lines of two numbers.
+
+    Returns
+    -------
+    ndarray, shape (n, 2), float64
+        0-based pixels.
+
+    Raises
+    ------
+    FormatError
+        If the file is missing, or not of this format.
+    """
+    path = Path(path)
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="ascii").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: cannot be read: {error}") from error
+    count, body = None, [line for line in lines if line]
+    if "{" in body:
+        start = body.index("{")
+        if body[-1] != "}":
+            raise FormatError(f"{path}: the closing '}}' is missing: the file is cut off")
+        counts = [line.partition(":")[2] for line in body[:start] if line.startswith("n_points")]
+        count, body = counts[0].strip() if counts else None, body[start + 1 : -1]
+    try:
+        points = np.array([[float(value) for value in line.split()] for line in body])
+    except ValueError as error:
+        raise FormatError(f"{path}: not a .pts file: {error}") from error
+    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+        raise FormatError(f"{path}: not a .pts file: the lines are not two finite numbers each")
+    if count is not None and count != str(len(points)):
+        raise FormatError(f"{path}: {len(points)} points, but the header says {count}")
+    return points - 1
+
+
+# --- pandas, Parquet, supervision
+
+
+def record(face: Face, source: str = "") -> dict[str, Any]:
+    """Return a face as a row of full precision: the CSV's columns and more.
+
+    Further columns: source, failure, detected, score, likelihood, box_x to
+    box_h, and the likelihood of each landmark, l_0 ...
+
+    Parameters
+    ----------
+    face : Face
+    source : str
+        The file that the face was found in.
+    """
+    row: dict[str, Any] = {
+        "source": source,
+        "frame": face.frame + 1,
+        "face_id": face.face_id,
+        "timestamp": face.timestamp,
+        "confidence": face.confidence,
+        "success": face.success,
+        "failure": face.failure,
+        "detected": face.detected,
+        "score": face.score,
+        "likelihood": face.likelihood,
+    }
+    row.update(zip(BOX, face.box, strict=True))
+    for names, values in _groups(face, len(face.landmarks), len(face.params.shape)):
+        row.update(zip(names, values.tolist(), strict=True))
+    row.update({f"l_{i}": value for i, value in enumerate(face.landmark_likelihoods.tolist())})
+    return row
+
+
+def to_dataframe(faces: Iterable[Face], source: str = "") -> Any:
+    """Return faces as a pandas DataFrame of full precision, one row a face; see `record`.
+
+    Parameters
+    ----------
+    faces : iterable of Face
+    source : str
+        The file that the faces were found in.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    FormatError
+        If pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise FormatError("pandas is not installed: pip install pyclnf[data]") from error
+    return pandas.DataFrame.from_records([record(face, source) for face in faces])
+
+
+class ParquetWriter:
+    """Writes Parquet row by row, in constant memory; a context manager as `CSVWriter`.
+
+    Parameters
+    ----------
+    path : str or Path
+    n_landmarks, n_modes : int
+        Of the model's PDM.
+    source : str
+        The file that the faces were found in.
+
+    Raises
+    ------
+    FormatError
+        If pyarrow is not installed.
+    """
+
+    def __init__(self, path: str | Path, n_landmarks: int, n_modes: int, source: str = "") -> None:
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError as error:
+            raise FormatError("pyarrow is not installed: pip install pyclnf[data]") from error
+        self.path, self.source = Path(path), source
+        self._pyarrow = pyarrow
+        kinds = {
+            "source": pyarrow.string(),
+            "frame": pyarrow.int64(),
+            "face_id": pyarrow.int64(),
+            "success": pyarrow.bool_(),
+            "failure": pyarrow.string(),
+            "detected": pyarrow.bool_(),
+        }
+        names = list(_RECORD_START) + list(BOX) + csv_columns(n_landmarks, n_modes, "video")[0][5:]
+        names += [f"l_{i}" for i in range(n_landmarks)]
+        self._schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in names])
+        self._target: AbstractContextManager[Path] | None = None
+        self._writer: Any = None
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        self._target = replacing(self.path)
+        self._writer = self._pyarrow.parquet.ParquetWriter(self._target.__enter__(), self._schema)
+        return self
+
+    def write(self, face: Face) -> None:
+        """Add a row."""
+        self._rows.append(record(face, self.source))
+        if len(self._rows) == ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(self._pyarrow.Table.from_pylist(self._rows, self._schema))
+            self._rows = []
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._target is not None
+        if error is None:
+            self._flush()
+        self._writer.close()
+        self._target.__exit__(kind, error, trace)
+
+
+_RECORD_START = (
+    "source",
+    "frame",
+    "face_id",
+    "timestamp",
+    "confidence",
+    "success",
+    "failure",
+    "detected",
+    "score",
+    "likelihood",
+)
+
+
+def write_parquet(
+    path: str | Path, faces: Iterable[Face], *, n_landmarks: int = 68, n_modes: int = 34, source: str = ""
+) -> None:
+    """Write faces as Parquet, at full precision; parameters as of `ParquetWriter`."""
+    with ParquetWriter(path, n_landmarks, n_modes, source) as writer:
+        for face in faces:
+            writer.write(face)
+
+
+def read_parquet(path: str | Path) -> Table:
+    """Read the numbers of a Parquet file that `ParquetWriter` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    FormatError
+        If the file is missing or another, or pyarrow is not installed.
+    """
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise FormatError("pyarrow is not installed: pip install pyclnf[data]") from error
+    try:
+        table = parquet.read_table(path)
+    except (OSError, ArrowException) as error:
+        raise FormatError(f"{path}: cannot be read: {error}") from error
+    if "confidence" not in table.column_names:
+        raise FormatError(f"{path}: not a file of landmarks: it has no column 'confidence'")
+    columns = {
+        name: np.asarray(table[name].to_pandas(), np.float64)
+        for name in table.column_names
+        if name not in ("source", "failure")
+    }
+    return Table(Path(path), columns)
+
+
+def to_keypoints(faces: Iterable[Face]) -> Any:
+    """Return the faces of one image as supervision's ``KeyPoints``.
+
+    Parameters
+    ----------
+    faces : iterable of Face
+        Those that failed are left out.
+
+    Returns
+    -------
+    supervision.KeyPoints
+
+    Raises
+    ------
+    FormatError
+        If supervision is not installed.
+    """
+    try:
+        import supervision
+    except ImportError as error:
+        raise FormatError("supervision is not installed: pip install supervision") from error
+    found = [face for face in faces if face.success]
+    if not found:
+        return supervision.KeyPoints.empty()
+    return supervision.KeyPoints(
+        xy=np.stack([face.landmarks for face in found]),
+        keypoint_confidence=np.stack(
+            [np.full(len(face.landmarks), face.confidence, np.float32) for face in found]
+        ),
+        class_id=np.zeros(len(found), int),
+    )

@@ -1,0 +1,137 @@
+"""Images: read from files, checked before a fit, and written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyclnf._files import replacing
+from pyclnf.errors import ImageError, ParameterError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["IMAGE_SUFFIXES", "as_pixels", "read_image", "read_photograph", "write_image"]
+
+IMAGE_SUFFIXES = (
+    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm"),
+    *(".tif", ".tiff", ".webp"),
+)
+# An image of so many pixels takes 0.5 GB, a fit of it twice as much.
+MAX_PIXELS = 180_000_000
+
+
+def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
+    """Read a photograph as BGR of 8 bits, turned as its EXIF data say.
+
+    Images of 16 bits, grey, with a palette, alpha or CMYK are converted; of
+    animations and files with several pages the first picture is taken.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    image : ndarray, shape (H, W, 3), uint8
+    note : str or None
+        What was done with an unusual file.
+
+    Raises
+    ------
+    ImageError
+        If there is no such file, or it is no image, damaged or larger than 180 megapixels.
+    """
+    import cv2
+
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+    if not data.size:
+        raise ImageError(f"{path}: the file is empty")
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        if "PIXELS" in str(error):
+            raise ImageError(f"{path}: too large to be decoded: scale it down first") from error
+        raise ImageError(f"{path}: damaged: {str(error).strip()}") from error
+    if image is None:
+        raise ImageError(f"{path}: not an image, or damaged: JPEG, PNG, TIFF, BMP, GIF and WebP can be read")
+    height, width = image.shape[:2]
+    if height * width > MAX_PIXELS:
+        raise ImageError(
+            f"{path}: {width} x {height} px are more than {MAX_PIXELS} pixels: scale it down first"
+        )
+    return np.asarray(image, np.uint8), _note(path)
+
+
+def _note(path: Path) -> str | None:
+    import cv2
+
+    if path.suffix.lower() not in (".gif", ".png", ".tif", ".tiff", ".webp"):
+        return None
+    count = cv2.imcount(str(path))
+    return f"the first of {count} pictures in the file" if count > 1 else None
+
+
+def read_image(path: Path) -> NDArray[np.uint8] | None:
+    """Return an image file as `read_photograph` does, or None if it cannot be read."""
+    try:
+        return read_photograph(path)[0]
+    except ImageError:
+        return None
+
+
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write a picture, in one piece or not at all; the suffix says the format.
+
+    Raises
+    ------
+    ParameterError
+        If the format is unknown.
+    ImageError
+        If the file cannot be written.
+    """
+    import cv2
+
+    try:
+        done, data = cv2.imencode(path.suffix, image)
+    except cv2.error:
+        done = False
+    if not done:
+        raise ParameterError(f"{path}: pictures are written as .png, .jpg or .tif, not {path.suffix!r}")
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(data.tobytes())
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the image as (H, W, 1 or 3) in a dtype that the kernels read, without copying.
+
+    Raises
+    ------
+    ImageError
+        If the image has another shape or dtype.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ImageError(
+            f"an image is a NumPy array, not {type(image).__name__}: read files with cv2.imread, "
+            "which returns None for a file that it cannot read"
+        )
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise ImageError(f"an image is grey (H, W) or BGR (H, W, 3), not an array of shape {image.shape}")
+    if 0 in image.shape:
+        raise ImageError(f"the image is empty: its shape is {image.shape}")
+    if image.dtype == np.uint16:
+        raise ImageError("the image has 16 bits: scale it to 0..255, e.g. (image / 257).astype(np.uint8)")
+    if image.dtype not in (np.uint8, np.float32, np.float64):
+        raise ImageError(f"an image is uint8, or float32 or float64 in 0..255, not {image.dtype}")
+    return image[:, :, :3]

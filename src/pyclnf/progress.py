@@ -1,0 +1,105 @@
+"""How far a batch is: a bar on a terminal, plain lines elsewhere, and a summary."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from pyclnf.batch import Outcome
+
+# Seconds between two updates of the bar.
+INTERVAL = 0.1
+BAR_WIDTH = 24
+
+
+class Progress:
+    """Reports on a batch of files.
+
+    Parameters
+    ----------
+    total : int
+        Number of files.
+    stream : file
+        Where to write. On a terminal there is one line that is rewritten
+        (failures stand above it), elsewhere one line a file.
+    """
+
+    def __init__(self, total: int, stream: TextIO | None = None) -> None:
+        self.total = total
+        self.stream = sys.stdout if stream is None else stream
+        self.is_terminal = self.stream.isatty()
+        self.outcomes: list[Outcome] = []
+        self._started = time.monotonic()
+        self._drawn = 0.0
+
+    def file_done(self, outcome: Outcome) -> None:
+        """Take note of a file."""
+        self.outcomes.append(outcome)
+        if not self.is_terminal:
+            print(f"[{len(self.outcomes)}/{self.total}] {outcome}", file=self.stream, flush=True)
+            return
+        if outcome.failure or outcome.note:
+            self._clear()
+            print(outcome, file=self.stream)
+        self._draw(len(self.outcomes), self.total, "files", force=len(self.outcomes) == self.total)
+
+    def frame_done(self, done: int, total: int | None) -> None:
+        """Show how far the only running file, a video, is."""
+        if self.is_terminal:
+            self._draw(done, total, "frames")
+
+    def close(self) -> None:
+        """End the bar and write the summary."""
+        if self.is_terminal:
+            self._clear()
+        seconds = time.monotonic() - self._started
+        failed = [outcome for outcome in self.outcomes if outcome.failure]
+        skipped = sum(outcome.skipped for outcome in self.outcomes)
+        parts = [f"{len(self.outcomes) - len(failed) - skipped} done"]
+        parts += [f"{skipped} skipped, being finished"] if skipped else []
+        parts += [f"{len(failed)} failed"] if failed else []
+        missing = self.total - len(self.outcomes)
+        parts += [f"{missing} not reached"] if missing else []
+        faces = sum(outcome.faces for outcome in self.outcomes)
+        frames = sum(outcome.frames for outcome in self.outcomes)
+        found = f"{_count(faces, 'face')} in {_count(frames, 'frame')}" if frames else _count(faces, "face")
+        print(
+            f"{_count(self.total, 'file')}: {', '.join(parts)}; {found}; {_clock(seconds)}", file=self.stream
+        )
+        for outcome in failed:
+            print(f"  failed: {outcome.source}: {outcome.failure}", file=self.stream)
+        self.stream.flush()
+
+    def _clear(self) -> None:
+        self.stream.write("\r\x1b[K")
+
+    def _draw(self, done: int, total: int | None, unit: str, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if now - self._drawn < INTERVAL and not force:
+            return
+        self._drawn = now
+        rate = done / max(now - self._started, 1e-6)
+        if total:
+            filled = BAR_WIDTH * min(done, total) // total
+            left = _clock((total - done) / rate) if rate and done < total else _clock(0)
+            bar = "#" * filled + "." * (BAR_WIDTH - filled)
+            text = f"[{bar}] {done}/{total} {unit}, {rate:.1f}/s, {left} left"
+        else:
+            text = f"{done} {unit}, {rate:.1f}/s"
+        self.stream.write("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1])
+        self.stream.flush()
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,446 @@
+"""Pages to check results by: one self-contained HTML file of a video's CSV, or of many photographs'."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyclnf._files import replacing
+from pyclnf.draw import confidence_colour, draw_axes, draw_landmarks
+from pyclnf.errors import FormatError, PyclnfError
+from pyclnf.formats import PARAMETERS, Table, read_csv
+from pyclnf.images import IMAGE_SUFFIXES, read_photograph
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+
+__all__ = ["distances", "write_image_report", "write_video_report"]
+
+# Points of a curve: longer videos show the range within each of so many parts.
+MAX_POINTS = 1500
+WORST_FRAMES = 8
+MAX_PICTURES = 200
+THUMBNAIL = 360  # px, the longer side
+WIDTH, HEIGHT, MARGIN = 900, 150, 52  # of a chart, px
+SCATTER = 260  # px
+COLOURS = ("#1f77b4", "#d95f02", "#2a9d55")
+
+
+def distances(table: Table) -> dict[str, Float]:
+    """Return distances in the face over the rows, mm; NaN where a row has no success.
+
+    Mouth width (48 to 54), lid opening (mean of the two pairs of lid points) and brow height (from
+    the middle of the eye's points to that of the brow's), for the face's own right and left.
+
+    Parameters
+    ----------
+    table : Table
+        Of faces with 68 landmarks.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (rows,)
+    """
+    points = table.landmarks_3d
+    if points.shape[1] != 68:
+        raise FormatError(f"{table.path}: the distances are defined for 68 landmarks, not {points.shape[1]}")
+
+    def between(a: Sequence[int], b: Sequence[int]) -> Float:
+        return np.asarray(np.linalg.norm(points[:, a].mean(axis=1) - points[:, b].mean(axis=1), axis=1))
+
+    def lids(pairs: Sequence[tuple[int, int]]) -> Float:
+        return np.asarray(np.mean([between([a], [b]) for a, b in pairs], axis=0))
+
+    found = {
+        "mouth width": between([48], [54]),
+        "lid opening, right": lids([(37, 41), (38, 40)]),
+        "lid opening, left": lids([(43, 47), (44, 46)]),
+        "brow height, right": between(range(17, 22), range(36, 42)),
+        "brow height, left": between(range(22, 27), range(42, 48)),
+    }
+    return {name: np.where(table.success, values, np.nan) for name, values in found.items()}
+
+
+# --- videos
+
+
+def write_video_report(page: Path, csv: Path, video: Path | None = None) -> None:
+    """Write a page of a video's CSV: curves over time, left against right, the worst frames.
+
+    Parameters
+    ----------
+    page : Path
+        The HTML file, which needs nothing else.
+    csv : Path
+        Of `formats.CSVWriter`, or OpenFace's own.
+    video : Path, optional
+        The video, for the pictures of the worst frames.
+
+    Raises
+    ------
+    FormatError
+        If the CSV is none.
+    VideoError
+        If the video cannot be read.
+    """
+    table = read_csv(csv)
+    if table.layout != "video":
+        raise FormatError(f"{csv}: this is the CSV of a photograph: it has no timestamps")
+    faces = np.unique(table["face_id"]) if "face_id" in table.columns else np.zeros(1)
+    sections = [] if len(table) else ["<p>No frames.</p>"]
+    data: dict[str, dict[str, list[float]]] = {}
+    for face in faces:
+        own = table
+        if len(faces) > 1:
+            rows = table["face_id"] == face
+            own = Table(table.path, {name: values[rows] for name, values in table.columns.items()})
+            sections.append(f"<h2>Face {face:g}</h2>")
+        sections += [_summary(own), *_charts(own, data), _left_against_right(own)]
+    if video is not None:
+        sections.append(_worst_frames(table, video))
+    _write_page(page, f"{csv.stem}", str(csv.name), sections, data)
+
+
+def _summary(table: Table) -> str:
+    success, confidence = table.success, table["confidence"]
+    seconds = float(table["timestamp"].max() - table["timestamp"].min())
+    mean = f"{confidence[success].mean():.2f}" if success.any() else "none"
+    return (
+        f"<p>{len(table)} frames over {seconds:.1f} s; success in {success.sum()} "
+        f"({success.mean():.1%}); mean confidence of these {mean}.</p>"
+    )
+
+
+def _charts(table: Table, data: dict[str, dict[str, list[float]]]) -> list[str]:
+    found = distances(table)
+    pose = np.where(table.success[:, None], np.degrees(table.pose[:, 3:]), np.nan)
+    right_left = {
+        name: {side: found[f"{name}, {side}"] for side in ("right", "left")}
+        for name in ("lid opening", "brow height")
+    }
+    charts: list[tuple[str, str, dict[str, Float]]] = [
+        ("Confidence", "", {"confidence": table["confidence"]}),
+        ("Head pose", "degrees", dict(zip(("pitch (rx)", "yaw (ry)", "roll (rz)"), pose.T, strict=True))),
+        ("Mouth width", "mm", {"mouth width": found["mouth width"]}),
+        ("Lid opening", "mm", right_left["lid opening"]),
+        ("Brow height", "mm", right_left["brow height"]),
+    ]
+    return [
+        _chart(f"chart{len(data)}", title, unit, table["timestamp"], lines, data)
+        for title, unit, lines in charts
+    ]
+
+
+def _chart(
+    name: str,
+    title: str,
+    unit: str,
+    time: Float,
+    lines: dict[str, Float],
+    data: dict[str, dict[str, list[float]]],
+) -> str:
+    """Return a chart as SVG, and put its values into *data* for the readings under the mouse."""
+    shown = {label: _thinned(time, values) for label, values in lines.items()}
+    low, high = _padded(np.concatenate([v for _, v in shown.values()]))
+    if title == "Confidence":
+        low, high = -0.05, 1.05
+    begin, end = (float(time.min()), float(time.max())) if len(time) else (0.0, 1.0)
+    end = max(end, begin + 1e-3)
+    inner_width, inner_height = WIDTH - MARGIN - 8, HEIGHT - 26
+
+    def x(t: Any) -> Any:
+        return MARGIN + (t - begin) / (end - begin) * inner_width
+
+    def y(v: Any) -> Any:
+        return 6 + (high - v) / (high - low) * inner_height
+
+    parts = []
+    for tick in _ticks(low, high, 4):
+        at = y(tick)
+        parts.append(f'<line class="grid" x1="{MARGIN}" x2="{WIDTH - 8}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        parts.append(f'<text x="{MARGIN - 6}" y="{at + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    for tick in _ticks(begin, end, 8):
+        at = x(tick)
+        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - 4}" text-anchor="middle">{tick:g} s</text>')
+    for colour, (t, v) in zip(COLOURS, shown.values(), strict=False):
+        for run in _runs(np.isfinite(v)):
+            points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x(t[run]), y(v[run]), strict=True))
+            shape = "polyline" if run.stop - run.start > 1 else "circle"
+            if shape == "circle":
+                a, b = points.split(",")
+                parts.append(f'<circle cx="{a}" cy="{b}" r="1.2" fill="{colour}"/>')
+            else:
+                parts.append(f'<polyline points="{points}" stroke="{colour}"/>')
+    first = next(iter(shown.values()))[0]
+    data[name] = {"t": _rounded(first), **{label: _rounded(v) for label, (_, v) in shown.items()}}
+    legend = " ".join(
+        f'<span><i style="background:{colour}"></i>{html.escape(label)} <b></b></span>'
+        for colour, label in zip(COLOURS, shown, strict=False)
+    )
+    return (
+        f'<figure class="chart" id="{name}" data-begin="{begin}" data-end="{end}"><figcaption>{title}'
+        f'{f" <small>({unit})</small>" if unit else ""} <em class="legend">{legend}</em></figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title} over time">{"".join(parts)}'
+        f'<line class="cursor" y1="6" y2="{HEIGHT - 20}" x1="-9" x2="-9"/></svg></figure>'
+    )
+
+
+def _thinned(time: Float, values: Float) -> tuple[Float, Float]:
+    """Return a curve of at most MAX_POINTS points: the least and the greatest of each part."""
+    if len(values) <= MAX_POINTS:
+        return time, values
+    edges = np.linspace(0, len(values), MAX_POINTS // 2 + 1).astype(int)
+    kept = []
+    for begin, end in pairwise(edges.tolist()):
+        part = values[begin:end]
+        if np.isnan(part).all():
+            kept += [begin, end - 1]
+        else:
+            kept += sorted((begin + int(np.nanargmin(part)), begin + int(np.nanargmax(part))))
+    return time[kept], values[kept]
+
+
+def _runs(valid: NDArray[np.bool_]) -> list[slice]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], valid, [False]]).astype(np.int8)))
+    return [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def _ticks(low: float, high: float, count: int) -> list[float]:
+    """Return round numbers within a range, about *count* of them."""
+    rough = (high - low) / count
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = float(min((m * power for m in (1, 2, 5, 10)), key=lambda s: abs(s - rough)))
+    first = np.ceil(low / step)
+    return [float(np.round(k * step, 10)) + 0.0 for k in np.arange(first, np.floor(high / step) + 1)]
+
+
+def _rounded(values: Float) -> list[float]:
+    return [round(float(v), 3) if np.isfinite(v) else None for v in values]  # type: ignore[misc]
+
+
+def _left_against_right(table: Table) -> str:
+    found = distances(table)
+    return (
+        '<div class="row">'
+        + "".join(
+            _scatter(name, found[f"{name}, right"], found[f"{name}, left"])
+            for name in ("lid opening", "brow height")
+        )
+        + "</div>"
+    )
+
+
+def _scatter(name: str, right: Float, left: Float) -> str:
+    both = np.isfinite(right) & np.isfinite(left)
+    right, left = right[both], left[both]
+    if not len(right):
+        return ""
+    low, high = _padded(np.concatenate([right, left]))
+    inner = SCATTER - MARGIN - 8
+    bottom = 8 + inner
+
+    def x(value: float) -> float:
+        return MARGIN + (value - low) / (high - low) * inner
+
+    def y(value: float) -> float:
+        return 8 + (high - value) / (high - low) * inner
+
+    step = max(1, len(right) // MAX_POINTS)
+    parts = [f'<rect class="frame" x="{MARGIN}" y="8" width="{inner}" height="{inner}"/>']
+    parts.append(f'<line class="grid" x1="{MARGIN}" y1="{bottom}" x2="{MARGIN + inner}" y2="8"/>')
+    parts += [
+        f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="1.6"/>'
+        for a, b in zip(right[::step], left[::step], strict=True)
+    ]
+    for tick in _ticks(low, high, 4):
+        parts.append(f'<text x="{x(tick):.1f}" y="{bottom + 14}" text-anchor="middle">{tick:g}</text>')
+        parts.append(f'<text x="{MARGIN - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    middle = 8 + inner / 2
+    parts.append(f'<text x="{MARGIN + inner / 2}" y="{bottom + 30}" text-anchor="middle">right</text>')
+    parts.append(
+        f'<text x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">left</text>'
+    )
+    title = f"{name.capitalize()}: left against right"
+    return (
+        f"<figure><figcaption>{title} <small>(mm)</small></figcaption>"
+        f'<svg class="scatter" viewBox="0 0 {SCATTER} {bottom + 36}" role="img" aria-label="{title}">'
+        f"{''.join(parts)}</svg>"
+        f"<p><small>left minus right: mean {np.mean(left - right):+.2f} mm</small></p></figure>"
+    )
+
+
+def _padded(values: Float) -> tuple[float, float]:
+    """Return the range of values with a margin; 0 to 1 for none."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    pad = 0.05 * (high - low) or 0.5
+    return low - pad, high + pad
+
+
+def _worst_frames(table: Table, video: Path) -> str:
+    from pyclnf.video import Video
+
+    if not len(table):
+        return ""
+
+    if np.ptp(table["confidence"]) > 0:
+        title, rows = "Worst frames", _worst_rows(table)
+    else:  # all alike: no frame is the worst
+        rows = sorted({int(row) for row in np.linspace(0, len(table) - 1, WORST_FRAMES)})
+        title = "Frames"
+    wanted = {int(table["frame"][row]) - 1: row for row in rows}
+    cards = {}
+    with Video(video) as frames:
+        for frame in frames:
+            if frame.index in wanted and frame.image is not None:
+                row = wanted[frame.index]
+                picture = _with_face(frame.image, table, row)
+                state = f"confidence {table['confidence'][row]:.2f}" if table.success[row] else "failed"
+                cards[row] = _card(picture, f"{frame.timestamp:.2f} s, frame {frame.index + 1}, {state}")
+            if len(cards) == len(wanted) or frame.index > max(wanted, default=-1):
+                break
+    if not cards:
+        return ""
+    return (
+        f'<h2>{title}</h2><div class="cards">'
+        + "".join(cards[row] for row in rows if row in cards)
+        + "</div>"
+    )
+
+
+def _worst_rows(table: Table) -> list[int]:
+    """Return the rows with the least confidence, no two of them close in time."""
+    time = table["timestamp"]
+    chosen: list[int] = []
+    apart = (time.max() - time.min()) / (4 * WORST_FRAMES) if len(time) else 0.0
+    for row in np.argsort(table["confidence"], kind="stable"):
+        if len(chosen) == WORST_FRAMES:
+            break
+        if all(abs(time[row] - time[other]) > apart for other in chosen):
+            chosen.append(int(row))
+    return chosen
+
+
+# --- photographs
+
+
+def write_image_report(page: Path, items: Iterable[tuple[Path, Path | None]]) -> None:
+    """Write a page of photographs' CSVs: the pictures with their faces, those without confidence first.
+
+    Parameters
+    ----------
+    page : Path
+        The HTML file, which needs nothing else.
+    items : iterable of (Path, Path or None)
+        A CSV and its photograph.
+
+    Raises
+    ------
+    FormatError
+        If a CSV is none.
+    """
+    tables = [(read_csv(csv), image) for csv, image in items]
+    tables.sort(
+        key=lambda item: (item[0]["confidence"].min(initial=np.inf) if len(item[0]) else -1.0, item[0].path)
+    )
+    faces = sum(len(table) for table, _ in tables)
+    empty = sum(not len(table) for table, _ in tables)
+    sections = [
+        f"<p>{len(tables)} photographs with {faces} faces; {empty} without one. "
+        + "Those with the least confidence come first"
+        + (f"; the first {MAX_PICTURES} are shown" if len(tables) > MAX_PICTURES else "")
+        + ".</p>",
+        '<div class="cards">',
+    ]
+    for table, image in tables[:MAX_PICTURES]:
+        count = f"{len(table)} face{'' if len(table) == 1 else 's'}"
+        confidence = ", ".join(f"{value:.2f}" for value in table["confidence"][:6])
+        text = f"{table.path.stem}: {count}" + (f", confidence {confidence}" if len(table) else "")
+        picture = None
+        if image is not None:
+            try:
+                picture = read_photograph(image)[0]
+            except PyclnfError:
+                text += " (the photograph cannot be read)"
+        if picture is not None:
+            for row in range(len(table)):
+                picture = _with_face(picture, table, row)
+        sections.append(_card(picture, text))
+    _write_page(page, "Photographs", "", [*sections, "</div>"], {})
+
+
+def find_video(csv: Path) -> Path | None:
+    """Return the video of a CSV's name beside it or one folder up, if there is one."""
+    from pyclnf.batch import VIDEO_SUFFIXES
+
+    return _find(csv.stem, [csv.parent, csv.parent.parent], VIDEO_SUFFIXES)
+
+
+def find_image(csv: Path, folder: Path | None) -> Path | None:
+    """Return the photograph of a CSV's name in a folder, beside it or one folder up, if there is one."""
+    return _find(csv.stem, [folder] if folder else [csv.parent, csv.parent.parent], IMAGE_SUFFIXES)
+
+
+def _find(stem: str, folders: Sequence[Path], suffixes: Sequence[str]) -> Path | None:
+    for folder in folders:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if path.suffix.lower() in suffixes and stem in (path.stem, path.name):
+                return path
+    return None
+
+
+# --- both
+
+
+def _with_face(image: NDArray[np.uint8], table: Table, row: int) -> NDArray[np.uint8]:
+    if not table.success[row]:
+        return image
+    colour = confidence_colour(float(table["confidence"][row]))
+    picture = draw_landmarks(image, table.landmarks[row], colour=colour)
+    draw_axes(picture, [table[name][row] for name in PARAMETERS])
+    return picture
+
+
+def _card(picture: NDArray[np.uint8] | None, text: str) -> str:
+    return f"<figure>{_thumbnail(picture)}<figcaption>{html.escape(text)}</figcaption></figure>"
+
+
+def _thumbnail(picture: NDArray[np.uint8] | None) -> str:
+    import cv2
+
+    if picture is None:
+        return ""
+    height, width = picture.shape[:2]
+    shrink = min(1.0, THUMBNAIL / max(height, width))
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+    source = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+    return f'<img width="{size[0]}" height="{size[1]}" alt="" src="{source}">'
+
+
+def _write_page(
+    page: Path, title: str, subtitle: str, sections: Sequence[str], data: dict[str, dict[str, list[float]]]
+) -> None:
+    template = (resources.files("pyclnf") / "data" / "report.html").read_text(encoding="utf-8")
+    # Within a script element only '</' would end the data.
+    text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    filled = (
+        template.replace("{{title}}", html.escape(title))
+        .replace("{{subtitle}}", html.escape(subtitle))
+        .replace("{{data}}", text)
+        .replace("{{body}}", "\n".join(sections))
+    )
+    with replacing(page) as temporary:
+        temporary.write_text(filled, encoding="utf-8", newline="\n")

@@ -1,0 +1,546 @@
+"""Faces from frame to frame.
+
+Each face is fitted from where it was in the frame before, with smaller windows
+after a success and those of the first frame after a failure. A failed face is
+detected again, and the better of the two fits is kept. See Baltrusaitis,
+Zadeh, Lim, Morency, "OpenFace 2.0: Facial behavior analysis toolkit", FG 2018,
+section 3.1; the filter is Casiez, Roussel, Vogel, "1 Euro filter", CHI 2012.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyclnf import nu_rlms
+from pyclnf.camera import Camera
+from pyclnf.detection import find_faces, make_detector
+from pyclnf.errors import ParameterError
+from pyclnf.face import SAME_FACE, Face, box_distance, box_of, box_overlap, low_likelihood
+from pyclnf.images import as_pixels
+from pyclnf.pdm import Parameters
+from pyclnf.video import DEFAULT_RATE, Video
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from pyclnf.clnf import CLNF
+    from pyclnf.detection import Detector
+    from pyclnf.nu_rlms import FitParameters, FitResult
+
+    Float = NDArray[np.float64]
+
+__all__ = ["OneEuro", "Tracker"]
+
+# A face is about 0.15 m wide and moves at about 1 m/s, in face sizes a second: how far away one that was
+# lost may be found again, at most so many sizes.
+FACE_SPEED = 6.0
+MAX_REACH = 5.0
+# px per mm of the template that follows fast motion.
+TEMPLATE_SCALE = 0.3
+
+
+class OneEuro:
+    """The 1 Euro filter: a low-pass filter that opens with speed.
+
+    A face that keeps still is smoothed strongly, one that moves is followed
+    without much lag. All coordinates are filtered on their own.
+
+    Parameters
+    ----------
+    min_cutoff : float
+        Cutoff frequency at rest, Hz. Lower: less jitter.
+    beta : float
+        How fast the cutoff grows with the speed, Hz per mm/s. Higher: less lag.
+    speed_cutoff : float
+        Cutoff frequency of the speed's own filter, Hz.
+    """
+
+    def __init__(self, min_cutoff: float = 1.0, beta: float = 0.2, speed_cutoff: float = 1.0) -> None:
+        if not (min_cutoff > 0 and beta >= 0 and speed_cutoff > 0):
+            raise ParameterError(
+                "the filter's cutoffs are positive and beta is not negative, not "
+                f"{min_cutoff!r}, {beta!r}, {speed_cutoff!r}"
+            )
+        self.min_cutoff, self.beta, self.speed_cutoff = min_cutoff, beta, speed_cutoff
+        self._last: tuple[float, Float, Float] | None = None
+
+    def fresh(self) -> OneEuro:
+        """Return a filter with the same numbers that has seen nothing."""
+        return OneEuro(self.min_cutoff, self.beta, self.speed_cutoff)
+
+    def __call__(self, values: ArrayLike, timestamp: float, unit: ArrayLike = 1.0) -> Float:
+        """Filter one sample.
+
+        Parameters
+        ----------
+        values : array_like, shape (k,)
+        timestamp : float
+            Seconds.
+        unit : array_like, shape (k,) or ()
+            How much of each value moves the face by 1 mm.
+
+        Returns
+        -------
+        ndarray, shape (k,), float64
+        """
+        x = np.asarray(values, dtype=np.float64)
+        if self._last is None or timestamp <= self._last[0]:
+            self._last = (timestamp, x, np.zeros_like(x))
+            return x
+        before, filtered, speed = self._last
+        step = timestamp - before
+        speed = speed + _share(self.speed_cutoff, step) * ((x - filtered) / step - speed)
+        cutoff = self.min_cutoff + self.beta * np.abs(speed) / np.asarray(unit)
+        filtered = filtered + _share(cutoff, step) * (x - filtered)
+        self._last = (timestamp, filtered, speed)
+        return np.asarray(filtered)
+
+
+def _share(cutoff: Any, step: float) -> Any:
+    """Return the weight of a new sample in an exponential filter."""
+    r = 2 * math.pi * cutoff * step
+    return r / (r + 1)
+
+
+@dataclass(eq=False)
+class _Track:
+    """What is kept of one face."""
+
+    face_id: int
+    parameters: Parameters
+    box: Float
+    timestamp: float
+    last_seen: float
+    lost: bool = False
+    template: NDArray[np.float32] | None = None
+    filter: OneEuro | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """The fit of one face in the frame at hand."""
+
+    result: FitResult
+    failure: str | None
+    detected: bool = False
+    score: float = float("nan")
+    # Where the detector saw the face.
+    box: Float | None = None
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        return self.failure is None, self.result.likelihood
+
+
+@dataclass(frozen=True)
+class _Now:
+    """The frame at hand."""
+
+    image: NDArray[Any] = field(repr=False)
+    index: int
+    timestamp: float
+    camera: Camera
+
+
+class Tracker:
+    """Follows faces through a video.
+
+    It holds a few numbers a face and no frames: memory is constant. Each frame
+    gives at least one `Face`, failed or not. Not to be shared between threads.
+
+    Parameters
+    ----------
+    clnf : CLNF
+        Gives the model, and the starts for faces that were detected.
+    detector : str, callable or None
+        See `make_detector`.
+    max_faces : int
+        Follow at most so many. With 1 the face is always number 0; with more a
+        face that was lost for longer than `patience`, or comes back elsewhere, gets a new number.
+    parameters, tracking_parameters : str or FitParameters
+        Parameter sets for faces that were just detected or failed, and for those that were followed.
+    min_likelihood : float, optional
+        Fits below have failed. Default: that of the CLNF.
+    search_interval : float
+        Look for new faces every so many seconds while fewer than `max_faces` are followed.
+    retry_interval : float
+        Detect a lost face again at once and then every so many seconds.
+    patience : float
+        A lost face keeps its number for so many seconds.
+    template : bool
+        Correct fast motion by matching a small picture of the face first.
+    smooth : bool or OneEuro
+        Filter what is given back (never what the next fit starts from).
+    camera : Camera, optional
+        Default: `Camera.from_size` of the frame.
+
+    Raises
+    ------
+    ParameterError
+        If a number is out of its range.
+    DetectionError
+        If the detector is missing.
+
+    Examples
+    --------
+    >>> tracker = Tracker(clnf, max_faces=4)  # doctest: +SKIP
+    >>> for face in tracker.track("meeting.mp4"):  # doctest: +SKIP
+    ...     print(face.frame, face.face_id, face.success)
+    """
+
+    def __init__(
+        self,
+        clnf: CLNF,
+        *,
+        detector: str | Detector | None = None,
+        max_faces: int = 1,
+        parameters: str | FitParameters = "video",
+        tracking_parameters: str | FitParameters = "tracking",
+        min_likelihood: float | None = None,
+        search_interval: float = 1.0,
+        retry_interval: float = 0.2,
+        patience: float = 2.0,
+        template: bool = False,
+        smooth: bool | OneEuro = False,
+        camera: Camera | None = None,
+    ) -> None:
+        if not isinstance(max_faces, int | np.integer) or max_faces < 1:
+            raise ParameterError(f"max_faces is a whole number from 1, not {max_faces!r}")
+        for name, value in (
+            ("search_interval", search_interval),
+            ("retry_interval", retry_interval),
+            ("patience", patience),
+        ):
+            if not value >= 0:
+                raise ParameterError(f"{name} is a number of seconds, not {value!r}")
+        self.clnf = clnf
+        self.detector = make_detector(detector)
+        self.max_faces = int(max_faces)
+        self.first = clnf.settings(parameters)
+        self.tracking = clnf.settings(tracking_parameters)
+        self.min_likelihood = clnf.min_likelihood if min_likelihood is None else float(min_likelihood)
+        self.search_interval = search_interval
+        self.retry_interval = retry_interval
+        self.patience = patience
+        self.template = template
+        self.filter = (OneEuro() if smooth else None) if isinstance(smooth, bool) else smooth
+        self.camera = camera
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all faces, for another video."""
+        self._tracks: list[_Track] = []
+        self._next_id = 0
+        self._next_frame = 0
+        self._last_timestamp: float | None = None
+        self._last_detection = -math.inf
+
+    def track(self, video: str | Path | int | Sequence[str | Path] | Video) -> Iterator[Face]:
+        """Follow the faces of a video, from its beginning.
+
+        Parameters
+        ----------
+        video : str, Path, int, sequence of paths or Video
+            See `Video`.
+
+        Yields
+        ------
+        Face
+            At least one a frame, in the order of frames and then of face numbers.
+
+        Raises
+        ------
+        VideoError
+            If the video cannot be opened.
+        """
+        self.reset()
+        with video if isinstance(video, Video) else Video(video) as frames:
+            for frame in frames:
+                if frame.image is None:
+                    yield from self.skip(frame.error or "the frame is broken", frame.timestamp)
+                else:
+                    yield from self.update(frame.image, frame.timestamp)
+
+    def skip(self, reason: str, timestamp: float | None = None) -> list[Face]:
+        """Pass over a frame that cannot be read.
+
+        Parameters
+        ----------
+        reason : str
+            What to give as the failure.
+        timestamp : float, optional
+            Seconds; default one thirtieth after the last.
+
+        Returns
+        -------
+        list of Face
+            A failed row for each face that is followed, or one without a face.
+        """
+        index, moment = self._advance(timestamp)
+        numbers = [track.face_id for track in self._tracks] or [self._no_face]
+        return [self._missing(reason, number, index, moment) for number in numbers]
+
+    def update(
+        self, image: NDArray[Any], timestamp: float | None = None, *, boxes: ArrayLike | None = None
+    ) -> list[Face]:
+        """Find the faces of the next frame.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W) or (H, W, 3), uint8, float32 or float64
+            Grey or BGR.
+        timestamp : float, optional
+            Seconds; default one thirtieth after the last.
+        boxes : array_like, shape (k, 4), optional
+            Instead of the detector's, and used in any case.
+
+        Returns
+        -------
+        list of Face
+            At least one, by face number.
+
+        Raises
+        ------
+        ImageError, BoxError, DetectionError
+            If the image, a box or the detector is wrong.
+        """
+        pixels = as_pixels(image)
+        height, width = pixels.shape[:2]
+        index, moment = self._advance(timestamp)
+        now = _Now(pixels, index, moment, self.camera or Camera.from_size(width, height))
+
+        outcomes = {track.face_id: self._follow(track, now) for track in self._tracks}
+        detections = self._detect(now, outcomes, boxes)
+        if detections is not None:
+            self._use_detections(now, outcomes, detections)
+        self._drop_duplicates(outcomes)
+        faces = [self._finish(track, outcomes[track.face_id], now) for track in self._tracks]
+        if self.max_faces > 1:
+            self._tracks = [track for track in self._tracks if moment - track.last_seen <= self.patience]
+        if not faces:
+            faces = [self._missing("no face found", self._no_face, now.index, now.timestamp)]
+        return sorted(faces, key=lambda face: face.face_id)
+
+    # --- one frame, step by step
+
+    @property
+    def _no_face(self) -> int:
+        return 0 if self.max_faces == 1 else -1
+
+    def _missing(self, reason: str, face_id: int, frame: int, timestamp: float) -> Face:
+        return Face.missing(self.clnf.model.pdm, reason, face_id=face_id, frame=frame, timestamp=timestamp)
+
+    def _advance(self, timestamp: float | None) -> tuple[int, float]:
+        if timestamp is None:
+            timestamp = 0.0 if self._last_timestamp is None else self._last_timestamp + 1.0 / DEFAULT_RATE
+        index = self._next_frame
+        self._next_frame += 1
+        self._last_timestamp = float(timestamp)
+        return index, float(timestamp)
+
+    def _fit(self, image: NDArray[Any], start: Parameters, settings: FitParameters) -> _Outcome:
+        model = self.clnf.model
+        result = nu_rlms.fit(model.pdm, model.scales, settings, image, start)
+        return _Outcome(result, result.failure or low_likelihood(result.likelihood, self.min_likelihood))
+
+    def _fit_box(self, image: NDArray[Any], detection: Float) -> _Outcome:
+        pdm = self.clnf.model.pdm
+        outcomes = [
+            self._fit(image, pdm.from_box(detection[:4], start), self.first) for start in self.clnf.starts
+        ]
+        best = max(outcomes, key=lambda outcome: outcome.rank)
+        return replace(best, detected=True, score=float(detection[4]))
+
+    def _follow(self, track: _Track, now: _Now) -> _Outcome:
+        """Fit a face from where it was."""
+        start = track.parameters
+        if track.template is not None and not track.lost:
+            start = _moved(start, _template_motion(now.image, track.template, start, track.box))
+        return self._fit(now.image, start, self.first if track.lost else self.tracking)
+
+    def _detect(self, now: _Now, outcomes: dict[int, _Outcome], boxes: ArrayLike | None) -> Float | None:
+        """Return the boxes of this frame, or None if it was not searched."""
+        if boxes is not None:
+            return find_faces(lambda _: np.asarray(boxes, dtype=np.float64), now.image)
+        failed = [track for track in self._tracks if outcomes[track.face_id].failure is not None]
+        newly_failed = any(not track.lost for track in failed)
+        waited = now.timestamp - self._last_detection
+        wanted = (
+            newly_failed
+            or (bool(failed) and waited >= self.retry_interval)
+            or (not self._tracks and waited >= self.retry_interval)
+            or (len(self._tracks) < self.max_faces and waited >= self.search_interval)
+        )
+        if not wanted:
+            return None
+        self._last_detection = now.timestamp
+        return find_faces(self.detector, now.image)
+
+    def _use_detections(self, now: _Now, outcomes: dict[int, _Outcome], detections: Float) -> None:
+        """Give boxes to the faces that failed, and begin to follow new ones."""
+        good = [track for track in self._tracks if outcomes[track.face_id].failure is None]
+        good_boxes = [box_of(outcomes[track.face_id].result.landmarks) for track in good]
+        free = [d for d in detections if all(box_overlap(d[:4], box) < SAME_FACE for box in good_boxes)]
+        failed = [track for track in self._tracks if outcomes[track.face_id].failure is not None]
+        # The nearest pairs first, whatever the order of tracks and boxes.
+        pairs = sorted(
+            (
+                (box_distance(track.box, detection[:4]), track.face_id, i)
+                for track in failed
+                for i, detection in enumerate(free)
+                if self._may_be(track, detection, now)
+            ),
+        )
+        used: set[int] = set()
+        placed: set[int] = set()
+        for _, face_id, i in pairs:
+            if i in used or face_id in placed:
+                continue
+            again = self._fit_box(now.image, free[i])
+            used.add(i)
+            placed.add(face_id)
+            better = max(again, outcomes[face_id], key=lambda outcome: outcome.rank)
+            outcomes[face_id] = replace(better, box=free[i][:4])
+        for i, detection in enumerate(free):
+            if i in used or len(self._tracks) >= self.max_faces:
+                continue
+            outcome = self._fit_box(now.image, detection)
+            # Where the model sees no face there is none, unless nothing else is followed.
+            if outcome.failure is None:
+                outcomes[self._begin(outcome, now).face_id] = outcome
+
+    def _may_be(self, track: _Track, detection: Float, now: _Now) -> bool:
+        """Say whether a box can be a face that was lost: not far away, of a like size."""
+        if self.max_faces == 1:
+            return True
+        reach = min(1.0 + FACE_SPEED * (now.timestamp - track.last_seen), MAX_REACH)
+        ratio = math.sqrt(detection[2] * detection[3] / (track.box[2] * track.box[3]))
+        return box_distance(track.box, detection[:4]) <= reach and 0.5 < ratio < 2.0
+
+    def _begin(self, outcome: _Outcome, now: _Now) -> _Track:
+        track = _Track(
+            self._next_id,
+            outcome.result.parameters,
+            box_of(outcome.result.landmarks),
+            now.timestamp,
+            now.timestamp,
+            filter=None if self.filter is None else self.filter.fresh(),
+        )
+        self._next_id += 1
+        self._tracks.append(track)
+        return track
+
+    def _drop_duplicates(self, outcomes: dict[int, _Outcome]) -> None:
+        """Keep one of two that are on one face: the good one, and of two good ones the older."""
+        kept: list[_Track] = []
+        for track in sorted(self._tracks, key=lambda t: (outcomes[t.face_id].failure is not None, t.face_id)):
+            box = box_of(outcomes[track.face_id].result.landmarks)
+            others = (box_of(outcomes[other.face_id].result.landmarks) for other in kept)
+            if all(box_overlap(box, other) < SAME_FACE for other in others):
+                kept.append(track)
+        self._tracks = sorted(kept, key=lambda t: t.face_id)
+
+    def _finish(self, track: _Track, outcome: _Outcome, now: _Now) -> Face:
+        """Keep what the next frame needs, and return the face."""
+        found = outcome.failure is None
+        result = outcome.result
+        if found:
+            track.parameters = result.parameters
+            track.box = box_of(result.landmarks)
+            track.last_seen = now.timestamp
+            if self.template:
+                track.template = _template(now.image, result.parameters, track.box)
+            if track.filter is not None and (track.lost or outcome.detected):
+                track.filter = track.filter.fresh()
+        elif outcome.box is not None:
+            # The detector saw the face, the fit did not hold: the next one begins there.
+            track.parameters = self.clnf.model.pdm.from_box(outcome.box)
+            track.box = outcome.box
+            track.last_seen = now.timestamp
+        if found and track.filter is not None:
+            result = self._smoothed(result, track.filter, now.timestamp)
+        track.lost = not found
+        return Face.from_fit(
+            self.clnf.model.pdm,
+            result.parameters,
+            result.landmarks,
+            now.camera,
+            failure=outcome.failure,
+            likelihood=result.likelihood,
+            landmark_likelihoods=result.landmark_likelihoods,
+            score=outcome.score,
+            detected=outcome.detected,
+            face_id=track.face_id,
+            frame=now.index,
+            timestamp=now.timestamp,
+        )
+
+    def _smoothed(self, result: FitResult, smoother: OneEuro, timestamp: float) -> FitResult:
+        """Return the fit with its parameters filtered: landmarks, pose and shape stay those of one face."""
+        pose, shape = result.parameters.pose, result.parameters.shape
+        pdm = self.clnf.model.pdm
+        radius = float(np.sqrt((pdm.mean**2).sum() / pdm.n_landmarks))
+        # What moves a landmark by 1 mm: a growth by 1 / radius, a turn by as many radians, s px.
+        turn, shift = np.full(3, 1 / radius), np.full(2, pose[0])
+        unit = np.concatenate([[pose[0] / radius], turn, shift, np.ones(shape.size)])
+        values = smoother(np.concatenate([pose, shape]), timestamp, unit)
+        parameters = Parameters(values[:6], values[6:])
+        return replace(result, parameters=parameters, landmarks=pdm.landmarks_2d(parameters))
+
+
+# --- the template
+
+
+def _grey_patch(image: NDArray[Any], box: Float, scale: float) -> tuple[NDArray[np.float32], Float] | None:
+    """Return the part of the image in a box, grey and resized, and where its corner is (px)."""
+    import cv2
+
+    height, width = image.shape[:2]
+    low = np.clip(np.floor(box[:2]), 0, [width, height]).astype(int)
+    high = np.clip(np.ceil(box[:2] + box[2:]), 0, [width, height]).astype(int)
+    size = np.rint((high - low) * scale).astype(int)
+    if size.min() < 4:
+        return None
+    part = image[low[1] : high[1], low[0] : high[0]].astype(np.float32).mean(axis=2)
+    resized = cv2.resize(part, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, dtype=np.float32), low.astype(np.float64)
+
+
+def _template_scale(parameters: Parameters) -> float:
+    return min(1.0, TEMPLATE_SCALE / float(parameters.pose[0]))
+
+
+def _template(image: NDArray[Any], parameters: Parameters, box: Float) -> NDArray[np.float32] | None:
+    patch = _grey_patch(image, box, _template_scale(parameters))
+    return None if patch is None else patch[0]
+
+
+def _template_motion(
+    image: NDArray[Any], template: NDArray[np.float32], parameters: Parameters, box: Float
+) -> Float:
+    """Return by how much the face moved, (2,) px: where its template fits best in twice its box."""
+    import cv2
+
+    scale = _template_scale(parameters)
+    search = np.concatenate([box[:2] - box[2:] / 2, 2 * box[2:]])
+    patch = _grey_patch(image, search, scale)
+    if patch is None or (np.array(patch[0].shape) < template.shape).any():
+        return np.zeros(2)
+    match = cv2.matchTemplate(patch[0], template, cv2.TM_CCOEFF_NORMED)
+    y, x = np.unravel_index(int(np.argmax(match)), match.shape)
+    # The template begins at the part of the last box that is inside the image.
+    before = np.clip(np.floor(box[:2]), 0, None)
+    return np.asarray(patch[1] + np.array([x, y]) / scale - before)
+
+
+def _moved(parameters: Parameters, motion: Float) -> Parameters:
+    pose = parameters.pose.copy()
+    pose[4:6] += motion
+    return Parameters(pose, parameters.shape)

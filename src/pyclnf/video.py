@@ -1,0 +1,259 @@
+"""Frames with true timestamps from whatever OpenCV opens: video files, image sequences, cameras.
+
+Frames are read one at a time: memory does not grow with the length of a video.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyclnf.errors import VideoError
+from pyclnf.images import IMAGE_SUFFIXES, read_image
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+__all__ = ["Frame", "Video"]
+
+# Frames a second where a source does not tell: image sequences, damaged headers.
+DEFAULT_RATE = 30.0
+# A video file is believed to end when this many frames in a row cannot be decoded.
+MAX_BROKEN_IN_A_ROW = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame of a video.
+
+    Attributes
+    ----------
+    index : int
+        0-based, broken frames counted.
+    timestamp : float
+        Seconds from the beginning of the video, as the file says (cameras: since the first frame).
+    image : ndarray, shape (H, W, 3), uint8, or None
+        BGR, upright; None if the frame is broken.
+    error : str or None
+        What is wrong with a broken frame.
+    """
+
+    index: int
+    timestamp: float
+    image: NDArray[np.uint8] | None
+    error: str | None = None
+
+
+class Video:
+    """A video file, an image sequence or a camera, frame by frame.
+
+    A context manager and an iterator; a file or sequence can be iterated once.
+
+    Parameters
+    ----------
+    source : str, Path, int or sequence of str or Path
+        A video file; a folder of images, a glob pattern (``frames/*.png``), a
+        numbered pattern (``frames/%04d.png``) or a list of images; a camera's index.
+        Images of a folder or a pattern are taken in the natural order of their
+        names (``2.png`` before ``10.png``).
+    frame_rate : float, optional
+        Frames a second of an image sequence (default 30), or of a video instead
+        of the timestamps that it holds.
+
+    Attributes
+    ----------
+    name : str
+        What to call the source in messages and outputs.
+    frame_rate : float
+        Frames a second on average.
+    frame_count : int or None
+        Number of frames as the file's header has it (an estimate), None if unknown.
+    size : tuple of int or None
+        (width, height) of the frames as shown, None before the first image of a sequence is read.
+
+    Raises
+    ------
+    VideoError
+        If the source is missing or cannot be opened, or the rate is not positive.
+
+    Examples
+    --------
+    >>> with Video("interview.mp4") as video:  # doctest: +SKIP
+    ...     for frame in video:
+    ...         print(frame.timestamp, frame.image is not None)
+    """
+
+    name: str
+    frame_rate: float
+    frame_count: int | None
+    size: tuple[int, int] | None
+
+    def __init__(
+        self, source: str | Path | int | Sequence[str | Path], *, frame_rate: float | None = None
+    ) -> None:
+        if frame_rate is not None and not 0 < frame_rate < float("inf"):
+            raise VideoError(f"a frame rate is a positive number of frames a second, not {frame_rate!r}")
+        self._fixed_rate = frame_rate
+        self._capture: Any = None
+        self._is_camera = isinstance(source, int)
+        self._images = None if isinstance(source, int) else _image_files(source)
+        if self._images is not None:
+            self.name = str(source) if isinstance(source, str | Path) else str(self._images[0].parent)
+            self.frame_rate = frame_rate or DEFAULT_RATE
+            self.frame_count = len(self._images)
+            self.size = None
+        else:
+            assert isinstance(source, str | Path | int)
+            self.name = f"camera {source}" if self._is_camera else str(source)
+            self._open(source)
+
+    def _open(self, source: str | Path | int) -> None:
+        import cv2
+
+        if not isinstance(source, int):
+            path = Path(source)
+            if not path.is_file():
+                raise VideoError(
+                    f"there is no video {path}: check the path (a camera is given by its number)"
+                )
+            if path.stat().st_size == 0:
+                raise VideoError(f"the video {path} is empty (0 bytes): copy or record it again")
+            source = str(path)
+        capture = cv2.VideoCapture(source)
+        if not capture.isOpened():
+            capture.release()
+            remedy = (
+                "check that it is connected, not in use elsewhere, and that you may use it"
+                if self._is_camera
+                else "it is no video, or of a format that this OpenCV does not read; convert it to mp4"
+            )
+            raise VideoError(f"{self.name} cannot be opened: {remedy}")
+        self._capture = capture
+        # Phones store videos as the sensor lies and say by how much to turn them.
+        self._turn = 0
+        if not capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1):
+            self._turn = int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        self.frame_rate = self._fixed_rate or (rate if 0 < rate < 1000 else DEFAULT_RATE)
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.frame_count = int(count) if 0 < count < 1e9 else None
+        width, height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        self.size = (height, width) if self._turn in (90, 270) else (width, height)
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file or the camera; may be called twice."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames in order, broken ones (``image`` None) too."""
+        if self._images is not None:
+            yield from self._iterate_images(self._images)
+        elif self._capture is not None:
+            yield from self._iterate_capture()
+        else:
+            raise VideoError(f"{self.name} is closed: open it again to read it again")
+
+    def _iterate_images(self, paths: Sequence[Path]) -> Iterator[Frame]:
+        for index, path in enumerate(paths):
+            image = read_image(path)
+            if image is not None:
+                self.size = (image.shape[1], image.shape[0])
+            error = None if image is not None else f"{path} is not an image that OpenCV reads"
+            yield Frame(index, index / self.frame_rate, image, error)
+
+    def _iterate_capture(self) -> Iterator[Frame]:
+        held: list[Frame] = []
+        index, previous, begin = 0, None, None
+        while self._capture is not None and self._capture.grab():
+            begin = time.monotonic() if begin is None else begin
+            timestamp = self._timestamp(index, previous, begin)
+            previous = timestamp
+            ok, image = self._capture.retrieve()
+            if ok and image is not None and image.size:
+                # Broken frames at the very end are the header's overestimate, in the middle they are rows.
+                yield from held
+                held = []
+                yield Frame(index, timestamp, self._upright(image))
+            else:
+                held.append(Frame(index, timestamp, None, f"frame {index} of {self.name} cannot be decoded"))
+                if len(held) >= MAX_BROKEN_IN_A_ROW:
+                    break
+            index += 1
+        yield from held
+        if index == 0:
+            raise VideoError(f"{self.name} holds no frame that can be read: it is damaged or not a video")
+
+    def _timestamp(self, index: int, previous: float | None, begin: float) -> float:
+        import cv2
+
+        if self._is_camera:
+            return time.monotonic() - begin
+        if self._fixed_rate is not None:
+            return index / self._fixed_rate
+        timestamp = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000.0
+        # Files without timestamps repeat the last one (or 0).
+        if previous is not None and not timestamp > previous:
+            return previous + 1.0 / self.frame_rate
+        return timestamp
+
+    def _upright(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if image.ndim == 2:
+            image = np.repeat(image[:, :, None], 3, axis=2)
+        # The metadata count clockwise quarter turns, np.rot90 anticlockwise ones.
+        return np.ascontiguousarray(np.rot90(image, -(self._turn // 90))) if self._turn else image
+
+
+def _image_files(source: str | Path | Sequence[str | Path]) -> list[Path] | None:
+    """Return the files of an image sequence, or None if the source is a video file."""
+    if not isinstance(source, str | Path):
+        files = [Path(item) for item in source]
+        if not files:
+            raise VideoError("the list of images is empty")
+        return files
+    path = Path(source)
+    if path.is_dir():
+        files = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+        if not files:
+            raise VideoError(f"the folder {path} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    elif path.exists():
+        return [path] if path.suffix.lower() in IMAGE_SUFFIXES else None
+    elif re.search(r"%0?\d*d", path.name):
+        before, _, after = re.split(r"(%0?\d*d)", path.name, maxsplit=1)
+        number = re.compile(re.escape(before) + r"\d+" + re.escape(after))
+        files = [p for p in _in_folder(path) if number.fullmatch(p.name)]
+    elif re.search(r"[*?\[]", path.name):
+        files = list(path.parent.glob(path.name))
+    else:
+        return None
+    if not files:
+        raise VideoError(f"no file matches {path}: check the folder and the pattern")
+    return sorted(files, key=_natural_order)
+
+
+def _in_folder(pattern: Path) -> list[Path]:
+    if not pattern.parent.is_dir():
+        raise VideoError(f"there is no folder {pattern.parent}: check the path")
+    return list(pattern.parent.iterdir())
+
+
+def _natural_order(path: Path) -> list[tuple[bool, int, str]]:
+    parts = re.split(r"(\d+)", path.name)
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

@@ -1,0 +1,92 @@
+"""Batches on a Dask cluster of real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pyclnf import batch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Generated
+
+distributed = pytest.importorskip("distributed")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(sys.platform == "win32", reason="kills a process"),
+]
+
+
+def settings_for(generated: Generated) -> batch.Settings:
+    x, y, w, h = (float(value) for value in generated.box.split(","))
+    return batch.Settings("fit", model=str(generated.path), box=(x, y, w, h))
+
+
+def test_a_worker_killed_in_the_middle_loses_nothing(generated: Generated, tmp_path: Path) -> None:
+    generated.write_images(tmp_path / "in", 16)
+    settings = settings_for(generated)
+    plan = batch.plan("fit", [str(tmp_path / "in")], tmp_path / "out", tmp_path / "out")
+    alone = batch.plan("fit", [str(tmp_path / "in")], tmp_path / "alone", tmp_path / "alone")
+    assert all(outcome.failure is None for outcome in batch.run(settings, alone.jobs))
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        pids = [worker.process.pid for worker in cluster.workers.values()]
+        outcomes = []
+        for outcome in batch.run(settings, plan.jobs, scheduler=cluster.scheduler_address):
+            outcomes.append(outcome)
+            if len(outcomes) == 3:
+                os.kill(pids[0], signal.SIGKILL)
+        # The nanny has replaced the worker.
+        assert pids != [worker.process.pid for worker in cluster.workers.values()]
+    assert sorted(outcome.source for outcome in outcomes) == sorted(job.source for job in plan.jobs)
+    assert [outcome.failure for outcome in outcomes] == [None] * 16
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "alone").iterdir()}
+    assert len(files) == 32
+
+
+def test_a_file_that_kills_its_workers_is_a_failure(
+    generated: Generated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generated.write_images(tmp_path / "in", 3)
+    settings = settings_for(generated)
+    plan = batch.plan("fit", [str(tmp_path / "in")], tmp_path / "out", None)
+    monkeypatch.setattr(batch, "run_job", deadly_job())
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        outcomes = {
+            outcome.source: outcome
+            for outcome in batch.run(settings, plan.jobs, scheduler=cluster.scheduler_address)
+        }
+    assert len(outcomes) == 3
+    (failed,) = [outcome for outcome in outcomes.values() if outcome.failure]
+    assert "face01" in failed.source
+    assert "KilledWorker" in (failed.failure or "")
+
+
+def deadly_job():  # type: ignore[no-untyped-def]
+    """Return a job that kills its process at one file; a closure travels to the workers by content."""
+
+    def job_of_death(settings, job, tick=None):  # type: ignore[no-untyped-def]
+        if "face01" in job.source:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.05)
+        return batch.Outcome(job.source, faces=1)
+
+    return job_of_death
+
+
+def test_no_scheduler_is_said(generated: Generated, tmp_path: Path) -> None:
+    generated.write_images(tmp_path / "in", 1)
+    plan = batch.plan("fit", [str(tmp_path / "in")], tmp_path / "out", None)
+    with pytest.raises(batch.ParameterError, match="there is no Dask scheduler"):
+        list(batch.run(settings_for(generated), plan.jobs, scheduler="tcp://127.0.0.1:1"))

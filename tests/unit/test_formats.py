@@ -1,0 +1,256 @@
+"""The files of landmarks: what is written is what is read, to the byte where others have set it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from faces import make_face, missing_face
+from pyclnf import formats
+from pyclnf.errors import FormatError
+from pyclnf.face import Face
+from pyclnf.pdm import Parameters
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def small_face(**changes: object) -> Face:
+    """Return a face of two landmarks and one mode whose numbers can be read."""
+    return make_face(
+        n=2,
+        m=1,
+        **{
+            "landmarks": np.array([[10.25, 20.75], [30.04, -0.06]], np.float32),
+            "landmarks_3d": np.array([[1.0, 2.0, 500.04], [3.0, 4.0, 499.96]]),
+            "pose": np.array([1.04, -2.06, 500.0, 0.12345, -0.0004, 3.0]),
+            "params": Parameters(np.array([1.5, 0.1, -0.2, 0.05, 160.0, 170.1234]), np.array([-1.2345])),
+            "confidence": 0.876,
+            "frame": 4,
+            "timestamp": 0.13333,
+            **changes,
+        },
+    )
+
+
+def test_the_csv_of_a_video_to_the_byte(tmp_path: Path) -> None:
+    path = tmp_path / "v.csv"
+    missing = missing_face(2, 1, frame=5, timestamp=0.1667)
+    formats.write_csv(path, [small_face(), missing], n_landmarks=2, n_modes=1)
+    assert path.read_bytes() == (
+        b"frame, face_id, timestamp, confidence, success, "
+        b"pose_Tx, pose_Ty, pose_Tz, pose_Rx, pose_Ry, pose_Rz, "
+        b"x_0, x_1, y_0, y_1, X_0, X_1, Y_0, Y_1, Z_0, Z_1, p_scale, p_rx, p_ry, p_rz, p_tx, p_ty, p_0\n"
+        b"5, 0, 0.133, 0.88, 1, 1.0, -2.1, 500.0, 0.123, -0.000, 3.000, "
+        b"10.2, 30.0, 20.8, -0.1, 1.0, 3.0, 2.0, 4.0, 500.0, 500.0, "
+        b"1.500, 0.100, -0.200, 0.050, 160.000, 170.123, -1.234\n"
+        b"6, 0, 0.167, 0.00, 0, 0.0, 0.0, 0.0, 0.000, 0.000, 0.000, "
+        b"0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "
+        b"0.000, 0.000, 0.000, 0.000, 0.000, 0.000, 0.000\n"
+    )
+
+
+def test_the_csv_of_a_photograph_to_the_byte(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    formats.write_csv(path, [small_face(face_id=1)], n_landmarks=2, n_modes=1, layout="image")
+    header, row = path.read_text().splitlines()
+    assert header.startswith("face, confidence, pose_Tx, ")
+    assert row.startswith("1, 0.876, 1.0, -2.1, 500.0, 0.123, ")
+
+
+def test_without_calibration_confidence_is_success(tmp_path: Path) -> None:
+    path = tmp_path / "v.csv"
+    formats.write_csv(path, [make_face(confidence=None), missing_face(confidence=None)])
+    assert formats.read_csv(path)["confidence"].tolist() == [1.0, 0.0]
+
+
+def test_csv_reads_back(tmp_path: Path) -> None:
+    faces = [make_face(i, frame=i, timestamp=i / 30) for i in range(5)]
+    formats.write_csv(tmp_path / "v.csv", faces)
+    table = formats.read_csv(tmp_path / "v.csv")
+    assert len(table) == 5
+    assert table.layout == "video"
+    assert table["frame"].tolist() == [1, 2, 3, 4, 5]
+    assert table.success.all()
+    # The halves of the last decimals, and float32's own rounding.
+    np.testing.assert_allclose(table.landmarks, [face.landmarks for face in faces], atol=0.0501, rtol=0)
+    np.testing.assert_allclose(table.landmarks_3d, [face.landmarks_3d for face in faces], atol=0.0501, rtol=0)
+    np.testing.assert_allclose(table.pose[:, 3:], [face.pose[3:] for face in faces], atol=0.000501, rtol=0)
+    np.testing.assert_allclose(table["p_7"], [face.params.shape[7] for face in faces], atol=0.000501, rtol=0)
+
+
+def test_csv_of_no_face_reads_back(tmp_path: Path) -> None:
+    formats.write_csv(tmp_path / "p.csv", [], layout="image")
+    table = formats.read_csv(tmp_path / "p.csv")
+    assert len(table) == 0
+    assert table.landmarks.shape == (0, 68, 2)
+
+
+def test_an_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
+    def faces() -> object:
+        yield make_face()
+        raise RuntimeError("broken")
+
+    for write in (formats.write_csv, formats.write_parquet):
+        with pytest.raises(RuntimeError, match="broken"):
+            write(tmp_path / "v", faces())  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_writer_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "v.csv"
+    formats.write_csv(path, [make_face()])
+    before = path.read_bytes()
+    with pytest.raises(FormatError, match="landmarks"):
+        formats.write_csv(path, [make_face(n=5)])
+    assert path.read_bytes() == before
+
+
+def test_reads_openface_with_further_columns(tmp_path: Path) -> None:
+    path = tmp_path / "openface.csv"
+    header = "frame, timestamp, confidence, success, gaze_0_x, x_0, y_0, AU01_r"
+    path.write_text(f"{header}\r\n1, 0.0, 0.98, 1, 0.1, 5, 6, 0.2\r\n")
+    table = formats.read_csv(path)
+    assert table["gaze_0_x"].tolist() == [0.1]
+    assert table.landmarks.tolist() == [[[5.0, 6.0]]]
+    with pytest.raises(FormatError, match="no columns X_0"):
+        _ = table.landmarks_3d
+    with pytest.raises(FormatError, match="no column 'pose_Tx'"):
+        _ = table.pose
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "first line names no column 'confidence'"),
+        ("a,b\n1,2\n", "first line names no column 'confidence'"),
+        ("confidence, confidence\n1, 2\n", "names a column twice"),
+        ("confidence, x_0\n1, 2\n1\n", "line 3: 1 values for 2 columns"),
+        ("confidence, x_0\n1, two\n", "line 2: could not convert"),
+    ],
+)
+def test_damaged_csv(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    with pytest.raises(FormatError, match=message):
+        formats.read_csv(path)
+
+
+def test_csv_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00\x80")
+    for path in (tmp_path / "x.csv", tmp_path / "missing.csv", tmp_path):
+        with pytest.raises(FormatError, match="cannot be read"):
+            formats.read_csv(path)
+
+
+def test_pts_to_the_byte_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "x.pts"
+    formats.write_pts(path, [[0, 0], [10.25, 20.5]])
+    assert path.read_bytes() == b"version: 1\nn_points: 2\n{\n1.000 1.000\n11.250 21.500\n}\n"
+    np.testing.assert_array_equal(formats.read_pts(path), [[0, 0], [10.25, 20.5]])
+
+
+def test_pts_of_annotations(test_data: Path) -> None:
+    path = next(iter(sorted((test_data / "faces" / "helen_train").glob("*.pts"))))
+    first = np.array(path.read_text().split("{")[-1].split("}")[0].split()[:2], float)
+    points = formats.read_pts(path)
+    assert points.shape == (68, 2)
+    np.testing.assert_allclose(points[0], first - 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("version: 1\nn_points: 3\n{\n1 1\n2 2\n}\n", "2 points, but the header says 3"),
+        ("version: 1\nn_points: 2\n{\n1 1\n2 2\n", "cut off"),
+        ("1 2 3\n4 5 6\n", "two finite numbers"),
+        ("1 2\n3\n", r"not a \.pts file"),
+        ("a b\n", r"not a \.pts file"),
+        ("1 nan\n", "two finite numbers"),
+        ("", "two finite numbers"),
+    ],
+)
+def test_damaged_pts(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x.pts").write_text(text)
+    with pytest.raises(FormatError, match=message):
+        formats.read_pts(tmp_path / "x.pts")
+
+
+def test_pts_refuses_what_is_not_finite(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="finite"):
+        formats.write_pts(tmp_path / "x.pts", [[np.nan, 1]])
+    assert not list(tmp_path.iterdir())
+
+
+# --- extras
+
+
+def test_parquet_keeps_full_precision(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    faces = [make_face(i, frame=i, timestamp=i / 7) for i in range(3)] + [
+        missing_face(frame=3, timestamp=3 / 7)
+    ]
+    formats.write_parquet(tmp_path / "v.parquet", faces, source="v.mp4")
+    table = formats.read_parquet(tmp_path / "v.parquet")
+    np.testing.assert_array_equal(table.landmarks, [face.landmarks for face in faces])
+    np.testing.assert_array_equal(table.pose, [face.pose for face in faces])
+    np.testing.assert_array_equal(table["timestamp"], [face.timestamp for face in faces])
+    np.testing.assert_array_equal(table["l_5"], [face.landmark_likelihoods[5] for face in faces])
+    np.testing.assert_allclose(table["box_w"][:3], [face.box[2] for face in faces[:3]])
+    assert table.success.tolist() == [True, True, True, False]
+
+
+def test_parquet_and_dataframe_agree(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    faces = [make_face(), missing_face(frame=1)]
+    frame = formats.to_dataframe(faces, source="v.mp4")
+    formats.write_parquet(tmp_path / "v.parquet", faces, source="v.mp4")
+    read = pandas.read_parquet(tmp_path / "v.parquet")
+    pandas.testing.assert_frame_equal(frame, read, check_dtype=False)
+    assert frame["failure"].tolist()[1] == "no face"
+
+
+def test_foreign_parquet(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(FormatError, match="cannot be read"):
+        formats.read_parquet(tmp_path / "x.parquet")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_supervision() -> None:
+    pytest.importorskip("supervision")
+    faces = [make_face(0), missing_face(), make_face(1)]
+    keypoints = formats.to_keypoints(faces)
+    np.testing.assert_array_equal(keypoints.xy, [faces[0].landmarks, faces[2].landmarks])
+    assert len(formats.to_keypoints([missing_face()])) == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_exploface_reads_our_csv(tmp_path: Path) -> None:
+    exploface = pytest.importorskip("exploface")
+    path = tmp_path / "v.csv"
+    formats.write_csv(path, [make_face(i, frame=i, timestamp=i / 25) for i in range(50)])
+    info = exploface.get_info(str(path))
+    assert info["number_of_columns"] == 11 + 5 * 68 + 6 + 34
+    assert info["duration"] == pytest.approx(49 / 25, abs=0.001)
+    assert info["time_resolution"] == pytest.approx(0.04, abs=0.001)
+    series = exploface.get_feature_time_series(str(path))
+    assert len(series) == 50
+    # No action units, so none is detected; but the table is there.
+    assert list(exploface.get_detections(series).columns) == ["start", "end", "feature"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_py_feat_reads_our_csv(tmp_path: Path) -> None:
+    feat = pytest.importorskip("feat.utils.io")
+    path = tmp_path / "v.csv"
+    face = make_face()
+    formats.write_csv(path, [face, replace(face, frame=1, timestamp=0.04)])
+    fex = feat.read_openface(str(path))
+    assert len(fex) == 2
+    np.testing.assert_allclose(fex.landmarks.iloc[0, :68], face.landmarks[:, 0], atol=0.0501)
+    np.testing.assert_allclose(fex.facepose.iloc[0], face.pose, atol=0.0501)

@@ -1,0 +1,95 @@
+"""Faces drawn on photographs and videos."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+
+from faces import make_face, missing_face
+from pyclnf.draw import VideoOverlay, confidence_colour, draw_axes, draw_faces
+from pyclnf.errors import ParameterError
+from pyclnf.pdm import euler_to_matrix
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GREY = np.full((400, 400), 100, np.uint8)
+
+
+def coloured(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Return the places (k, 2), x and y, of a colour."""
+    return np.argwhere((np.abs(picture.astype(int) - colour) < 40).all(axis=2))[:, ::-1]
+
+
+def test_axes_show_where_the_head_points() -> None:
+    for rotation in ((0.0, 0.0, 0.0), (0.2, -0.5, 0.3), (-0.4, 0.6, 0.0)):
+        picture = np.zeros((400, 400, 3), np.uint8)
+        draw_axes(picture, (2.0, *rotation, 200, 200), length=60)
+        R = euler_to_matrix(rotation)
+        for axis, colour in ((R[:, 0], (60, 60, 235)), (R[:, 1], (80, 200, 60)), (-R[:, 2], (235, 120, 40))):
+            end = np.array([200, 200]) + axis[:2] * 120
+            if np.linalg.norm(end - 200) < 20:
+                continue  # it points at the camera
+            places = coloured(picture, colour)
+            assert np.linalg.norm(places - end, axis=1).min() < 4
+            farthest = places[np.argmax(np.linalg.norm(places - 200, axis=1))]
+            assert np.linalg.norm(farthest - end) < 6
+
+
+def test_axes_of_no_face() -> None:
+    picture = np.zeros((50, 50, 3), np.uint8)
+    draw_axes(picture, np.full(6, np.nan))
+    assert not picture.any()
+
+
+def test_colours_of_confidence() -> None:
+    (b0, g0, r0), (b1, g1, r1) = confidence_colour(0.0), confidence_colour(1.0)
+    assert r0 > 200 > g0
+    assert g1 > 200 > r1
+    assert confidence_colour(-3) == (b0, g0, r0)
+    assert confidence_colour(7) == (b1, g1, r1)
+
+
+def test_faces_are_drawn_in_the_colour_of_their_confidence() -> None:
+    picture = draw_faces(GREY, [make_face(confidence=0.0), missing_face()])
+    assert picture.shape == (400, 400, 3)
+    assert len(coloured(picture, confidence_colour(0.0))) > 300
+    assert len(coloured(picture, confidence_colour(1.0))) < 300
+    assert (GREY == 100).all()
+    assert (draw_faces(GREY, [missing_face()]) == 100).all()
+    assert not (draw_faces(GREY, [], title="0.00 s") == 100).all()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_overlay_of_a_video(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"v{suffix}"
+    with VideoOverlay(path, 12.5) as overlay:
+        overlay.write(np.zeros((240, 320, 3), np.uint8), [])
+        overlay.write(np.full((480, 640, 3), 200, np.uint8), [])  # of another size
+        overlay.write(None, [])  # broken
+        assert not path.exists()
+    video = cv2.VideoCapture(str(path))
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(12.5)
+    frames = [video.read()[1] for _ in range(3)]
+    assert not video.read()[0]
+    assert [frame.shape for frame in frames] == [(240, 320, 3)] * 3
+    assert [abs(frame.mean() - mean) < 5 for frame, mean in zip(frames, (0, 200, 0), strict=True)] == [
+        True
+    ] * 3
+    video.release()
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
+def test_an_interrupted_overlay_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), VideoOverlay(tmp_path / "v.mp4", 25) as overlay:
+        overlay.write(np.zeros((240, 320, 3), np.uint8), [])
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_suffixes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"\.mp4 or \.avi"):
+        VideoOverlay(tmp_path / "v.gif", 25)

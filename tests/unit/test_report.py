@@ -1,0 +1,193 @@
+"""The pages to check results by."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+
+from faces import make_face, missing_face
+from pyclnf import formats, report
+from pyclnf.errors import FormatError
+from pyclnf.formats import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Page(HTMLParser):
+    """Collects what a page is made of, and checks that its elements are closed in order."""
+
+    VOID = frozenset({"meta", "img", "line", "rect", "circle", "polyline", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+def read_page(path: Path) -> tuple[Page, dict[str, Any]]:
+    text = path.read_text(encoding="utf-8")
+    # Nothing is fetched from anywhere.
+    assert not re.search(r"https?://|//[a-z]+\.|@import|url\(", text)
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert data is not None
+    return Page(text), json.loads(data[1])
+
+
+def write_video(path: Path, count: int) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (320, 320))
+    for i in range(count):
+        writer.write(np.full((320, 320, 3), 20 * i % 256, np.uint8))
+    writer.release()
+
+
+def test_page_of_a_video(tmp_path: Path) -> None:
+    faces = [make_face(i, frame=i, timestamp=i / 10, confidence=0.5 + i / 100) for i in range(30)]
+    faces[12] = missing_face(frame=12, timestamp=1.2)
+    formats.write_csv(tmp_path / "v.csv", faces)
+    write_video(tmp_path / "v.avi", 30)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv", tmp_path / "v.avi")
+    page, data = read_page(tmp_path / "v.html")
+    assert "30 frames over 2.9 s; success in 29 (96.7%)" in page.words
+    for name in ("Confidence", "Head pose", "Mouth width", "Lid opening", "Brow height", "Worst frames"):
+        assert name in page.words
+    assert "left against right" in page.words
+    assert page.count("svg") == 5 + 2
+    table = formats.read_csv(tmp_path / "v.csv")
+    np.testing.assert_allclose(data["chart0"]["confidence"], table["confidence"])
+    widths = data["chart2"]["mouth width"]
+    assert widths[12] is None
+    true = [np.linalg.norm(face.landmarks_3d[48] - face.landmarks_3d[54]) for face in faces]
+    np.testing.assert_allclose(np.delete(np.array(widths, float), 12), np.delete(true, 12), atol=0.2)
+    images = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == report.WORST_FRAMES
+    worst = cv2.imdecode(
+        np.frombuffer(base64.b64decode(images[0].partition(",")[2]), np.uint8), cv2.IMREAD_COLOR
+    )
+    assert abs(int(worst.mean()) - 240) < 4  # frame 12, without a face on it, is the worst
+    assert "1.20 s, frame 13, failed" in page.words
+
+
+def test_page_of_a_video_with_two_faces(tmp_path: Path) -> None:
+    faces = [make_face(i, frame=i // 2, timestamp=i // 2 / 10, face_id=i % 2) for i in range(20)]
+    formats.write_csv(tmp_path / "v.csv", faces)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv")
+    page, data = read_page(tmp_path / "v.html")
+    assert "Face 0" in page.words
+    assert "Face 1" in page.words
+    assert len(data) == 10
+    assert len(data["chart5"]["t"]) == 10
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_page_of_hardly_anything(tmp_path: Path, rows: int) -> None:
+    formats.write_csv(tmp_path / "v.csv", [missing_face()] * rows)
+    write_video(tmp_path / "v.avi", 2)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv", tmp_path / "v.avi")
+    page, _ = read_page(tmp_path / "v.html")
+    assert ("No frames" in page.words) == (rows == 0)
+
+
+def test_a_long_video_keeps_its_peaks(tmp_path: Path) -> None:
+    time = np.arange(100_000) / 30
+    values = np.sin(time)
+    values[54_321], values[77_777] = 9.0, -9.0
+    values[10_000:12_000] = np.nan
+    t, v = report._thinned(time, values)
+    assert len(t) <= report.MAX_POINTS
+    assert np.all(np.diff(t) >= 0)
+    assert np.nanmax(v) == 9.0
+    assert np.nanmin(v) == -9.0
+    assert t[np.nanargmax(v)] == time[54_321]
+    assert np.isnan(v[(t > 340) & (t < 390)]).all()
+
+
+def test_distances() -> None:
+    points = np.zeros((68, 3))
+    points[48, 0], points[54, 0] = -25, 26
+    points[[37, 38], 1] = -3
+    points[[41, 40], 1] = (3, 5)
+    points[[43, 44], 1] = -2
+    points[[47, 46], 1] = 2
+    points[17:22, 1] = -30
+    points[22:27, 1] = -20
+    columns = {f"{axis}_{i}": np.array([points[i, k]] * 2) for k, axis in enumerate("XYZ") for i in range(68)}
+    columns |= {"confidence": np.ones(2), "success": np.array([1.0, 0.0])}
+    found = report.distances(Table(None, columns))  # type: ignore[arg-type]
+    eye_right, eye_left = points[36:42].mean(axis=0)[1], points[42:48].mean(axis=0)[1]
+    assert {name: values[0] for name, values in found.items()} == pytest.approx(
+        {
+            "mouth width": 51,
+            "lid opening, right": 7,
+            "lid opening, left": 4,
+            "brow height, right": 30 + eye_right,
+            "brow height, left": 20 + eye_left,
+        }
+    )
+    assert all(np.isnan(values[1]) for values in found.values())
+
+
+def test_page_of_photographs(tmp_path: Path) -> None:
+    for name, faces in (
+        ("a", [make_face(0)]),
+        ("b", []),
+        ("c", [make_face(1, confidence=0.2), make_face(2)]),
+    ):
+        formats.write_csv(tmp_path / f"{name}.csv", faces, layout="image")
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((320, 320), 128, np.uint8))
+    (tmp_path / "a.png").write_bytes(b"broken")
+    items = [(path, report.find_image(path, None)) for path in sorted(tmp_path.glob("*.csv"))]
+    report.write_image_report(tmp_path / "report.html", items)
+    page, _ = read_page(tmp_path / "report.html")
+    assert "3 photographs with 3 faces; 1 without one" in page.words
+    order = [page.words.index(text) for text in ("b: 0 faces", "c: 2 faces, confidence 0.20", "a: 1 face")]
+    assert order == sorted(order)
+    assert "cannot be read" in page.words
+    assert page.count("img") == 2
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    name = "<b>&amp;"
+    formats.write_csv(tmp_path / f"{name}.csv", [make_face()])
+    report.write_video_report(tmp_path / "v.html", tmp_path / f"{name}.csv")
+    page, _ = read_page(tmp_path / "v.html")
+    assert page.count("b") == 5 + 4  # the readings in the legends, none of the name
+    assert name in page.words
+
+
+def test_the_wrong_file(tmp_path: Path) -> None:
+    formats.write_csv(tmp_path / "p.csv", [make_face()], layout="image")
+    with pytest.raises(FormatError, match="the CSV of a photograph"):
+        report.write_video_report(tmp_path / "v.html", tmp_path / "p.csv")
+    formats.write_csv(tmp_path / "v.csv", [make_face(n=5, frame=0)], n_landmarks=5)
+    with pytest.raises(FormatError, match="defined for 68 landmarks"):
+        report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv")
+    assert not (tmp_path / "v.html").exists()

@@ -1,0 +1,445 @@
+"""Faces from frame to frame."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import pyclnf
+from pyclnf import CLNF, Face, ImageError, ParameterError, Tracker, VideoError
+from pyclnf.face import box_of
+from pyclnf.tracking import OneEuro
+from pyclnf.video import Video
+
+OUTER_EYE_CORNERS = (36, 45)
+
+
+def eye_distance(points: np.ndarray) -> float:
+    a, b = OUTER_EYE_CORNERS
+    return float(np.linalg.norm(points[a] - points[b]))
+
+
+@pytest.fixture(scope="module")
+def clnf(openface_model: pyclnf.Model) -> CLNF:
+    return CLNF(openface_model)
+
+
+@pytest.fixture(scope="module")
+def golden(test_data: Path) -> Callable[[str], list[dict[str, object]]]:
+    def read(name: str) -> list[dict[str, object]]:
+        return [
+            json.loads(line)
+            for line in (test_data / "golden" / "video" / f"{name}.jsonl").read_text().splitlines()
+        ]
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def frames(test_data: Path) -> list[np.ndarray]:
+    """The first frames of a video with one face."""
+    images = []
+    for frame in Video(test_data / "videos" / "default.wmv"):
+        images.append(frame.image)
+        if len(images) == 30:
+            break
+    return images
+
+
+def first_box(golden: Callable[[str], list[dict[str, object]]]) -> np.ndarray:
+    return np.array(golden("default")[0]["bbox"])
+
+
+def no_detector(image: np.ndarray) -> list[list[float]]:
+    return []
+
+
+class Counted:
+    """A detector that counts its calls and gives what it is told."""
+
+    def __init__(self, give: Callable[[np.ndarray], object]) -> None:
+        self.give, self.calls = give, 0
+
+    def __call__(self, image: np.ndarray) -> object:
+        self.calls += 1
+        return self.give(image)
+
+
+# --- against the original
+
+
+@pytest.mark.parametrize("name", ["default", "changeLighting"])
+def test_equals_the_original_frame_by_frame(
+    test_data: Path, clnf: CLNF, golden: Callable[[str], list[dict[str, object]]], name: str
+) -> None:
+    """Whole videos, each frame from our own frame before: deviations do not grow."""
+    theirs = golden(name)
+    tracker = Tracker(clnf, detector=no_detector)
+    deviations, places, turns = [], [], []
+    with Video(test_data / "videos" / f"{name}.wmv") as video:
+        for frame, other in zip(video, theirs, strict=True):
+            boxes = [other["bbox"]] if frame.index == 0 else None
+            (face,) = tracker.update(frame.image, frame.timestamp, boxes=boxes)
+            assert face.success == other["success"]
+            points = np.array(other["landmarks"])
+            deviations.append(np.linalg.norm(face.landmarks - points, axis=1).max() / eye_distance(points))
+            places.append(np.abs(face.pose[:3] - other["pose"][:3]).max())
+            turns.append(np.abs(face.pose[3:] - other["pose"][3:]).max())
+            assert face.likelihood == pytest.approx(other["model_likelihood"], abs=0.01)
+    assert np.median(deviations) < 2e-3
+    assert max(deviations) < 1e-2
+    assert max(places) < 0.5, "mm"
+    assert max(turns) < 0.01, "radians"
+
+
+# --- one face
+
+
+def test_a_row_for_every_frame_with_its_time(clnf: CLNF, frames: list[np.ndarray]) -> None:
+    tracker = Tracker(clnf)
+    faces = [face for i, image in enumerate(frames[:10]) for face in tracker.update(image, 5.0 + 0.1 * i)]
+    assert [face.frame for face in faces] == list(range(10))
+    np.testing.assert_allclose([face.timestamp for face in faces], 5.0 + 0.1 * np.arange(10))
+    assert all(face.success and face.face_id == 0 for face in faces)
+    assert [face.detected for face in faces] == [True] + [False] * 9
+    assert faces[0].score > 0.9
+    assert np.isnan(faces[1].score)
+
+
+def test_the_pose_is_never_zero_and_follows_the_head(clnf: CLNF, frames: list[np.ndarray]) -> None:
+    """In space the landmarks project to where they are; a picture turned by 20 degrees turns the head."""
+    image = frames[0]
+    height, width = image.shape[:2]
+    (face,) = clnf.detect(image)
+    assert face.pose[2] > 100
+    assert np.abs(face.pose).min() > 0
+    projected = pyclnf.Camera.from_size(width, height).project(face.landmarks_3d)
+    # Not exactly: the fit knows no perspective, and this face is 0.37 m from the camera.
+    assert np.linalg.norm(projected - face.landmarks, axis=1).mean() < 0.03 * eye_distance(face.landmarks)
+    turn = cv2.getRotationMatrix2D((face.landmarks[:, 0].mean(), face.landmarks[:, 1].mean()), -20, 1)
+    (turned,) = clnf.detect(cv2.warpAffine(image, turn, (width, height)))
+    assert turned.pose[5] - face.pose[5] == pytest.approx(np.deg2rad(20), abs=0.08)
+    assert turned.params.pose[3] - face.params.pose[3] == pytest.approx(np.deg2rad(20), abs=0.08)
+
+
+def test_what_is_kept_is_not_what_is_given(clnf: CLNF, frames: list[np.ndarray]) -> None:
+    """Changing a face that was given back changes nothing of the next frame."""
+    runs = []
+    for spoil in (False, True):
+        tracker = Tracker(clnf)
+        for image in frames[:4]:
+            (face,) = tracker.update(image)
+            landmarks = face.landmarks.copy()
+            if spoil:
+                face.landmarks[:] = 0
+                face.pose[:] = 0
+        runs.append(landmarks)
+    np.testing.assert_array_equal(*runs)
+
+
+def test_a_face_that_leaves_is_found_again(clnf: CLNF, frames: list[np.ndarray]) -> None:
+    """Frames with the face, without, with it elsewhere: rows throughout, no landmarks on nothing."""
+    empty = cv2.GaussianBlur(
+        np.random.default_rng(1).integers(60, 200, frames[0].shape, dtype=np.uint8), (0, 0), 7
+    )
+    elsewhere = [np.roll(image, 120, axis=1) for image in frames[20:30]]
+    faces = []
+    tracker = Tracker(clnf)
+    for i, image in enumerate([*frames[:8], *[empty] * 30, *elsewhere]):
+        faces += tracker.update(image, i / 15)
+    assert [face.frame for face in faces] == list(range(48))
+    assert [face.success for face in faces[:8]] == [True] * 8
+    assert not any(face.success for face in faces[8:38])
+    assert all(face.failure for face in faces[8:38])
+    # At 15 frames a second, and a try every 0.2 s, it is found at the fourth frame at the latest.
+    assert all(face.success for face in faces[42:])
+    alone = clnf.detect(elsewhere[-1])[0]
+    assert np.linalg.norm(faces[-1].landmarks - alone.landmarks, axis=1).mean() < 0.03 * eye_distance(
+        alone.landmarks
+    )
+
+
+def test_of_tracked_and_detected_the_better_is_kept(
+    clnf: CLNF, frames: list[np.ndarray], golden: Callable[[str], list[dict[str, object]]]
+) -> None:
+    """After a failure the detector's box competes with where the face was."""
+    box = first_box(golden)
+    away = np.array([10.0, 300.0, 120, 120])
+    for boxes, lost in (([box], False), ([away], True), ([away, box], False)):
+        tracker = Tracker(clnf, detector=lambda image, given=boxes: given)
+        tracker.update(frames[0], 0.0, boxes=[box])
+        (failed,) = tracker.update(np.zeros_like(frames[0]), 0.1, boxes=[])
+        assert not failed.success
+        tracker._tracks[0].parameters = clnf.model.pdm.from_box(away)
+        (face,) = tracker.update(frames[1], 1.0)
+        assert face.success is not lost
+
+
+def test_the_detector_rests_while_all_is_well(clnf: CLNF, frames: list[np.ndarray]) -> None:
+    detector = Counted(clnf._detector_named(None))
+    tracker = Tracker(clnf, detector=detector)
+    for i, image in enumerate(frames):
+        tracker.update(image, i / 15)
+    assert detector.calls == 1
+
+
+def test_waits_before_it_detects_again(clnf: CLNF) -> None:
+    detector = Counted(lambda image: [])
+    tracker = Tracker(clnf, detector=detector, retry_interval=0.5)
+    black = np.zeros((240, 320, 3), np.uint8)
+    faces = [face for i in range(31) for face in tracker.update(black, i / 10)]
+    assert detector.calls == 7
+    assert [face.frame for face in faces] == list(range(31))
+    assert not any(face.success for face in faces)
+    assert np.isnan(faces[0].landmarks).all()
+
+
+def test_failures_are_by_likelihood(clnf: CLNF, frames: list[np.ndarray]) -> None:
+    assert Tracker(clnf).update(frames[0])[0].success
+    (face,) = Tracker(clnf, min_likelihood=5.0).update(frames[0], boxes=None)
+    assert not face.success
+
+
+def test_the_template_follows_fast_motion(
+    clnf: CLNF, frames: list[np.ndarray], golden: Callable[[str], list[dict[str, object]]]
+) -> None:
+    """A jump of a third of the face is too far for the small windows alone."""
+    errors = {}
+    for template in (False, True):
+        tracker = Tracker(clnf, detector=no_detector, template=template)
+        tracker.update(frames[0], 0.0, boxes=[first_box(golden)])
+        (before,) = tracker.update(frames[1], 0.1)
+        (after,) = tracker.update(np.roll(frames[1], (20, 70), axis=(0, 1)), 0.2)
+        errors[template] = np.linalg.norm(after.landmarks - before.landmarks - (70, 20), axis=1).mean()
+    assert errors[True] < 0.02 * eye_distance(before.landmarks)
+    assert errors[False] > 5 * errors[True]
+
+
+def test_the_template_at_the_edge_of_the_image(clnf: CLNF, frames: list[np.ndarray]) -> None:
+    """Part of the face is outside: the correction must not be off by what is cut."""
+    tracker = Tracker(clnf, template=True)
+    (face,) = tracker.update(frames[0])
+    cut = frames[0][:, int(face.box[0] + 0.15 * face.box[2]) :]
+    tracker = Tracker(clnf, template=True, detector=no_detector)
+    box = np.array(face.box) - (face.box[0] + 0.15 * face.box[2], 0, 0, 0)
+    (first,) = tracker.update(cut, boxes=[box])
+    (second,) = tracker.update(cut)
+    assert np.linalg.norm(second.landmarks - first.landmarks, axis=1).mean() < 0.02 * eye_distance(
+        first.landmarks
+    )
+
+
+def test_models_of_one_scale_can_track(openface_model: pyclnf.Model, frames: list[np.ndarray]) -> None:
+    for scale in (0.25, 0.5):
+        tracker = Tracker(CLNF(openface_model, scale=scale))
+        faces = [face for image in frames[:4] for face in tracker.update(image)]
+        assert all(face.success for face in faces)
+    assert Tracker(CLNF(openface_model, scale=0.25)).tracking.windows[0] == 11
+    assert Tracker(CLNF(openface_model, scale=0.5)).tracking.windows[0] == 7
+
+
+# --- several faces
+
+
+def side_by_side(image: np.ndarray, other: np.ndarray, shift: int = 0) -> np.ndarray:
+    """Return two faces in one picture, the second moved down."""
+    return np.hstack([image[60:420, 100:400], np.roll(other[60:420, 100:400], shift, axis=0)])
+
+
+def test_each_face_keeps_its_number(clnf: CLNF, frames: list[np.ndarray]) -> None:
+    tracker = Tracker(clnf, max_faces=5)
+    rows = defaultdict(list)
+    for i in range(20):
+        for face in tracker.update(side_by_side(frames[i], frames[i][:, ::-1][:, 80:480], i), i / 15):
+            rows[face.face_id].append(face)
+    assert sorted(rows) == [0, 1]
+    for faces in rows.values():
+        assert all(face.success for face in faces)
+        assert [face.frame for face in faces] == list(range(20))
+        assert np.linalg.norm(np.diff([f.landmarks.mean(axis=0) for f in faces], axis=0), axis=1).max() < 30
+
+
+def test_a_new_face_gets_a_new_number(clnf: CLNF, frames: list[np.ndarray]) -> None:
+    """The second face enters later, and the first number is not used again after the first face has gone."""
+    grey = np.full_like(frames[0], 128)
+    tracker = Tracker(clnf, max_faces=5, search_interval=0.3, patience=0.5)
+    seen = []
+    for i in range(40):
+        left = frames[i % 10] if i < 20 else grey
+        right = frames[i % 10] if i >= 10 else grey
+        seen.append({f.face_id for f in tracker.update(side_by_side(left, right), i / 15) if f.success})
+    assert seen[9] == {0}
+    assert seen[17] == {0, 1}
+    assert seen[39] == {1}
+
+
+def test_a_face_is_not_followed_twice(clnf: CLNF, frames: list[np.ndarray]) -> None:
+    box = np.array(clnf.detect(frames[0])[0].box)
+    tracker = Tracker(clnf, max_faces=5, detector=no_detector)
+    faces = tracker.update(frames[0], boxes=[box, box * 1.02, box * 0.98])
+    assert len(faces) == 1
+    assert len(tracker.update(frames[1], boxes=[np.add(box, (40, 0, 0, 0))])) == 1
+
+
+def test_no_more_faces_than_wanted(clnf: CLNF, frames: list[np.ndarray]) -> None:
+    both = side_by_side(frames[0], frames[0])
+    assert len(Tracker(clnf, max_faces=1).update(both)) == 1
+    assert len(Tracker(clnf, max_faces=2).update(both)) == 2
+
+
+def test_numbers_are_stable_in_a_crowded_video(test_data: Path, clnf: CLNF) -> None:
+    """Three people, the first 13 s: three numbers, one for each."""
+    tracker = Tracker(clnf, max_faces=6)
+    faces = []
+    for frame in Video(test_data / "videos" / "multi_face.avi"):
+        if frame.index == 400:
+            break
+        if frame.index % 2 == 0:
+            faces += tracker.update(frame.image, frame.timestamp)
+    rows = defaultdict(list)
+    for face in faces:
+        if face.success:
+            rows[face.face_id].append(face)
+    assert sorted(rows) == [0, 1, 2]
+    assert {face.frame for face in faces} == set(range(200))
+    for mine in rows.values():
+        assert len(mine) > 150
+        jumps = [
+            np.linalg.norm(b.landmarks.mean(axis=0) - a.landmarks.mean(axis=0)) / a.box[2]
+            for a, b in pairwise(mine)
+            if b.frame == a.frame + 1
+        ]
+        assert max(jumps) < 1.0
+
+
+# --- videos
+
+
+@pytest.fixture
+def clip(tmp_path: Path, frames: list[np.ndarray]) -> Path:
+    """A folder of pictures, one of them broken."""
+    for i, image in enumerate(frames[:6]):
+        cv2.imwrite(str(tmp_path / f"{i}.jpg"), image)
+    (tmp_path / "3.jpg").write_bytes(b"broken")
+    return tmp_path
+
+
+def test_tracks_videos(clnf: CLNF, clip: Path) -> None:
+    faces = clnf.track(clip)
+    assert isinstance(faces, Iterator)
+    rows = list(faces)
+    assert [face.frame for face in rows] == list(range(6))
+    assert [face.success for face in rows] == [True, True, True, False, True, True]
+    assert "3.jpg" in str(rows[3].failure)
+    np.testing.assert_allclose([face.timestamp for face in rows], np.arange(6) / 30)
+
+
+def test_a_tracker_forgets_the_last_video(clnf: CLNF, clip: Path) -> None:
+    tracker = Tracker(clnf)
+    first, second = list(tracker.track(clip)), list(tracker.track(clip))
+    for a, b in zip(first, second, strict=True):
+        assert (a.frame, a.face_id, a.timestamp) == (b.frame, b.face_id, b.timestamp)
+        np.testing.assert_array_equal(a.landmarks, b.landmarks)
+
+
+def test_missing_videos(clnf: CLNF, tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="check the path"):
+        next(clnf.track(tmp_path / "gone.mp4"))
+
+
+def test_memory_is_constant(clnf: CLNF, frames: list[np.ndarray]) -> None:
+    tracker = Tracker(clnf, template=True, smooth=True)
+
+    def run(count: int) -> int:
+        for i in range(count):
+            tracker.update(frames[i % 2])
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        after_some, after_many = run(40), run(120)
+    finally:
+        tracemalloc.stop()
+    assert after_many - after_some < 100_000
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_faces": 0},
+        {"max_faces": 1.5},
+        {"patience": -1},
+        {"retry_interval": float("nan")},
+        {"parameters": "none"},
+    ],
+)
+def test_refuses_options_out_of_range(clnf: CLNF, options: dict[str, object]) -> None:
+    with pytest.raises(ParameterError):
+        Tracker(clnf, **options)
+
+
+def test_wrong_images_are_said(clnf: CLNF) -> None:
+    with pytest.raises(ImageError):
+        Tracker(clnf).update(None)
+
+
+# --- the filter
+
+
+def test_a_still_signal_is_smoothed_and_a_moving_one_followed() -> None:
+    rng = np.random.default_rng(0)
+    times = np.arange(300) / 30
+    still = rng.normal(0, 0.3, (300, 4))
+    smoother = OneEuro()
+    out = np.array([smoother(x, t) for x, t in zip(still, times, strict=True)])
+    assert np.diff(out[30:], axis=0).std() < 0.5 * np.diff(still[30:], axis=0).std()
+    moving = 150 * times[:, None] + still
+    smoother = OneEuro()
+    out = np.array([smoother(x, t) for x, t in zip(moving, times, strict=True)])
+    # 150 mm/s: behind by less than a frame.
+    assert (moving - out)[30:].mean() < 150 / 30
+
+
+def test_the_filter_knows_frame_times_and_units() -> None:
+    values = np.cumsum(np.random.default_rng(3).normal(size=50))
+    a, b = OneEuro(), OneEuro()
+    np.testing.assert_allclose(
+        [a([x], t / 30)[0] for t, x in enumerate(values)],
+        [b([5 * x], t / 30, 5.0)[0] / 5 for t, x in enumerate(values)],
+    )
+    slow, fast = OneEuro(beta=0), OneEuro(beta=0)
+    slow([0.0], 0.0), fast([0.0], 0.0)
+    assert slow([1.0], 1.0)[0] > fast([1.0], 0.01)[0]
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 1), (1, -1, 1), (1, 1, 0)])
+def test_refuses_filters_that_filter_nothing(numbers: tuple[float, ...]) -> None:
+    with pytest.raises(ParameterError):
+        OneEuro(*numbers)
+
+
+def test_smoothing_is_for_the_eye_only(clnf: CLNF, frames: list[np.ndarray]) -> None:
+    """Smoothed landmarks jitter less, are those of one set of parameters, and change no later fit."""
+    rows = {}
+    for smooth in (False, True):
+        tracker = Tracker(clnf, smooth=smooth)
+        rows[smooth] = [tracker.update(image, i / 15)[0] for i, image in enumerate(frames)]
+        kept = tracker._tracks[0].parameters
+        np.testing.assert_array_equal(kept.pose, rows[False][-1].params.pose)
+    assert [f.likelihood for f in rows[True]] == [f.likelihood for f in rows[False]]
+
+    def jitter(faces: list[Face]) -> float:
+        return float(np.diff([face.landmarks for face in faces], 2, axis=0).std())
+
+    assert jitter(rows[True]) < 0.75 * jitter(rows[False])
+    face = rows[True][-1]
+    np.testing.assert_allclose(clnf.model.pdm.landmarks_2d(face.params), face.landmarks, atol=1e-3)
+    np.testing.assert_allclose(box_of(face.landmarks), face.box)

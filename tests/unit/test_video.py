@@ -1,0 +1,237 @@
+"""Frames and timestamps."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pyclnf import VideoError
+from pyclnf.images import read_image
+from pyclnf.video import MAX_BROKEN_IN_A_ROW, Video
+
+
+def grey_frame(level: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
+    return np.full((size[1], size[0], 3), level, np.uint8)
+
+
+def write_video(path: Path, frames: list[np.ndarray], rate: float, code: str = "MJPG") -> Path:
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), rate, (width, height))
+    assert writer.isOpened()
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in (1, 2, 10, 9):
+        cv2.imwrite(str(folder / f"frame{number}.png"), grey_frame(number * 10))
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def levels(video: Video) -> list[int | None]:
+    return [None if frame.image is None else round(float(frame.image.mean())) for frame in video]
+
+
+# --- files
+
+
+def test_every_frame_of_a_file_with_its_time(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", [grey_frame(10 * i) for i in range(12)], 25.0)
+    with Video(path) as video:
+        assert (video.frame_count, video.frame_rate, video.size) == (12, 25.0, (64, 48))
+        frames = list(video)
+    assert [frame.index for frame in frames] == list(range(12))
+    np.testing.assert_allclose([frame.timestamp for frame in frames], np.arange(12) / 25, atol=1e-3)
+    np.testing.assert_allclose([frame.image.mean() for frame in frames], np.arange(12) * 10, atol=3)
+
+
+def test_a_rate_may_be_given(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", [grey_frame(9)] * 3, 25.0)
+    assert [frame.timestamp for frame in Video(path, frame_rate=10)] == [0.0, 0.1, 0.2]
+
+
+def test_timestamps_are_those_of_the_file(test_data: Path) -> None:
+    """The recording of 15 frames a second holds a frame each 64 ms, not each 66.7."""
+    timestamps = np.array([frame.timestamp for frame in Video(test_data / "videos" / "changeLighting.wmv")])
+    assert len(timestamps) == 88
+    np.testing.assert_allclose(timestamps[:4], [0, 0.064, 0.129, 0.193], atol=1e-6)
+    assert (np.diff(timestamps) > 0).all()
+
+
+def test_variable_frame_rate(tmp_path: Path) -> None:
+    """The times between frames of an MP4 are changed in its table (stts): what comes out must follow it."""
+    path = write_video(tmp_path / "a.mp4", [grey_frame(20 * i) for i in range(8)], 25.0, "mp4v")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"stts")
+    count, samples, step = struct.unpack(">III", data[at + 8 : at + 20])
+    assert (count, samples) == (1, 8)
+    # One entry becomes two: 4 frames with the old step, 4 with the triple. The boxes around the table grow.
+    longer = struct.pack(">IIIII", 2, 4, step, 4, 3 * step)
+    data[at + 8 : at + 20] = longer
+    for name in (b"stts", b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+        place = data.index(name) - 4
+        size = struct.unpack(">I", data[place : place + 4])[0]
+        data[place : place + 4] = struct.pack(">I", size + 8)
+    assert data.index(b"mdat") < data.index(b"moov"), "the frames' places would move"
+    # Without the edit list, which would cut the video at its old length.
+    path.write_bytes(data.replace(b"edts", b"free"))
+    steps = np.diff([frame.timestamp for frame in Video(path)])
+    np.testing.assert_allclose(steps, [0.04] * 4 + [0.12] * 3, atol=2e-3)
+
+
+@pytest.mark.parametrize(("turn", "corner"), [(0, (0, 0)), (90, (0, 1)), (180, (1, 1)), (270, (1, 0))])
+def test_videos_of_turned_phones_come_upright(tmp_path: Path, turn: int, corner: tuple[int, int]) -> None:
+    """The matrix of the track header tells how to turn: the white corner must follow."""
+    frame = grey_frame(0, (96, 64))
+    frame[:24, :24] = 255
+    path = write_video(tmp_path / "phone.mp4", [frame] * 4, 25.0, "mp4v")
+    data = bytearray(path.read_bytes())
+    cosine, sine = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[turn]
+    place = data.index(b"tkhd") + 4 + 40
+    data[place : place + 36] = struct.pack(
+        ">9i", cosine << 16, sine << 16, 0, -sine << 16, cosine << 16, 0, 0, 0, 1 << 30
+    )
+    path.write_bytes(data)
+    with Video(path) as video:
+        size = video.size
+        image = next(iter(video)).image
+    assert image is not None
+    expected = (64, 96) if turn in (90, 270) else (96, 64)
+    assert (image.shape[1], image.shape[0]) == expected == size
+    height, width = image.shape[:2]
+    y, x = (np.array(corner) * (height - 1, width - 1)).astype(int)
+    brightest = np.unravel_index(cv2.blur(image[:, :, 0], (9, 9)).argmax(), (height, width))
+    assert abs(brightest[0] - y) < 24
+    assert abs(brightest[1] - x) < 24
+
+
+def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=r"no video .*gone\.mp4.*check the path"):
+        Video(tmp_path / "gone.mp4")
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(VideoError, match="empty"):
+        Video(tmp_path / "empty.mp4")
+    (tmp_path / "text.mp4").write_text("this is no video " * 100)
+    with pytest.raises(VideoError, match="cannot be opened"):
+        Video(tmp_path / "text.mp4")
+
+
+def test_no_such_camera() -> None:
+    with pytest.raises(VideoError, match="camera 97 cannot be opened"):
+        Video(97)
+
+
+@pytest.mark.parametrize("rate", [0, -1.0, float("inf"), float("nan")])
+def test_refuses_impossible_rates(pictures: Path, rate: float) -> None:
+    with pytest.raises(VideoError, match="frame rate"):
+        Video(pictures, frame_rate=rate)
+
+
+def test_a_truncated_file_gives_what_it_has(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 240, 320, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "a.avi", list(noise), 25.0)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    frames = list(Video(path))
+    assert 5 <= len(frames) < 20
+
+
+class BrokenCapture:
+    """Stands for a file with frames that cannot be decoded."""
+
+    def __init__(self, broken: set[int], count: int) -> None:
+        self.broken, self.count, self.at = broken, count, -1
+
+    def grab(self) -> bool:
+        self.at += 1
+        return self.at < self.count
+
+    def retrieve(self) -> tuple[bool, np.ndarray | None]:
+        return (False, None) if self.at in self.broken else (True, grey_frame(100))
+
+    def get(self, _: int) -> float:
+        return self.at * 40.0
+
+    def release(self) -> None:
+        pass
+
+
+def test_broken_frames_are_said_and_skipped(tmp_path: Path) -> None:
+    video = Video(write_video(tmp_path / "a.avi", [grey_frame(9)] * 3, 25.0))
+    video.close()
+    video._capture = BrokenCapture({2, 3}, 6)
+    frames = list(video)
+    assert [frame.image is None for frame in frames] == [False, False, True, True, False, False]
+    assert "frame 2" in str(frames[2].error)
+    np.testing.assert_allclose([frame.timestamp for frame in frames], np.arange(6) * 0.04)
+
+
+def test_a_file_of_broken_frames_ends(tmp_path: Path) -> None:
+    video = Video(write_video(tmp_path / "a.avi", [grey_frame(9)] * 3, 25.0))
+    video.close()
+    video._capture = BrokenCapture(set(range(10**6)), 10**6)
+    assert len(list(video)) == MAX_BROKEN_IN_A_ROW
+
+
+def test_closes(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", [grey_frame(9)] * 3, 25.0)
+    with Video(path) as video:
+        next(iter(video))
+    video.close()
+    with pytest.raises(VideoError, match="closed"):
+        next(iter(video))
+
+
+# --- image sequences
+
+
+@pytest.mark.parametrize("pattern", ["", "*.png", "frame%d.png", "frame*.[pP]ng"])
+def test_sequences_in_natural_order(pictures: Path, pattern: str) -> None:
+    video = Video(str(pictures / pattern) if pattern else pictures, frame_rate=50)
+    assert video.frame_count == 4
+    assert levels(video) == [10, 20, 90, 100]
+    assert [frame.timestamp for frame in Video(pictures)] == [0, 1 / 30, 2 / 30, 3 / 30]
+
+
+def test_lists_in_their_own_order(pictures: Path) -> None:
+    paths = [pictures / "frame9.png", str(pictures / "frame1.png")]
+    assert levels(Video(paths)) == [90, 10]
+
+
+def test_one_image_is_a_sequence_of_one(pictures: Path) -> None:
+    assert levels(Video(pictures / "frame2.png")) == [20]
+
+
+def test_broken_images_are_rows(pictures: Path) -> None:
+    (pictures / "frame3.png").write_bytes(b"")
+    (pictures / "frame4.png").write_bytes(b"no picture")
+    frames = list(Video([*sorted(pictures.glob("*.png")), pictures / "gone.png"]))
+    assert [frame.image is None for frame in frames] == [False, False, False, True, True, False, True]
+    assert "gone.png" in str(frames[-1].error)
+
+
+def test_patterns_and_folders_without_images(tmp_path: Path) -> None:
+    for source in (tmp_path, tmp_path / "*.png", tmp_path / "a%04d.png"):
+        with pytest.raises(VideoError, match=r"no images|no file matches"):
+            Video(source)
+    with pytest.raises(VideoError, match="empty"):
+        Video([])
+    with pytest.raises(VideoError, match="no folder"):
+        Video(tmp_path / "none" / "a%d.png")
+
+
+def test_reads_names_beyond_ascii(tmp_path: Path) -> None:
+    path = tmp_path / "Gesicht äöü 顔.png"
+    path.write_bytes(cv2.imencode(".png", grey_frame(77))[1].tobytes())
+    image = read_image(path)
+    assert image is not None
+    assert image.mean() == 77
