@@ -15,7 +15,6 @@ import numpy as np
 
 from pyclnf import _kernels
 from pyclnf.errors import ParameterError
-from pyclnf.patch_experts import area_matrices, procrustes_similarity
 from pyclnf.pdm import MAX_DEVIATIONS, Parameters
 
 if TYPE_CHECKING:
@@ -238,6 +237,8 @@ class _Fit:
         self.image, self.depth = image, depth
         self.pose, self.shape = start.pose.copy(), start.shape.copy()
         self.limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues)
+        self.base = np.empty((pdm.n_landmarks, 2))
+        self.to_reference, self.to_image = np.empty((2, 2)), np.empty((2, 2))
         self.iterations, self.converged = 0, False
         self.failure: str | None = None
 
@@ -247,15 +248,23 @@ class _Fit:
         patch_scales = [own.scale for own in self.scales]
         reg_factor, self.sigma, weight_factor = self.settings.at_scale(patch_scales, index)
         self.regularisation = reg_factor / self.pdm.eigenvalues
-        self.base = self.pdm.landmarks_2d(Parameters(self.pose, self.shape))
-        reference = scale.scale * self.pdm.shape_3d(self.shape)[:, :2]
-        self.to_reference = procrustes_similarity(self.base, reference)
-        self.to_image = np.asarray(np.linalg.inv(self.to_reference), np.float64)
         self.view = scale.nearest_view(self.pose[1:4])
         experts = scale.view(self.view)
         self.landmarks = experts.landmarks
-        side = window + scale.support(self.view)[0] - 1
-        matrices = area_matrices(self.base[self.landmarks], self.to_image, side)
+        matrices = np.empty((self.landmarks.size, 2, 3))
+        _kernels.place_areas(
+            self.pdm.mean,
+            self.pdm.components,
+            self.pose,
+            self.shape,
+            self.landmarks,
+            scale.scale,
+            window + scale.support(self.view)[0] - 1,
+            self.base,
+            self.to_reference,
+            self.to_image,
+            matrices,
+        )
         self.responses = scale.responses(self.view, window, self.image, matrices, self.depth)
         self.weights = (
             weight_factor * experts.confidences if weight_factor > 0 else np.ones(self.landmarks.size)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["DEPTH", "GRADIENT", "GREY", "PatchScale", "ViewExperts", "area_matrices", "procrustes_similarity"]
+__all__ = ["DEPTH", "GRADIENT", "GREY", "PatchScale", "ViewExperts"]
 
 # Neuron types, as the CCNF files number them, and the plane of the areas that each works on.
 GREY, GRADIENT, DEPTH = 0, 1, 3
@@ -72,6 +72,7 @@ class ViewExperts:
 class _Blocks:
     """The neurons of a view as the kernel reads them: blocks of eight of one type, the neuron last."""
 
+    n_planes: int
     planes: NDArray[np.int32]
     weights: NDArray[np.float32]
     weight_sums: NDArray[np.float32]
@@ -102,7 +103,7 @@ def _arrange(experts: ViewExperts) -> _Blocks:
             biases[k, b, : used.size] = experts.biases[k, used]
             alphas[k, b, : used.size] = experts.alphas[k, used]
     weight_sums = weights.sum(axis=(2, 3), dtype=np.float64).astype(np.float32)
-    return _Blocks(planes, weights, weight_sums, norm_weights, biases, alphas)
+    return _Blocks(int(planes.max()) + 1, planes, weights, weight_sums, norm_weights, biases, alphas)
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,7 +309,7 @@ class PatchScale:
         components = self.sigma_components.get(window)
         if components is None or experts.betas.shape[1] == 0:
             return None
-        return self._invert(experts, components.astype(np.float64)).astype(np.float32)
+        return self._invert(experts, components.astype(np.float64), window).astype(np.float32)
 
     def _kept_sigma(self, view: int, window: int) -> _Sigma | None:
         """Return Sigma of each expert of a view as the kernels read it, computed once and kept."""
@@ -329,12 +330,12 @@ class PatchScale:
     def _compute_sigma(self, experts: ViewExperts, window: int) -> _Sigma:
         blocks = self._folded_components(window)
         if blocks is None:
-            sigma = self._invert(experts, self.sigma_components[window].astype(np.float64))
+            sigma = self._invert(experts, self.sigma_components[window].astype(np.float64), window)
             return _Sigma(sigma.astype(np.float32), folded=False)
         inverses = []
         for components, (indices, stride) in zip(blocks, _kernels.layout.folded_blocks(window), strict=True):
             rows = np.zeros((len(experts.betas), indices.size, stride), np.float32)
-            rows[:, :, : indices.size] = self._invert(experts, components)
+            rows[:, :, : indices.size] = self._invert(experts, components, window)
             inverses.append(rows.reshape(len(rows), -1))
         return _Sigma(np.concatenate(inverses, axis=1), folded=True)
 
@@ -348,7 +349,9 @@ class PatchScale:
             self._folded[window] = _fold(maps.astype(np.float64)) if symmetric else None
         return self._folded[window]
 
-    def _invert(self, experts: ViewExperts, components: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _invert(
+        self, experts: ViewExperts, components: NDArray[np.float64], window: int
+    ) -> NDArray[np.float64]:
         """Return the inverse of ``2 (sum_k alpha_k I + sum_b beta_b S_b)`` of each expert."""
         inverses = 2 * np.tensordot(experts.betas, components, axes=1)
         size = components.shape[1]
@@ -356,8 +359,10 @@ class PatchScale:
         try:
             return np.asarray(np.linalg.inv(inverses), np.float64)
         except np.linalg.LinAlgError as error:
+            singular = experts.landmarks[np.argmin(np.linalg.matrix_rank(inverses, hermitian=True))]
             raise ModelError(
-                f"an expert of patch scale {self.scale:g} has no Sigma: its inverse is singular"
+                f"landmark {singular} of patch scale {self.scale:g} has no Sigma for window side {window}: "
+                "its inverse is singular"
             ) from error
 
     def responses(
@@ -378,7 +383,7 @@ class PatchScale:
         image : ndarray, shape (H, W, 1 or 3), uint8, float32 or float64
             Grey or BGR.
         matrices : ndarray, shape (v, 2, 3), float64
-            Maps from the areas of interest to the image, see `area_matrices`.
+            Maps from the areas of interest to the image, see the kernel `place_areas`.
         depth : ndarray, shape (H, W, 1), float32 or float64, optional
             Needed by neurons of type 3.
 
@@ -400,9 +405,9 @@ class PatchScale:
                 f"patch scale {self.scale:g}: the support must be square, not {rows} x {columns}"
             )
         side, v = window + rows - 1, experts.landmarks.size
-        planes = np.empty((int(blocks.planes.max()) + 1, v, side, side), np.float32)
+        planes = np.empty((blocks.n_planes, v, side, side), np.float32)
         _kernels.sample_areas(image, matrices, planes[0])
-        if not np.isfinite(planes[0]).all():
+        if image.dtype != np.uint8 and not np.isfinite(planes[0]).all():
             raise ImageError(
                 "the image holds values around the face that are not finite: replace NaN and inf"
             )
@@ -441,56 +446,3 @@ class PatchScale:
             # Computed twice at worst, with the same result: no lock is needed.
             blocks = self._blocks[view] = _arrange(self.view(view))
         return blocks
-
-
-def procrustes_similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the scale and rotation that align one centred shape with another.
-
-    Procrustes alignment: the scale is the ratio of the shapes' sizes (root
-    mean square), the rotation the best in the least-squares sense.
-
-    Parameters
-    ----------
-    source, target : ndarray, shape (n, 2), float64
-
-    Returns
-    -------
-    ndarray, shape (2, 2), float64
-        ``A`` with ``A (source - mean) ~ target - mean``.
-    """
-    p = source - source.mean(axis=0)
-    q = target - target.mean(axis=0)
-    cosine = (p * q).sum()
-    sine = (p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()
-    factor = np.sqrt((q * q).sum() / (p * p).sum()) / np.hypot(cosine, sine)
-    return np.asarray(factor * np.array([[cosine, -sine], [sine, cosine]]))
-
-
-def area_matrices(
-    landmarks: NDArray[np.float64], to_image: NDArray[np.float64], side: int
-) -> NDArray[np.float64]:
-    """Return the affine maps from areas of interest to the image.
-
-    Position (column j, row i) of an area is ``landmark + A^-1 (j - (a-1)/2, i - (a-1)/2)``.
-
-    Parameters
-    ----------
-    landmarks : ndarray, shape (v, 2), float64
-        Middles of the areas, px.
-    to_image : ndarray, shape (2, 2), float64
-        ``A^-1``: from the reference frame to the image.
-    side : int
-        Side a of the areas.
-
-    Returns
-    -------
-    ndarray, shape (v, 2, 3), float64
-    """
-    # Rounded as the reference rounds them: sampling quantises coordinates, and what
-    # falls on the other side of a step would differ by 1/32 px.
-    A = to_image.astype(np.float32)
-    half = np.float32((side - 1) / 2)
-    matrices = np.empty((len(landmarks), 2, 3))
-    matrices[:, :, :2] = A
-    matrices[:, :, 2] = landmarks.astype(np.float32) - (A[:, 0] * half + A[:, 1] * half)
-    return matrices

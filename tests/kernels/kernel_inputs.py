@@ -25,6 +25,7 @@ BOUNDS = {
     "jacobian": (1e-14, 0.0),
     "normal_equations": (1e-14, 0.0),
     "solve": (1e-12, 0.0),
+    "place_areas": (1e-13, 0.0),
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
 
@@ -127,6 +128,24 @@ def likelihoods(random: np.random.Generator) -> Arguments:
     return [responses(random, v, window), offsets, float(random.uniform(0.1, 3)), np.empty(v)]
 
 
+def place_areas(random: np.random.Generator) -> Arguments:
+    n, m = int(random.integers(3, 70)), int(random.integers(0, 12))
+    visible = np.flatnonzero(random.uniform(size=n) < 0.7).astype(np.int32)
+    return [
+        random.normal(0, 50, 3 * n),
+        random.normal(0, 1, (3 * n, m)),
+        np.array([random.uniform(0.3, 5), *random.uniform(-1.5, 1.5, 3), *random.uniform(0, 1000, 2)]),
+        random.normal(0, 3, m),
+        visible,
+        float(random.uniform(0.2, 1)),
+        int(random.integers(3, 40)),
+        np.empty((n, 2)),
+        np.empty((2, 2)),
+        np.empty((2, 2)),
+        np.empty((visible.size, 2, 3)),
+    ]
+
+
 def rotation_matrix(random: np.random.Generator) -> np.ndarray:
     return np.linalg.qr(random.normal(size=(3, 3)))[0]
 
@@ -211,6 +230,7 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "normal_equations": normal_equations,
     "solve": solve,
     "nu_rlms_pass": nu_rlms_pass,
+    "place_areas": place_areas,
 }
 
 # Arguments besides the last that a kernel changes.

@@ -53,7 +53,7 @@ def test_finds_the_pose_that_made_the_picture(
     shape = np.array([10.0, -5, 4, 2, 1])
     true = np.array([*place, *rotation])
     points = camera.project(pdm.shape_3d(shape) @ euler_to_matrix(rotation).T + place)
-    start = (*np.array(rotation), 0.1, -0.1, 0.05)
+    start = np.add(rotation, (0.1, -0.1, 0.05))
     found = head_pose(pdm, weak_perspective(pdm, points, shape, start, place[2], 700), points, camera)
     np.testing.assert_allclose(found, true, rtol=1e-6, atol=1e-6)
     # The landmarks in space project to where they were seen.

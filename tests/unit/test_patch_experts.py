@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from generate_model import tiny_model
-from pyclnf import ImageError, Model, ModelError
+from pyclnf import ImageError, Model, ModelError, _kernels, patch_experts
+from pyclnf._kernels._reference import area_matrices, procrustes_similarity
 from pyclnf.patch_experts import (
     DEPTH,
     GREY,
     PatchScale,
     ViewExperts,
-    area_matrices,
-    procrustes_similarity,
 )
 
 
@@ -133,7 +132,6 @@ def test_sigma_inverts_its_definition(model: Model) -> None:
     scale = model.scales[0]
     sigmas = scale.sigma(0, 7)
     assert sigmas is not None and sigmas.dtype == np.float32
-    assert scale.sigma(0, 7) is sigmas
     experts = scale.view(0)
     components = scale.sigma_components[7].astype(float)
     for k in (0, 33, 67):
@@ -141,6 +139,38 @@ def test_sigma_inverts_its_definition(model: Model) -> None:
             experts.alphas[k].sum() * np.eye(49) + np.tensordot(experts.betas[k], components, axes=1)
         )
         np.testing.assert_allclose(sigmas[k] @ inverse, np.eye(49), atol=1e-5)
+
+
+def test_sigmas_are_computed_once_and_kept_within_their_bound(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scale = pickle.loads(pickle.dumps(model.scales[0]))
+    first = scale._kept_sigma(0, 7)
+    assert scale._kept_sigma(0, 7) is first
+    assert scale._kept_sigma(1, 7) is not first and scale._kept_sigma(0, 7) is first
+    monkeypatch.setattr(patch_experts, "MAX_SIGMA_BYTES", first.values.nbytes)
+    scale._kept_sigma(0, 9)
+    assert list(scale._sigmas) == [(0, 9)]
+
+
+@pytest.mark.parametrize("window", (7, 9, 11))
+def test_folded_sigmas_smooth_as_whole_ones(model: Model, window: int) -> None:
+    scale = model.scales[0]
+    kept, whole = scale._kept_sigma(0, window), scale.sigma(0, window)
+    assert kept.folded and 3 * kept.values.nbytes < whole.nbytes
+    u = np.random.default_rng(window).uniform(0, 2, (len(whole), window, window)).astype(np.float32)
+    ours, theirs = np.empty_like(u), np.empty_like(u)
+    _kernels.apply_folded_sigma(kept.values, u, ours)
+    _kernels.apply_sigma(whole, u.reshape(len(u), -1), theirs.reshape(len(u), -1))
+    np.testing.assert_allclose(ours, theirs, atol=2e-6 * theirs.max())
+
+
+def test_components_that_differ_from_their_mirror_image_are_not_folded(scale: PatchScale) -> None:
+    components = np.stack([np.eye(9), np.diag(np.arange(9.0)), np.eye(9)]).astype(np.float32)
+    odd = PatchScale(0.25, scale.centres, scale.visible, {3: components}, [scale.view(0), scale.view(1)])
+    kept = odd._kept_sigma(0, 3)
+    assert not kept.folded
+    np.testing.assert_array_equal(kept.values, odd.sigma(0, 3))
 
 
 def test_windows_without_components_have_no_sigma(model: Model) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "neuron_responses",
     "normal_equations",
     "nu_rlms_pass",
+    "place_areas",
     "run_cascade",
     "sample_areas",
     "sobel_magnitude",
@@ -92,6 +93,7 @@ neuron_responses = _module.neuron_responses
 normal_equations = _module.normal_equations
 nu_rlms_pass = _module.nu_rlms_pass
 run_cascade = _module.run_cascade
+place_areas = _module.place_areas
 sample_areas = _module.sample_areas
 sobel_magnitude = _module.sobel_magnitude
 solve = _module.solve

@@ -334,3 +334,75 @@ def _axis_angle_to_matrix(w: Float) -> Float:
     K = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     R: Float = np.eye(3) + np.sinc(angle / np.pi) * K + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (K @ K)
     return R
+
+
+def procrustes_similarity(source: Float, target: Float) -> Float:
+    """Return the scale and rotation that align one centred shape with another.
+
+    Procrustes alignment: the scale is the ratio of the shapes' sizes (root
+    mean square), the rotation the best in the least-squares sense.
+
+    Parameters
+    ----------
+    source, target : ndarray, shape (n, 2), float64
+
+    Returns
+    -------
+    ndarray, shape (2, 2), float64
+        ``A`` with ``A (source - mean) ~ target - mean``.
+    """
+    p = source - source.mean(axis=0)
+    q = target - target.mean(axis=0)
+    cosine = (p * q).sum()
+    sine = (p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()
+    factor = np.sqrt((q * q).sum() / (p * p).sum()) / np.hypot(cosine, sine)
+    return np.asarray(factor * np.array([[cosine, -sine], [sine, cosine]]))
+
+
+def area_matrices(landmarks: Float, to_image: Float, side: int) -> Float:
+    """Return the affine maps from areas of interest to the image.
+
+    Position (column j, row i) of an area is ``landmark + A^-1 (j - (a-1)/2, i - (a-1)/2)``.
+
+    Parameters
+    ----------
+    landmarks : ndarray, shape (v, 2), float64
+        Middles of the areas, px.
+    to_image : ndarray, shape (2, 2), float64
+        ``A^-1``: from the reference frame to the image.
+    side : int
+        Side a of the areas.
+
+    Returns
+    -------
+    ndarray, shape (v, 2, 3), float64
+    """
+    # Rounded as the reference rounds them: sampling quantises coordinates, and what
+    # falls on the other side of a step would differ by 1/32 px.
+    A = to_image.astype(np.float32)
+    half = np.float32((side - 1) / 2)
+    matrices = np.empty((len(landmarks), 2, 3))
+    matrices[:, :, :2] = A
+    matrices[:, :, 2] = landmarks.astype(np.float32) - (A[:, 0] * half + A[:, 1] * half)
+    return matrices
+
+
+def place_areas(
+    mean: Float,
+    components: Float,
+    pose: Float,
+    shape: Float,
+    visible: Int,
+    patch_scale: float,
+    side: int,
+    base: Float,
+    to_reference: Float,
+    to_image: Float,
+    matrices: Float,
+) -> None:
+    """Compute the landmarks in the image and the affine maps of the areas of interest around them."""
+    points = (mean + components @ shape).reshape(3, -1).T
+    base[:] = pose[0] * points @ _euler_to_matrix(pose[1:4])[:2].T + pose[4:6]
+    to_reference[:] = procrustes_similarity(base, patch_scale * points[:, :2])
+    to_image[:] = np.linalg.inv(to_reference)
+    matrices[:] = area_matrices(base[visible], to_image, side)

@@ -199,4 +199,3 @@ def _best_fit(pdm: PDM, landmarks: Float, rotations: Float) -> Parameters:
         return error + float((fit.shape**2 / pdm.eigenvalues).sum())
 
     return min(fits, key=cost)
-

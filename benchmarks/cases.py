@@ -1,0 +1,253 @@
+"""What the benchmarks measure: a face in images of several sizes, and the kernels at work on it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pyclnf import CLNF, Model, _kernels, load_model
+from pyclnf._kernels._reference import area_matrices
+from pyclnf.clnf import as_pixels
+from pyclnf.nu_rlms import FitParameters, gaussian_kernel
+
+HERE = Path(__file__).resolve().parent
+TEST_DATA = Path(os.environ.get("PYCLNF_TEST_DATA", HERE.parents[1] / "shared"))
+# A photograph whose face is found from the box by every parameter set.
+PHOTOGRAPH, BOX = "samples/sample1.jpg", (110.8, 111.1, 185.2, 164.1)
+MEGAPIXELS_12 = (3000, 4000)
+
+
+@cache
+def openface_model(path: str = "") -> Model:
+    """Return the model to measure."""
+    return load_model(path or TEST_DATA / "openface" / "model")
+
+
+@cache
+def photograph(height: int, width: int) -> np.ndarray:
+    """Return the photograph, in the top left of an image of this size."""
+    image = cv2.imread(str(TEST_DATA / "faces" / PHOTOGRAPH))
+    if image is None:
+        raise FileNotFoundError(f"no test data in {TEST_DATA}: set PYCLNF_TEST_DATA")
+    out = np.full((height, width, 3), 127, np.uint8)
+    part = image[:height, :width]
+    out[: part.shape[0], : part.shape[1]] = part
+    return out
+
+
+@contextmanager
+def kernels_in_use(variant: str) -> Iterator[None]:
+    """Let the package use one variant of the kernels."""
+    module = _kernels.load_variant(variant)
+    names = [name for name in _kernels.__all__ if name.islower() and name != "load_variant"]
+    before = {name: getattr(_kernels, name) for name in names}
+    try:
+        for name in names:
+            setattr(_kernels, name, getattr(module, name))
+        yield
+    finally:
+        for name, kernel in before.items():
+            setattr(_kernels, name, kernel)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A whole fit that can be run again and again."""
+
+    name: str
+    clnf: CLNF
+    image: np.ndarray
+    box: tuple[float, ...]
+
+    def __call__(self) -> Any:
+        return self.clnf.fit(self.image, self.box)
+
+
+def fits(model: Model, height: int = 480, width: int = 640) -> list[Fit]:
+    """Return the fits of every parameter set; "tracking" starts where the face is."""
+    image = photograph(height, width)
+    landmarks, _ = CLNF(model).fit(image, BOX)
+    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+    found = tuple(float(v) for v in (*low, *(high - low)))
+    return [
+        Fit("video", CLNF(model, parameters="video"), image, BOX),
+        Fit("tracking", CLNF(model, parameters="tracking"), image, found),
+        Fit("image", CLNF(model), image, BOX),
+        Fit("image, eleven starts", CLNF(model, starts="multiview"), image, BOX),
+        Fit("image, eleven starts, exhaustive", CLNF(model, starts="multiview", exhaustive=True), image, BOX),
+    ]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A call of a kernel, and the floating-point operations that its result takes."""
+
+    name: str
+    window: int
+    arguments: Callable[[], list[Any]]
+    operations: float | None
+
+    def call(self, variant: str) -> Callable[[], Any]:
+        """Return the call, bound to one variant."""
+        kernel = getattr(_kernels.load_variant(variant), self.name)
+        arguments = self.arguments()
+        return lambda: kernel(*arguments)
+
+
+def kernels(model: Model, window: int) -> list[Kernel]:
+    """Return every kernel's call in a fit at the coarsest scale."""
+    scale, settings, pdm = model.scales[0], FitParameters.named("image"), model.pdm
+    image = as_pixels(photograph(480, 640))
+    start = pdm.from_box(BOX)
+    base = pdm.landmarks_2d(start)
+    experts, blocks = scale.view(0), scale._arranged(0)
+    v, side = experts.landmarks.size, window + experts.weights.shape[2] - 1
+    to_image = np.eye(2) * start.pose[0] / scale.scale
+    to_reference = np.linalg.inv(to_image)
+    matrices = area_matrices(base[experts.landmarks], to_image, side)
+    areas = np.empty((1, v, side, side), np.float32)
+    _kernels.sample_areas(image, matrices, areas[0])
+    sums = np.empty((v, window, window), np.float32)
+    parts = [
+        blocks.planes,
+        blocks.weights,
+        blocks.weight_sums,
+        blocks.norm_weights,
+        blocks.biases,
+        blocks.alphas,
+    ]
+    _kernels.neuron_responses(areas, *parts, sums)
+    gaussian = gaussian_kernel(window, settings.sigma)
+    offsets = np.full((v, 2), window / 2.0)
+    p = 6 + pdm.n_modes
+    stride = -(-p // 4) * 4
+    J = np.zeros((2 * v, stride))
+    J[:, :p] = pdm.jacobian(start)[np.repeat(2 * experts.landmarks, 2) + np.tile([0, 1], v)]
+    H = np.eye(p) * 100 + J[:, :p].T @ J[:, :p]
+    support = experts.weights[0, 0].size
+    neurons = int((experts.alphas > 1e-4).sum())
+
+    def iterations(rigid: bool) -> list[Any]:
+        # A negative tolerance is never met: as many iterations each time.
+        return [
+            pdm.mean, pdm.components, settings.reg_factor / pdm.eigenvalues, 3 * np.sqrt(pdm.eigenvalues),
+            start.pose.copy(), start.shape.copy(), base, experts.landmarks, sums, to_reference, to_image,
+            gaussian, np.ones(v), rigid, settings.iterations, -1.0, np.empty((v, 2)),
+        ]  # fmt: skip
+
+    def place() -> list[Any]:
+        out = [np.empty_like(base), np.empty((2, 2)), np.empty((2, 2)), np.empty_like(matrices)]
+        landmarks = experts.landmarks
+        return [pdm.mean, pdm.components, start.pose, start.shape, landmarks, scale.scale, side, *out]
+
+    calls = [
+        Kernel("place_areas", window, place, None),
+        Kernel("sample_areas", window, lambda: [image, matrices, areas[0].copy()], None),
+        Kernel("sobel_magnitude", window, lambda: [areas[0], areas[0].copy()], None),
+        Kernel(
+            "neuron_responses",
+            window,
+            lambda: [areas, *parts, sums.copy()],
+            2.0 * neurons * support * window**2,
+        ),
+        Kernel(
+            "mean_shift", window, lambda: [sums, offsets, gaussian, np.empty((v, 2))], 4.0 * v * window**2
+        ),
+        Kernel("likelihoods", window, lambda: [sums, offsets, settings.sigma, np.empty(v)], None),
+        Kernel(
+            "jacobian",
+            window,
+            lambda: [
+                pdm.shape_3d(start.shape),
+                np.eye(3),
+                1.0,
+                pdm.components,
+                np.empty((2 * pdm.n_landmarks, p)),
+            ],
+            12.0 * pdm.n_landmarks * pdm.n_modes,
+        ),
+        Kernel(
+            "normal_equations",
+            window,
+            lambda: [J, np.ones(2 * v), np.empty((stride, stride))],
+            2.0 * v * p * (p + 1),
+        ),
+        Kernel("solve", window, lambda: [H, np.ones(p), np.empty(p)], p**3 / 3.0),
+        Kernel("nu_rlms_pass", window, lambda: iterations(False), None),
+    ]
+    kept = scale._kept_sigma(0, window)
+    if kept is not None and kept.folded:
+        entries = sum(indices.size**2 for indices, _ in _kernels.layout.folded_blocks(window))
+        calls.append(
+            Kernel(
+                "apply_folded_sigma",
+                window,
+                lambda: [kept.values, sums, np.empty_like(sums)],
+                2.0 * v * entries,
+            )
+        )
+        dense = scale.sigma(0, window)
+        flat = sums.reshape(v, -1)
+        calls.append(
+            Kernel("apply_sigma", window, lambda: [dense, flat, np.empty_like(flat)], 2.0 * v * window**4)
+        )
+    return calls
+
+
+def peak() -> Callable[[int], float]:
+    """Return a function of a number of turns, each of which does 160 float32 operations.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no C compiler.
+    """
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        raise RuntimeError("the arithmetic peak is measured by a C function, but there is no compiler cc")
+    flags = ["-mavx2", "-mfma"] if _kernels.VARIANT == "avx2" else []
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "peak.so"
+        include = Path(_kernels.__file__).parent
+        command = [
+            compiler,
+            "-O2",
+            *flags,
+            "-shared",
+            "-fPIC",
+            f"-I{include}",
+            str(HERE / "peak.c"),
+            "-o",
+            str(library),
+        ]
+        subprocess.run(command, check=True)
+        function = ctypes.CDLL(str(library)).multiply_add
+    function.restype, function.argtypes = ctypes.c_float, [ctypes.c_long]
+    return function
+
+
+__all__ = [
+    "BOX",
+    "MEGAPIXELS_12",
+    "TEST_DATA",
+    "Fit",
+    "Kernel",
+    "fits",
+    "kernels",
+    "kernels_in_use",
+    "openface_model",
+    "peak",
+    "photograph",
+]
