@@ -204,7 +204,7 @@ def generate_model(seed: int = 0, *, parts: bool = False) -> Model:
         triangles=np.array([[36, 39, 30], [42, 45, 30], [48, 54, 8]], np.int32),
         name="generated",
         metadata={"licence": "MIT", "seed": seed},
-        arrays={"start/rotations": np.zeros((1, 3)), "confidence/threshold": np.array(0.5)},
+        arrays={"extra/rotations": np.zeros((1, 3)), "confidence/threshold": np.array(0.5)},
     )
     if not parts:
         return face

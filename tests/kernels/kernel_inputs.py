@@ -26,6 +26,8 @@ BOUNDS = {
     "normal_equations": (1e-14, 0.0),
     "solve": (1e-12, 0.0),
     "place_areas": (1e-13, 0.0),
+    "average_areas": (0.0, 1e-4),  # grey levels, sums in float32
+    "run_cascade": (0.0, 1e-9),  # px of the crop, mm and rad, where both take the same branches
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
 
@@ -218,6 +220,43 @@ def nu_rlms_pass(
     ]
 
 
+def average_areas(random: np.random.Generator, image: np.ndarray | None = None) -> Arguments:
+    if image is None:
+        image = random.integers(0, 256, (19, 23, int(random.choice([1, 3]))), dtype=np.uint8)
+    height, width = image.shape[:2]
+    m, n, taps, columns = (int(k) for k in random.integers(1, 9, 4))
+    return [
+        image,
+        random.integers(0, height, (m, taps)).astype(np.int32),
+        random.dirichlet(np.ones(taps), m).astype(np.float32),
+        random.integers(0, width, columns).astype(np.int32),
+        random.integers(0, columns, (n, taps)).astype(np.int32),
+        random.dirichlet(np.ones(taps), n).astype(np.float32),
+        np.empty((m, n), np.float32),
+    ]
+
+
+def run_cascade(random: np.random.Generator) -> Arguments:
+    n, k, stages, pool, trees, depth, side = 9, int(random.integers(0, 5)), 3, 17, 6, 3, 24
+    nodes = 2**depth - 1
+    return [
+        random.integers(0, 256, (side, side), dtype=np.uint8),
+        random.normal(0, 8, 3 * n),
+        random.normal(0, 0.3, (3 * n, k)),
+        random.uniform(0.5, 3, k),
+        random.integers(0, n, (stages, pool), dtype=np.uint8),
+        random.normal(0, 4, (stages, pool, 2)).astype(np.float32),
+        random.integers(0, pool, (stages, trees, nodes, 2), dtype=np.uint16),
+        random.normal(0, 1, (stages, trees, nodes)).astype(np.float32),
+        random.integers(-127, 128, (stages, trees, nodes + 1, 6 + k), dtype=np.int8),
+        random.uniform(1e-4, 1e-3, (stages, 6 + k)).astype(np.float32),
+        4.0,
+        rotation_matrix(random),
+        np.array([random.uniform(0.3, 1.5), *random.uniform(0, side, 2)]),
+        random.normal(0, 1, k),
+    ]
+
+
 MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "sample_areas": sample_areas,
     "sobel_magnitude": sobel_magnitude,
@@ -231,10 +270,14 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "solve": solve,
     "nu_rlms_pass": nu_rlms_pass,
     "place_areas": place_areas,
+    "average_areas": average_areas,
+    "run_cascade": run_cascade,
 }
 
 # Arguments besides the last that a kernel changes.
-CHANGED = {"nu_rlms_pass": (4, 5)}
+CHANGED = {"nu_rlms_pass": (4, 5), "run_cascade": (11, 12)}
+# Kernels that read their last argument as well.
+READS_LAST = {"run_cascade"}
 
 
 def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list[np.ndarray]]:
@@ -243,7 +286,8 @@ def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list
     own = list(arguments)
     for i in written:
         own[i] = arguments[i].copy()
-    own[-1].fill(np.nan)
+    if name not in READS_LAST:
+        own[-1].fill(np.nan)
     returned = getattr(module, name)(*own)
     return returned, [own[i] for i in written]
 

@@ -13,7 +13,7 @@ import pyclnf
 PACKAGE = Path(pyclnf.__file__).parent
 
 # The only modules that call the kernels.
-KERNEL_USERS = {"pdm", "patch_experts", "nu_rlms"}
+KERNEL_USERS = {"pdm", "patch_experts", "nu_rlms", "crop", "start"}
 
 # What each layer below the public surface may import, besides errors.
 ALLOWED = {

@@ -1,0 +1,167 @@
+"""Crops and the learned start."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from generate_model import generate_image, generate_model
+from pyclnf import CLNF, Model, ModelError, ParameterError, Parameters
+from pyclnf.crop import Crop
+from pyclnf.start import BOX_CHANGES, LearnedStart
+
+MODEL = generate_model()
+
+
+def arrays(side: int = 40, stages: int = 2) -> dict[str, np.ndarray]:
+    """Return a start whose every leaf moves the face by (1, -2) mm a stage and turns it by 0.1 rad."""
+    trees, nodes = 5, 3
+    leaves = np.zeros((stages, trees, nodes + 1, 8), np.int8)
+    leaves[..., 2], leaves[..., 4], leaves[..., 5] = 20, 20, -40
+    return {
+        "start/landmarks": np.arange(2 * stages, dtype=np.uint8).reshape(stages, 2),
+        "start/offsets": np.zeros((stages, 2, 2), np.float16),
+        "start/splits": np.zeros((stages, trees, nodes, 2), np.uint16),
+        "start/thresholds": np.zeros((stages, trees, nodes), np.float16),
+        "start/leaves": leaves,
+        "start/units": np.full((stages, 8), 0.01, np.float32) * [1, 1, 0.1, 1, 1, 1, 1, 1],
+        "start/crop": np.array([side, 2.0], np.float32),
+    }
+
+
+def with_start(**changed: np.ndarray) -> Model:
+    content = arrays() | {f"start/{name}": value for name, value in changed.items()}
+    return Model(MODEL.pdm, MODEL.scales, name="with start", arrays=content)
+
+
+# --- crops
+
+
+# A pixel is of one colour, so that the part of it in an area has its middle up to 1/8 px elsewhere than
+# the ramp has; beyond 6 px a step, pixels stand for areas whose middles lie within half a pixel.
+@pytest.mark.parametrize(
+    ("step", "offset"), ((0.5, 0.0), (1.0, 0.125), (2.0, 0.125), (2.7, 0.125), (5.9, 0.125), (9.3, 0.5))
+)
+def test_a_ramp_stays_a_ramp(step: float, offset: float) -> None:
+    y, x = np.mgrid[:400, :400].astype(np.float32)
+    image = (0.2 * x + 0.3 * y)[:, :, None]
+    side = 30
+    crop = Crop.cut(image, np.array([203.2, 198.9]), side * step, side)
+    v, u = np.mgrid[:side, :side].astype(float)
+    at = crop.points_out(np.stack([u, v], axis=-1))
+    expected = 0.2 * at[..., 0] + 0.3 * at[..., 1]
+    np.testing.assert_allclose(crop.pixels, expected, atol=1e-3 + (0.2 + 0.3) * offset)
+
+
+def test_whole_areas_are_averaged_exactly() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8)
+    crop = Crop.cut(image[:, :, None], np.array([39.5, 29.5]), 40.0, 20)
+    blocks = image[10:50, 20:60].reshape(20, 2, 20, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(crop.pixels, blocks, atol=1e-4)
+
+
+def test_outside_the_image_is_black() -> None:
+    crop = Crop.cut(np.full((20, 20, 1), 200, np.uint8), np.array([-100.0, 10.0]), 40.0, 10)
+    assert not crop.pixels.any()
+
+
+def test_parameters_go_in_and_out() -> None:
+    crop = Crop(np.empty((0, 0), np.float32), np.array([12.5, -7.0]), 3.3)
+    parameters = Parameters(np.array([4.0, 0.1, -0.2, 0.3, 250.0, 180.0]), np.ones(MODEL.pdm.n_modes))
+    inside = crop.parameters_in(parameters)
+    np.testing.assert_allclose(
+        MODEL.pdm.landmarks_2d(inside), crop.points_in(MODEL.pdm.landmarks_2d(parameters)), atol=1e-9
+    )
+    back = crop.parameters_out(inside)
+    np.testing.assert_allclose(back.pose, parameters.pose, atol=1e-12)
+
+
+# --- the start
+
+
+def test_every_stage_adds_its_leaves() -> None:
+    image = np.zeros((300, 300, 1), np.uint8)
+    (found,) = LearnedStart(MODEL.pdm, arrays()).hypotheses(image, (100, 100, 120, 110))
+    begin = MODEL.pdm.from_box((100, 100, 120, 110))
+    # Five trees of 20 and -40 hundredths of a mm, twice; turns of 5 * 20 * 0.001 rad about y.
+    moved = (found.pose[4:6] - begin.pose[4:6]) / begin.pose[0]
+    np.testing.assert_allclose(moved, [2.0, -4.0], atol=1e-5)
+    np.testing.assert_allclose(found.pose[1:4], [0, 0.2, 0], atol=1e-6)
+    assert found.pose[0] == pytest.approx(begin.pose[0])
+
+
+def test_hypotheses_start_from_other_boxes() -> None:
+    start = LearnedStart(MODEL.pdm, arrays())
+    image = np.zeros((300, 300, 3), np.uint8)
+    found = start.hypotheses(image, (100, 100, 120, 110), 5)
+    assert len({tuple(one.pose.round(6)) for one in found}) == 5
+    assert found[0].pose.tolist() == start.hypotheses(image, (100, 100, 120, 110))[0].pose.tolist()
+    with pytest.raises(ParameterError, match="1 to 9"):
+        start.hypotheses(image, (0, 0, 9, 9), len(BOX_CHANGES) + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    (
+        ("landmarks", np.full((2, 2), 68, np.uint8), "do not exist"),
+        ("splits", np.full((2, 5, 3, 2), 2, np.uint16), "do not exist"),
+        ("offsets", np.full((2, 2, 2), np.nan, np.float16), "not finite"),
+        ("thresholds", np.zeros((2, 5, 4), np.float16), "have shape"),
+        ("leaves", np.zeros((2, 5, 4, 5), np.int8), "units have shape"),
+        ("leaves", np.zeros((2, 5, 4), np.int8), "number of dimensions"),
+        ("crop", np.array([40.0, 0.0]), "out of range"),
+    ),
+)
+def test_arrays_that_do_not_fit_are_refused(name: str, value: np.ndarray, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        LearnedStart(MODEL.pdm, arrays() | {f"start/{name}": value})
+
+
+def test_a_missing_array_is_named() -> None:
+    content = arrays()
+    del content["start/units"]
+    with pytest.raises(ModelError, match="units"):
+        LearnedStart(MODEL.pdm, content)
+
+
+def test_a_model_with_a_start_uses_it() -> None:
+    clnf = CLNF(with_start())
+    assert clnf.starts == "learned"
+    image = np.zeros((300, 300), np.uint8)
+    starts = clnf.starts_in(image[:, :, None], (100, 100, 120, 110))
+    assert starts[0].pose[2] == pytest.approx(0.2, abs=1e-6)
+    assert CLNF(with_start(), starts="frontal").starts == ((0.0, 0.0, 0.0),)
+
+
+def test_a_model_without_a_start_says_so() -> None:
+    model = Model(MODEL.pdm, MODEL.scales, name="plain")
+    assert CLNF(model).starts == ((0.0, 0.0, 0.0),)
+    with pytest.raises(ParameterError, match="no learned start"):
+        CLNF(model, starts="learned")
+
+
+# --- numbers in the model
+
+
+def test_a_model_brings_its_own_numbers() -> None:
+    own = {"video": {"windows": [9, 7, 7], "sigma": 2.0, "hypotheses": 3}}
+    model = Model(MODEL.pdm, MODEL.scales, metadata={"fit": own})
+    clnf = CLNF(model, parameters="video")
+    assert (clnf.parameters.windows, clnf.parameters.sigma, clnf.hypotheses) == ((9, 7, 7), 2.0, 3)
+    assert clnf.settings("tracking").windows == (0, 7, 7)
+    assert CLNF(model).parameters == CLNF(MODEL, starts="frontal").parameters
+    assert CLNF(model, parameters="video", sigma=1.0).parameters.sigma == 1.0
+    with pytest.raises(ModelError, match="sigma"):
+        CLNF(Model(MODEL.pdm, MODEL.scales, metadata={"fit": {"image": {"sigma": "wide"}}}))
+
+
+def test_large_faces_are_reduced() -> None:
+    truth = Parameters(np.array([4.0, 0, 0.05, 0, 330.0, 340.0]), np.zeros(MODEL.pdm.n_modes))
+    image = generate_image(MODEL, truth, (700, 680))
+    points = MODEL.pdm.landmarks_2d(truth)
+    box = [*(points.min(axis=0) + 12), *np.ptp(points, axis=0)]
+    limited = Model(MODEL.pdm, MODEL.scales, metadata={"max_scale": 1.25})
+    landmarks, info = CLNF(limited).fit(image, box)
+    assert np.linalg.norm(landmarks - points, axis=1).mean() < 6  # 1.5 mm
+    assert info["params"].pose[0] == pytest.approx(4.0, rel=0.03)
+    np.testing.assert_allclose(landmarks, MODEL.pdm.landmarks_2d(info["params"]), atol=1e-3)
