@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -381,8 +382,22 @@ class CLNF:
         # Needed by no single fit, and a tenth of the time that importing this package takes.
         from concurrent.futures import ThreadPoolExecutor
 
+        results: list[tuple[NDArray[np.float32], FitInfo] | PyclnfError | None] = [None] * len(listed)
+        left, lock = iter(range(len(listed))), threading.Lock()
+
+        def work() -> None:
+            # One task a worker: a future a face would wake this thread, and take Python's lock, each time.
+            while True:
+                with lock:
+                    index = next(left, None)
+                if index is None:
+                    return
+                results[index] = one(index)
+
         with ThreadPoolExecutor(min(workers, len(listed)), thread_name_prefix="pyclnf") as pool:
-            return list(pool.map(one, range(len(listed))))
+            for future in [pool.submit(work) for _ in range(min(workers, len(listed)))]:
+                future.result()
+        return results  # type: ignore[return-value]
 
     def detect(
         self,
