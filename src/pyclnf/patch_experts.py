@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["DEPTH", "GRADIENT", "GREY", "PatchScale", "ViewExperts"]
+__all__ = ["DEPTH", "GRADIENT", "GREY", "PatchScale", "ViewExperts", "procrustes_similarity"]
+
+procrustes_similarity = _kernels.alignment.procrustes_similarity
 
 # Neuron types, as the CCNF files number them, and the plane of the areas that each works on.
 GREY, GRADIENT, DEPTH = 0, 1, 3

@@ -7,15 +7,12 @@ arrives is checked against the checksums below.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
 import sys
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from pyclnf.errors import DownloadError, ModelError
 
@@ -40,9 +37,6 @@ OPENFACE_URL = (
     "/lib/local/LandmarkDetector/model/"
 )
 OPENFACE_MAIN = "main_clnf_general.txt"
-SCHEMES = ("https",)
-TIMEOUT = 30.0  # seconds without a byte
-CHUNK = 2**16
 
 
 @dataclass(frozen=True)
@@ -323,10 +317,13 @@ def fetch(url: str, target: Path, expected: RemoteFile) -> None:
     """
     if target.is_file() and _sha256(target) == expected.sha256:
         return
+    # HTTP and TLS take longer to import than all the rest of the package.
+    from pyclnf._download import receive
+
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _receive(url, part, expected.size)
+        receive(url, part, expected.size)
         if part.stat().st_size < expected.size:
             raise DownloadError(f"{url}: the transfer broke off; run the command again to go on with it")
         if part.stat().st_size != expected.size or _sha256(part) != expected.sha256:
@@ -335,42 +332,8 @@ def fetch(url: str, target: Path, expected: RemoteFile) -> None:
                 f"{url}: these are not the bytes that belong there (SHA-256 {expected.sha256})"
             )
         part.replace(target)
-    except urllib.error.HTTPError as error:
-        raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException) as error:
+    except OSError as error:
         raise DownloadError(f"{url}: {error}; run the command again to go on where it stopped") from error
-
-
-def _receive(url: str, part: Path, size: int) -> None:
-    """Append to *part* what it lacks, at most one byte more than *size*."""
-    have = part.stat().st_size if part.is_file() else 0
-    if have >= size:
-        return
-    _check_scheme(url)
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.build_opener(_SafeRedirects).open(request, timeout=TIMEOUT) as answer:
-        resumed = answer.status == http.HTTPStatus.PARTIAL_CONTENT
-        if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise DownloadError(f"{url}: the server sent another part of the file than it was asked for")
-        with part.open("ab" if resumed else "wb") as file:
-            _copy(answer, file, size + 1 - (have if resumed else 0))
-
-
-def _copy(source: http.client.HTTPResponse, target: IO[bytes], limit: int) -> None:
-    while limit > 0 and (data := source.read(min(CHUNK, limit))):
-        target.write(data)
-        limit -= len(data)
-
-
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
-        _check_scheme(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _check_scheme(url: str) -> None:
-    if url.partition(":")[0] not in SCHEMES:
-        raise DownloadError(f"{url}: models are downloaded over https only")
 
 
 def _sha256(path: Path) -> str:

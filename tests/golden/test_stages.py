@@ -12,8 +12,9 @@ import pytest
 from golden_files import HIERARCHICAL, HIERARCHICAL_FILES, MAIN_FILES, Golden, Iteration, Stage, read
 
 from pyclnf import Model, _kernels, nu_rlms
-from pyclnf._kernels._reference import area_matrices, procrustes_similarity
+from pyclnf._kernels._reference import area_matrices
 from pyclnf.nu_rlms import LIKELIHOOD_FLOOR, TOLERANCE, gaussian_kernel
+from pyclnf.patch_experts import procrustes_similarity
 from pyclnf.pdm import MAX_DEVIATIONS, PDM, Parameters
 
 LANDMARKS = 1e-3  # px

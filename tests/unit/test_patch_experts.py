@@ -10,12 +10,13 @@ import pytest
 
 from generate_model import tiny_model
 from pyclnf import ImageError, Model, ModelError, _kernels, patch_experts
-from pyclnf._kernels._reference import area_matrices, procrustes_similarity
+from pyclnf._kernels._reference import area_matrices
 from pyclnf.patch_experts import (
     DEPTH,
     GREY,
     PatchScale,
     ViewExperts,
+    procrustes_similarity,
 )
 
 

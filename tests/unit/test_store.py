@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyclnf import store
+from pyclnf import _download, store
 from pyclnf.errors import DownloadError, ModelError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[Server]:
-    monkeypatch.setattr(store, "SCHEMES", ("https", "http"))
+    monkeypatch.setattr(_download, "SCHEMES", ("https", "http"))
     monkeypatch.setattr(store, "OPENFACE_FILES", FILES)
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))

@@ -13,6 +13,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
+from pyclnf._kernels import alignment as alignment
 from pyclnf._kernels import layout as layout
 
 if TYPE_CHECKING:

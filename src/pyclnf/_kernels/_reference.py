@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from pyclnf._kernels.alignment import procrustes_similarity
 from pyclnf._kernels.layout import folded_blocks, reflection_basis
 
 if TYPE_CHECKING:
@@ -334,29 +335,6 @@ def _axis_angle_to_matrix(w: Float) -> Float:
     K = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     R: Float = np.eye(3) + np.sinc(angle / np.pi) * K + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (K @ K)
     return R
-
-
-def procrustes_similarity(source: Float, target: Float) -> Float:
-    """Return the scale and rotation that align one centred shape with another.
-
-    Procrustes alignment: the scale is the ratio of the shapes' sizes (root
-    mean square), the rotation the best in the least-squares sense.
-
-    Parameters
-    ----------
-    source, target : ndarray, shape (n, 2), float64
-
-    Returns
-    -------
-    ndarray, shape (2, 2), float64
-        ``A`` with ``A (source - mean) ~ target - mean``.
-    """
-    p = source - source.mean(axis=0)
-    q = target - target.mean(axis=0)
-    cosine = (p * q).sum()
-    sine = (p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()
-    factor = np.sqrt((q * q).sum() / (p * p).sum()) / np.hypot(cosine, sine)
-    return np.asarray(factor * np.array([[cosine, -sine], [sine, cosine]]))
 
 
 def area_matrices(landmarks: Float, to_image: Float, side: int) -> Float:
