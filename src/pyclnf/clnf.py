@@ -13,6 +13,7 @@ import numpy as np
 
 from pyclnf import nu_rlms, store
 from pyclnf.camera import Camera
+from pyclnf.confidence import confidence
 from pyclnf.crop import Crop
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ImageError, ModelError, ParameterError, PyclnfError
@@ -64,6 +65,9 @@ class FitInfo(TypedDict):
     likelihood : float
         Mean over the visible landmarks of the logarithm of their likelihoods. Comparable between
         fits of one model and parameter set.
+    confidence : float or None
+        Probability, 0..1, that the landmarks are right: below 0.5 they should not be trusted. None if
+        the model is not calibrated for the parameter set.
     landmark_likelihoods : ndarray, shape (n,), float64
         Kernel density of each landmark in its response map; NaN where the view does not see it.
     visible : ndarray, shape (n,), bool
@@ -83,6 +87,7 @@ class FitInfo(TypedDict):
     converged: bool
     iterations: int
     likelihood: float
+    confidence: float | None
     landmark_likelihoods: NDArray[np.float64]
     visible: NDArray[np.bool_]
     view: int
@@ -180,6 +185,9 @@ class CLNF:
         if not any(settings.windows[: len(self.model.scales)]):
             raise ParameterError(f"the windows {settings.windows} skip every scale of the model")
         self.parameters = settings
+        # Calibrated are the model's sets as they are.
+        changed = scale is not None or any(value is not None for value in numbers.values())
+        self.parameter_set = parameters if isinstance(parameters, str) and not changed else ""
         has_start = any(name.startswith("start/") for name in self.model.arrays)
         self.learned_start = LearnedStart(self.model.pdm, self.model.arrays) if has_start else None
         self.hypotheses = _hypotheses(whole, parameters)
@@ -446,6 +454,7 @@ class CLNF:
                 camera,
                 failure=info["failure"] or low_likelihood(info["likelihood"], self.min_likelihood),
                 likelihood=info["likelihood"],
+                confidence=info["confidence"],
                 landmark_likelihoods=info["landmark_likelihoods"],
                 score=score,
                 detected=True,
@@ -477,6 +486,10 @@ class CLNF:
     def min_likelihood(self) -> float:
         """Likelihood below which a fit is no face: what the model's metadata say, or `MIN_LIKELIHOOD`."""
         return float(self.model.metadata.get("min_likelihood", MIN_LIKELIHOOD))
+
+    def confidence_of(self, result: FitResult, parameter_set: str) -> float | None:
+        """Return the probability that a fit with a named parameter set is right, see `confidence`."""
+        return confidence(self.model.metadata, self.model.pdm, result, parameter_set)
 
     def settings(self, parameters: str | FitParameters) -> FitParameters:
         """Return another parameter set as it applies to the scales of this CLNF.
@@ -539,6 +552,7 @@ class CLNF:
             converged=result.converged,
             iterations=result.iterations,
             likelihood=result.likelihood,
+            confidence=self.confidence_of(result, self.parameter_set),
             landmark_likelihoods=result.landmark_likelihoods,
             visible=np.isfinite(result.landmark_likelihoods),
             view=result.view,

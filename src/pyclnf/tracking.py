@@ -223,6 +223,7 @@ class Tracker:
         self.detector = make_detector(detector)
         self.max_faces = int(max_faces)
         self.first = clnf.settings(parameters)
+        self.parameter_set = parameters if isinstance(parameters, str) else ""
         self.tracking = clnf.settings(tracking_parameters)
         self.min_likelihood = clnf.min_likelihood if min_likelihood is None else float(min_likelihood)
         self.search_interval = search_interval
@@ -468,6 +469,7 @@ class Tracker:
             now.camera,
             failure=outcome.failure,
             likelihood=result.likelihood,
+            confidence=self.clnf.confidence_of(outcome.result, self.parameter_set),
             landmark_likelihoods=result.landmark_likelihoods,
             score=outcome.score,
             detected=outcome.detected,

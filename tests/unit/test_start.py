@@ -165,3 +165,36 @@ def test_large_faces_are_reduced() -> None:
     assert np.linalg.norm(landmarks - points, axis=1).mean() < 6  # 1.5 mm
     assert info["params"].pose[0] == pytest.approx(4.0, rel=0.03)
     np.testing.assert_allclose(landmarks, MODEL.pdm.landmarks_2d(info["params"]), atol=1e-3)
+
+
+# --- confidence
+
+
+def test_confidence_follows_likelihood_and_shape() -> None:
+    calibrated = {"image": {"intercept": 0.0, "likelihood": 2.0, "shape": -0.5}}
+    model = Model(MODEL.pdm, MODEL.scales, metadata={"confidence": calibrated})
+    truth = Parameters(np.array([1.2, 0, 0, 0, 150.0, 160.0]), np.zeros(MODEL.pdm.n_modes))
+    points = MODEL.pdm.landmarks_2d(truth)
+    box = [*points.min(axis=0), *np.ptp(points, axis=0)]
+    _, info = CLNF(model).fit(generate_image(MODEL, truth), box)
+    q = info["params"].shape
+    logit = 2 * info["likelihood"] - 0.5 * np.mean(q * q / MODEL.pdm.eigenvalues)
+    assert info["confidence"] == pytest.approx(1 / (1 + np.exp(-logit)))
+    # A start far away has a lower likelihood, and other numbers than the calibrated ones have no confidence.
+    _, elsewhere = CLNF(model).fit(generate_image(MODEL, truth), [box[0] + 130, *box[1:]])
+    assert elsewhere["confidence"] is not None and elsewhere["confidence"] < info["confidence"]
+    assert CLNF(model, sigma=2.0).fit(generate_image(MODEL, truth), box)[1]["confidence"] is None
+    assert CLNF(model, parameters="video").fit(generate_image(MODEL, truth), box)[1]["confidence"] is None
+
+
+def test_failed_fits_have_no_confidence() -> None:
+    calibrated = {"video": {"intercept": 9.0, "likelihood": 2.0, "shape": -0.5}}
+    model = Model(MODEL.pdm, MODEL.scales, metadata={"confidence": calibrated})
+    _, info = CLNF(model, parameters="video").fit(np.zeros((60, 60), np.uint8), (20, 20, 15, 15))
+    assert info["failure"] is not None and info["confidence"] == 0.0
+
+
+def test_a_wrong_calibration_is_an_error() -> None:
+    model = Model(MODEL.pdm, MODEL.scales, metadata={"confidence": {"image": {"intercept": 1.0}}})
+    with pytest.raises(ModelError, match="confidence"):
+        CLNF(model).fit(np.full((200, 200), 90, np.uint8), (40, 40, 120, 110))
