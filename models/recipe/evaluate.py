@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, fit
 from pyclnf.pdm import Parameters
-from pyclnf.training import Start
+from pyclnf.start import LearnedStart
 
 BANDS = (0, 15, 30, 45, 60, 90)
 HYPOTHESES = 5
@@ -36,11 +36,11 @@ def disturbed_box(landmarks: NDArray[np.floating], rng: np.random.Generator) -> 
 
 
 def find_starts(
-    model: Model, start: Start | None, image: NDArray[np.uint8], box: NDArray[np.float64], how: str
+    model: Model, start: LearnedStart | None, image: NDArray[np.uint8], box: NDArray[np.float64], how: str
 ) -> list[Parameters]:
     """Return the parameters that a fit begins with."""
     if start is not None:
-        return start.hypotheses(image, box, HYPOTHESES)
+        return start.hypotheses(image[..., None], box, HYPOTHESES)
     rotations = MULTI_VIEW_STARTS if how == "multiview" else MULTI_VIEW_STARTS[:1]
     return [model.pdm.from_box(box, rotation) for rotation in rotations]
 
@@ -58,7 +58,7 @@ def evaluate(
     model: Model, data: Dataset, chosen: NDArray[np.intp], how: str, settings: FitParameters, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
     """Return errors of the starts and of the fits, likelihoods and landmarks of the chosen pictures."""
-    start = Start.from_arrays(model.pdm, model.arrays) if how == "learned" else None
+    start = LearnedStart(model.pdm, model.arrays) if how == "learned" else None
     rows = []
     for i in chosen.tolist():
         image = data.image(i, grey=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LearnedStart"]
+__all__ = ["MIN_CONTRAST", "LearnedStart"]
 
 # The contrast of the pool is measured with this much added, grey levels, so that noise in a
 # flat image stays small.
@@ -80,6 +80,18 @@ class LearnedStart:
         modes = self.leaves.shape[-1] - 6
         self.modes = np.ascontiguousarray(pdm.components[:, :modes])
         self.limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues[:modes])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by the names under which a `Model` keeps them."""
+        return {
+            "start/landmarks": self.landmarks,
+            "start/offsets": self.offsets.astype(np.float16),
+            "start/splits": self.splits,
+            "start/thresholds": self.thresholds.astype(np.float16),
+            "start/leaves": self.leaves,
+            "start/units": self.units,
+            "start/crop": np.array([self.side, self.margin], np.float32),
+        }
 
     def _check(self) -> None:
         # The kernel trusts these numbers: an index beyond its array must not get there.

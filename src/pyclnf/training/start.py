@@ -12,15 +12,17 @@ place of 2D landmarks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pyclnf.errors import ModelError, TrainingError
-from pyclnf.pdm import PDM, Parameters, check_box, matrix_to_euler
+from pyclnf.crop import Crop
+from pyclnf.errors import TrainingError
+from pyclnf.pdm import PDM, Parameters
+from pyclnf.start import MIN_CONTRAST, LearnedStart
 from pyclnf.training.symmetry import MIRROR_68, check_mirror
 
 if TYPE_CHECKING:
@@ -30,23 +32,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["Start", "StartConfig", "train_start"]
-
-# The contrast of the pool is measured with this much added, so that noise in a flat image stays small.
-MIN_CONTRAST = 4.0
-
-# Boxes of the hypotheses: shift (x, y) in sides of the box, and log size.
-BOX_CHANGES = (
-    (0.0, 0.0, 0.0),
-    (-0.08, -0.08, 0.08),
-    (0.08, 0.08, 0.08),
-    (0.08, -0.08, -0.08),
-    (-0.08, 0.08, -0.08),
-    (0.11, 0.0, 0.0),
-    (-0.11, 0.0, 0.0),
-    (0.0, -0.11, 0.0),
-    (0.0, 0.11, 0.0),
-)
+__all__ = ["StartConfig", "train_start"]
 
 # Faces whose pools are sampled at once.
 CHUNK = 4096
@@ -150,123 +136,6 @@ class _State:
         return np.column_stack([np.log(other.scale / self.scale), turn, shift, other.shape - self.shape])
 
 
-@dataclass(frozen=True, eq=False)
-class Start:
-    """A trained cascade.
-
-    Attributes
-    ----------
-    pdm : PDM
-    landmarks : ndarray, shape (S, F), uint8
-        Landmark that each pixel of a stage's pool moves with.
-    offsets : ndarray, shape (S, F, 2), float16
-        Its distance from that landmark in the upright frame, mm.
-    splits : ndarray, shape (S, T, 2**D - 1, 2), uint16
-        Pixels whose difference a node compares; nodes by level, left to right.
-    thresholds : ndarray, shape (S, T, 2**D - 1), float16
-        In units of the pool's contrast; a larger difference goes right.
-    leaves : ndarray, shape (S, T, 2**D, 6 + k), int8
-    units : ndarray, shape (S, 6 + k), float32
-        Value of 1 in a leaf: log scale, rotation (radians), translation (mm), shape (mm).
-    crop : ndarray, shape (2,), float32
-        Side of the crop (px) and of its square in sides of the box.
-    """
-
-    pdm: PDM
-    landmarks: NDArray[np.uint8]
-    offsets: NDArray[np.float16]
-    splits: NDArray[np.uint16]
-    thresholds: NDArray[np.float16]
-    leaves: NDArray[np.int8]
-    units: NDArray[np.float32]
-    crop: NDArray[np.float32]
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays by the names under which a `Model` keeps them, ``start/...``."""
-        return {f"start/{name}": value for name, value in vars(self).items() if name != "pdm"}
-
-    @classmethod
-    def from_arrays(cls, pdm: PDM, arrays: Mapping[str, NDArray[Any]]) -> Start:
-        """Return the start in the arrays of a `Model`.
-
-        Raises
-        ------
-        ModelError
-            If an array is missing.
-        """
-        names = [name for name in cls.__dataclass_fields__ if name != "pdm"]
-        missing = [name for name in names if f"start/{name}" not in arrays]
-        if missing:
-            raise ModelError(f"the model's learned start lacks the arrays {missing}")
-        return cls(pdm, **{name: arrays[f"start/{name}"] for name in names})
-
-    @property
-    def n_modes(self) -> int:
-        """Number of shape modes that are predicted."""
-        return int(self.leaves.shape[-1]) - 6
-
-    def predict(self, image: NDArray[np.uint8], box: ArrayLike) -> Parameters:
-        """Return pose and shape of the face in a box.
-
-        Parameters
-        ----------
-        image : ndarray, shape (H, W), uint8
-            Grey.
-        box : array_like, shape (4,)
-            (x, y, w, h), px, about the landmarks.
-
-        Returns
-        -------
-        pyclnf.pdm.Parameters
-        """
-        return self.hypotheses(image, box, 1)[0]
-
-    def hypotheses(self, image: NDArray[np.uint8], box: ArrayLike, count: int = 5) -> list[Parameters]:
-        """Return guesses at pose and shape from the box and from shifted and scaled ones.
-
-        Where they differ the face is hard to see; of fits from each, that
-        with the highest likelihood is lost much less often than one alone.
-
-        Parameters
-        ----------
-        image : ndarray, shape (H, W), uint8
-            Grey.
-        box : array_like, shape (4,)
-            (x, y, w, h), px, about the landmarks.
-        count : int
-            1 to 9. The first is that of the box itself.
-
-        Returns
-        -------
-        list of pyclnf.pdm.Parameters
-        """
-        crop, origin, step = crop_box(image, box, int(self.crop[0]), float(self.crop[1]))
-        boxes = np.repeat(_in_crop(box, origin, step)[None], count, axis=0)
-        size, changes = boxes[:, 2:].copy(), np.array(BOX_CHANGES[:count])
-        boxes[:, 2:] *= np.exp(changes[:, 2:])
-        boxes[:, :2] += size * changes[:, :2] - (boxes[:, 2:] - size) / 2
-        state = _from_boxes(self.pdm, boxes, self.n_modes)
-        state = self.run(crop[None], np.zeros(count, np.intp), state)
-        shapes = np.zeros((count, self.pdm.n_modes))
-        shapes[:, : self.n_modes] = state.shape
-        translations = origin + step * (state.translation + 0.5) - 0.5
-        poses = [
-            np.array([step * s, *matrix_to_euler(R), *t])
-            for s, R, t in zip(state.scale, state.rotation, translations, strict=True)
-        ]
-        return [Parameters(pose, shape) for pose, shape in zip(poses, shapes, strict=True)]
-
-    def run(self, crops: NDArray[np.uint8], index: NDArray[np.intp], state: _State) -> _State:
-        """Return the states of N faces after all stages; face i is seen in ``crops[index[i]]``."""
-        modes, limits = _modes(self.pdm, self.n_modes)
-        for s in range(len(self.leaves)):
-            pool = _sample_pool(crops, index, state, self.pdm, modes, self.landmarks[s], self.offsets[s])
-            reached = _descend(pool, self.splits[s], self.thresholds[s])
-            total = self.leaves[s][np.arange(len(reached))[:, None], reached].sum(axis=0, dtype=np.int64)
-            state = state.updated(total * self.units[s], limits)
-        return state
-
-
 def train_start(
     faces: AnnotatedFaces,
     pdm: PDM,
@@ -276,7 +145,7 @@ def train_start(
     mirror: ArrayLike | None = None,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
-) -> Start:
+) -> LearnedStart:
     """Train the cascade.
 
     Parameters
@@ -294,7 +163,7 @@ def train_start(
 
     Returns
     -------
-    Start
+    LearnedStart
 
     Raises
     ------
@@ -336,68 +205,11 @@ def train_start(
         splits = np.stack([tree[0] for tree in trees])
         thresholds = np.stack([tree[1] for tree in trees])
         stages.append((landmarks, offsets, splits, thresholds, np.stack(quantised), units))
-    fields = [np.stack(field) for field in zip(*stages, strict=True)]
-    crop = np.array([config.crop, config.margin], np.float32)
-    return Start(pdm, fields[0], fields[1], fields[2], fields[3], fields[4], fields[5], crop)
-
-
-def crop_box(
-    image: NDArray[np.uint8], box: ArrayLike, side: int, margin: float
-) -> tuple[NDArray[np.uint8], Float, float]:
-    """Return a square about a box, reduced to *side* px by averaging over areas.
-
-    Parameters
-    ----------
-    image : ndarray, shape (H, W), uint8
-    box : array_like, shape (4,)
-    side : int
-        Of the crop, px.
-    margin : float
-        Side of the square in sides of the box (their geometric mean).
-
-    Returns
-    -------
-    crop : ndarray, shape (side, side), uint8
-        0 outside the image.
-    origin : ndarray, shape (2,)
-        Position in the image where the crop's first pixel begins (its outer corner), plus 1/2.
-    step : float
-        Image px per px of the crop: ``image = origin + step * (crop + 0.5) - 0.5``.
-    """
-    x, y, w, h = check_box(box)
-    length = margin * np.sqrt(w * h)
-    step = length / side
-    origin = np.array([x + w / 2 - length / 2, y + h / 2 - length / 2]) + 0.5
-    rows = _area_weights(origin[1], step, side, image.shape[0])
-    columns = _area_weights(origin[0], step, side, image.shape[1])
-    crop = _apply(rows, _apply(columns, image.astype(np.float32).T).T)
-    return np.rint(crop).astype(np.uint8), origin, step
-
-
-def _area_weights(origin: float, step: float, side: int, size: int) -> tuple[slice, NDArray[np.float32]]:
-    """Return the source pixels of one axis and their weights (side, pixels) in the average over each step."""
-    edges = origin + step * np.arange(side + 1)
-    first, last = (int(np.clip(v, 0, size)) for v in (np.floor(edges[0] - 1), np.ceil(edges[-1] + 1)))
-    pixels = np.arange(first, last)
-    if step >= 1:
-        low = np.maximum(edges[:-1, None], pixels)
-        high = np.minimum(edges[1:, None], pixels + 1)
-        weights = np.clip(high - low, 0, None) / step
-    else:  # nothing to average: bilinear
-        middles = (edges[:-1] + edges[1:]) / 2 - 0.5
-        weights = np.clip(1 - np.abs(middles[:, None] - pixels), 0, None)
-    return slice(first, last), weights.astype(np.float32)
-
-
-def _apply(weights: tuple[slice, NDArray[np.float32]], image: NDArray[np.float32]) -> NDArray[np.float32]:
-    return weights[1] @ image[weights[0]]
-
-
-def _in_crop(box: ArrayLike, origin: Float, step: float) -> Float:
-    """Return a box (x, y, w, h) in the crop's pixels."""
-    x, y, w, h = np.asarray(box, dtype=np.float64)
-    corner = (np.array([x, y]) + 0.5 - origin) / step - 0.5
-    return np.array([*corner, w / step, h / step])
+    names = ("landmarks", "offsets", "splits", "thresholds", "leaves", "units")
+    fields = zip(names, zip(*stages, strict=True), strict=True)
+    arrays = {f"start/{name}": np.stack(field) for name, field in fields}
+    arrays["start/crop"] = np.array([config.crop, config.margin], np.float32)
+    return LearnedStart(pdm, arrays)
 
 
 def _modes(pdm: PDM, n_modes: int) -> tuple[Float, Float]:
@@ -443,12 +255,13 @@ def _samples(
             low, high = landmarks.min(axis=0), landmarks.max(axis=0)
             for _ in range(per_flip):
                 box = _disturbed(low, high, config, rng)
-                crop, origin, step = crop_box(image, box, config.crop, config.margin)
-                crops.append(crop)
-                starts.append(_in_crop(box, origin, step))
+                length = config.margin * float(np.sqrt(box[2] * box[3]))
+                crop = Crop.cut(image[..., None], box[:2] + box[2:] / 2, length, config.crop)
+                crops.append(np.rint(crop.pixels).astype(np.uint8))
+                starts.append([*crop.points_in(box[:2]), *(box[2:] / crop.step)])
                 pose = parameters.pose
-                centre = (pose[4:6] + 0.5 - origin) / step - 0.5
-                truths.append((pose[0] / step, parameters.rotation, centre, parameters.shape[:n_modes]))
+                centre = crop.points_in(pose[4:6])
+                truths.append((pose[0] / crop.step, parameters.rotation, centre, parameters.shape[:n_modes]))
     scale, rotation, translation, shape = (np.array(field) for field in zip(*truths, strict=True))
     state = _from_boxes(pdm, np.array(starts), n_modes)
     return np.array(crops), np.arange(len(crops)), state, _State(scale, rotation, translation, shape)
@@ -529,20 +342,6 @@ def _bilinear(crops: NDArray[np.uint8], index: NDArray[np.intp], points: Float) 
     upper = flat[base] * (1 - fx) + flat[base + 1] * fx
     lower = flat[below] * (1 - fx) + flat[below + 1] * fx
     return np.asarray(upper * (1 - fy) + lower * fy, dtype=np.float32)
-
-
-def _descend(
-    pool: NDArray[np.float32], splits: NDArray[np.uint16], thresholds: NDArray[np.float16]
-) -> NDArray[np.intp]:
-    """Return the leaf that each of N faces reaches in each of T trees, (T, N)."""
-    trees, faces = np.arange(len(splits))[:, None], np.arange(pool.shape[1])
-    limits = thresholds.astype(np.float32)
-    node = np.zeros((len(splits), pool.shape[1]), np.intp)
-    while node[0, 0] < splits.shape[1]:
-        pair = splits[trees, node]
-        difference = pool[pair[..., 0], faces] - pool[pair[..., 1], faces]
-        node = 2 * node + 1 + (difference > limits[trees, node])
-    return np.asarray(node - splits.shape[1])
 
 
 def _grow(
