@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 import pytest
 
 from generate_model import write_openface
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from conftest import Generated
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+# What the Python of a page leaves behind.
+WRITTEN = {"api.md": "interview.csv", "train.md": "own.npz"}
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 
 
@@ -44,6 +48,12 @@ def folder(generated: Generated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for path in (tmp_path / "interview.mp4", tmp_path / "videos" / "a.avi", tmp_path / "videos" / "b.avi"):
         generated.write_video(path, 12)
     write_openface(generated.model, tmp_path / "MODEL_DIR")
+    shutil.copy(generated.path, tmp_path / "model.npz")
+    faces = range(24)
+    images = np.stack([generated.image(seed) for seed in faces])
+    np.savez(
+        tmp_path / "annotated.npz", images=images, landmarks=[generated.landmarks(seed) for seed in faces]
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYCLNF_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(store, "_shipped", lambda: generated.path)
@@ -57,7 +67,7 @@ def folder(generated: Generated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_there_are_pages() -> None:
-    assert {"photographs.md", "video.md", "openface-users.md", "api.md"} <= set(PAGES)
+    assert {"photographs.md", "video.md", "openface-users.md", "api.md", "train.md"} <= set(PAGES)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page, "sh")])
@@ -87,7 +97,7 @@ def test_python_runs(page: str, folder: Path) -> None:
     names: dict[str, object] = {}
     for block in blocks(page, "python"):
         exec(compile(block, page, "exec"), names)
-    assert (folder / "interview.csv").is_file()
+    assert (folder / WRITTEN[page]).is_file()
 
 
 @pytest.mark.parametrize("page", PAGES)
