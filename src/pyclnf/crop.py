@@ -66,17 +66,11 @@ class Crop:
         """
         step = length / side
         origin = centre + 0.5 - length / 2
-        rows, row_weights = _taps(origin[1], step, side, image.shape[0])
-        columns, column_weights = _taps(origin[0], step, side, image.shape[1])
-        used, taps = np.unique(columns, return_inverse=True)
         out = np.empty((side, side), np.float32)
         _kernels.average_areas(
             image,
-            rows,
-            row_weights,
-            used.astype(np.int32),
-            taps.reshape(columns.shape).astype(np.int32),
-            column_weights,
+            *_taps(origin[1], step, side, image.shape[0]),
+            *_taps(origin[0], step, side, image.shape[1]),
             out,
         )
         return cls(out, origin, step)
@@ -104,10 +98,12 @@ class Crop:
         return Parameters(pose, parameters.shape)
 
 
-def _taps(origin: float, step: float, side: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return the image's pixels along one axis that go into each pixel of the crop, and their weights.
+def _taps(
+    origin: float, step: float, side: int, size: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Return the image's pixels along one axis, which go into each pixel of the crop, and their weights.
 
-    Both are (side, K); pixels outside the image have the weight 0.
+    The last two are (side, K); pixels outside the image have the weight 0.
     """
     edges = origin + step * np.arange(side)
     if step < 1:  # nothing to average: bilinear
@@ -123,4 +119,5 @@ def _taps(origin: float, step: float, side: int, size: int) -> tuple[NDArray[np.
         index = np.floor(edges[:, None] + step * (np.arange(SAMPLES) + 0.5) / SAMPLES)
         weights = np.full(index.shape, 1 / SAMPLES)
     weights = np.where((index >= 0) & (index < size), weights, 0)
-    return np.clip(index, 0, size - 1).astype(np.int32), weights.astype(np.float32)
+    used, taps = np.unique(np.clip(index, 0, size - 1).astype(np.int32), return_inverse=True)
+    return used, taps.reshape(index.shape).astype(np.int32), weights.astype(np.float32)

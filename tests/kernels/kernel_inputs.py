@@ -224,16 +224,16 @@ def average_areas(random: np.random.Generator, image: np.ndarray | None = None) 
     if image is None:
         image = random.integers(0, 256, (19, 23, int(random.choice([1, 3]))), dtype=np.uint8)
     height, width = image.shape[:2]
-    m, n, taps, columns = (int(k) for k in random.integers(1, 9, 4))
-    return [
-        image,
-        random.integers(0, height, (m, taps)).astype(np.int32),
-        random.dirichlet(np.ones(taps), m).astype(np.float32),
-        random.integers(0, width, columns).astype(np.int32),
-        random.integers(0, columns, (n, taps)).astype(np.int32),
-        random.dirichlet(np.ones(taps), n).astype(np.float32),
-        np.empty((m, n), np.float32),
-    ]
+    m, n, taps = (int(k) for k in random.integers(1, 7, 3))
+
+    def axis(size: int, count: int) -> Arguments:
+        used = np.sort(random.choice(size, int(random.integers(taps, size)), replace=False)).astype(np.int32)
+        first = np.sort(random.integers(0, used.size - taps + 1, count))
+        weights = random.dirichlet(np.ones(taps), count).astype(np.float32)
+        weights[random.random(weights.shape) < 0.1] = 0
+        return [used, (first[:, None] + np.arange(taps)).astype(np.int32), weights]
+
+    return [image, *axis(height, m), *axis(width, n), np.empty((m, n), np.float32)]
 
 
 def run_cascade(random: np.random.Generator) -> Arguments:

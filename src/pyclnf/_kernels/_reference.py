@@ -267,20 +267,17 @@ def nu_rlms_pass(
 def average_areas(
     image: NDArray[Any],
     rows: Int,
+    row_taps: Int,
     row_weights: Float32,
     columns: Int,
-    taps: Int,
-    tap_weights: Float32,
+    column_taps: Int,
+    column_weights: Float32,
     out: Float32,
 ) -> None:
     """Average grey values over the areas of a grid, one axis after the other."""
-    if not columns.size:
-        out[:] = 0
-        return
-    lines = np.zeros((len(rows), columns.size), np.float32)
-    for k in range(rows.shape[1]):
-        lines += row_weights[:, k, None] * _grey(image, rows[:, k, None], columns)
-    out[:] = (lines[:, taps] * tap_weights).sum(axis=2)
+    grey = _grey(image, rows[:, None], columns)
+    lines = (grey[row_taps] * row_weights[:, :, None]).sum(axis=1)
+    out[:] = (lines[:, column_taps] * column_weights).sum(axis=2)
 
 
 def run_cascade(

@@ -8,8 +8,8 @@ cdef extern from "correlate.h":
                        Py_ssize_t count, float *out) noexcept nogil
     float neuron_sum(const float *sums, const float *weight_sums, float mean, float inverse_norm,
                      const float *norm_weights, const float *biases, const float *alphas) noexcept nogil
-    void window_statistics(const float *area, Py_ssize_t side, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t window, double flat,
-                           double *scratch, float *means, float *inverse_norms) noexcept nogil
+    void window_statistics(const float *area, Py_ssize_t side, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t window,
+                           double flat, double *scratch, float *means, float *inverse_norms) noexcept nogil
     void area_statistics(const float *area, Py_ssize_t size, Py_ssize_t positions, double flat, float *means,
                          float *inverse_norms) noexcept nogil
 

@@ -1,45 +1,79 @@
 # The learned start: areas of an image averaged into a crop, and a cascade of regression trees on it.
 
 
-def average_areas(const pixel_t[:, :, :] image, const int32_t[:, ::1] rows, const float[:, ::1] row_weights,
-                  const int32_t[::1] columns, const int32_t[:, ::1] taps, const float[:, ::1] tap_weights,
-                  float[:, ::1] out):
+cdef void read_line(const pixel_t[:, :, :] image, Py_ssize_t row, const int32_t[::1] columns,
+                    float *out) noexcept nogil:
+    """Grey values of one row of the image at some columns."""
+    cdef Py_ssize_t j, step = image.strides[1], channel = image.strides[2]
+    cdef const char *pixels = <const char *>&image[row, 0, 0]
+    cdef const pixel_t *b
+    cdef const pixel_t *g
+    cdef const pixel_t *r
+    for j in range(columns.shape[0]):
+        b = <const pixel_t *>(pixels + columns[j] * step)
+        if image.shape[2] == 1:
+            out[j] = <float>b[0]
+            continue
+        g = <const pixel_t *>(<const char *>b + channel)
+        r = <const pixel_t *>(<const char *>b + 2 * channel)
+        if pixel_t is uint8_t:
+            out[j] = <float>((3735 * <int>b[0] + 19235 * <int>g[0] + 9798 * <int>r[0] + 16384) >> 15)
+        else:
+            out[j] = <float>(0.114 * b[0] + 0.587 * g[0] + 0.299 * r[0])
+
+
+def average_areas(const pixel_t[:, :, :] image, const int32_t[::1] rows, const int32_t[:, ::1] row_taps,
+                  const float[:, ::1] row_weights, const int32_t[::1] columns,
+                  const int32_t[:, ::1] column_taps, const float[:, ::1] column_weights, float[:, ::1] out):
     """Average grey values over the areas of a grid, one axis after the other.
 
     Parameters
     ----------
     image : ndarray, shape (H, W, 1 or 3), uint8, float32 or float64
         Grey or BGR; any strides.
-    rows : ndarray, shape (m, K), int32
-        Rows of the image that go into each row of the grid.
-    row_weights : ndarray, shape (m, K), float32
-    columns : ndarray, shape (L,), int32
-        Columns of the image that are looked at.
-    taps : ndarray, shape (n, K), int32
-        Of these, the ones that go into each column of the grid.
-    tap_weights : ndarray, shape (n, K), float32
+    rows, columns : ndarray, shapes (R,) and (L,), int32
+        Rows and columns of the image that are looked at; all inside.
+    row_taps, column_taps : ndarray, shapes (m, K) and (n, K), int32
+        Which of these go into each row and column of the grid.
+    row_weights, column_weights : ndarray, shapes (m, K) and (n, K), float32
     out : ndarray, shape (m, n), float32
     """
-    cdef Py_ssize_t i, j, k
+    cdef Py_ssize_t i, j, k, slot, width = columns.shape[0], kept = row_taps.shape[1]
     cdef float weight, total
-    cdef float *line = <float *>malloc((columns.shape[0] + 1) * sizeof(float))
-    if line == NULL:
+    cdef float *lines = <float *>malloc(kept * (width + 1) * sizeof(float))
+    cdef float *line = <float *>malloc((width + 1) * sizeof(float))
+    cdef int32_t *held = <int32_t *>malloc((kept + 1) * sizeof(int32_t))
+    cdef const float *source
+    if lines == NULL or line == NULL or held == NULL:
+        free(lines)
+        free(line)
+        free(held)
         raise MemoryError
     with nogil:
+        for k in range(kept):
+            held[k] = -1
         for i in range(out.shape[0]):
-            for j in range(columns.shape[0]):
-                line[j] = 0.0
-            for k in range(rows.shape[1]):
+            memset(line, 0, width * sizeof(float))
+            for k in range(kept):
                 weight = row_weights[i, k]
-                if weight != 0.0:
-                    for j in range(columns.shape[0]):
-                        line[j] += weight * grey(image, rows[i, k], columns[j])
+                if weight == 0.0:
+                    continue
+                # The next row of the grid uses the last of these lines again: read each but once.
+                slot = row_taps[i, k] % kept
+                source = lines + slot * width
+                if held[slot] != row_taps[i, k]:
+                    held[slot] = row_taps[i, k]
+                    read_line(image, rows[row_taps[i, k]], columns, lines + slot * width)
+                for j in range(width):
+                    line[j] += weight * source[j]
             for j in range(out.shape[1]):
                 total = 0.0
-                for k in range(taps.shape[1]):
-                    total += tap_weights[j, k] * line[taps[j, k]]
+                for k in range(column_taps.shape[1]):
+                    total += column_weights[j, k] * line[column_taps[j, k]]
                 out[i, j] = total
+    free(lines)
     free(line)
+    free(held)
 
 
 cdef inline float c_bilinear(const uint8_t[:, ::1] crop, double px, double py) noexcept nogil:
