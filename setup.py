@@ -3,6 +3,7 @@
 import platform
 import sys
 import sysconfig
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -45,6 +46,8 @@ def kernels(variant: str, flags: list[str]) -> Extension:
     return Extension(
         f"pyclnf._kernels._{variant}",
         [f"{KERNELS}/_{variant}.pyx"],
+        # What the .pyx includes: a change of any of them compiles the module again.
+        depends=[str(path) for pattern in ("*.pyx", "*.pxi", "*.h") for path in Path(KERNELS).glob(pattern)],
         include_dirs=[KERNELS],
         define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED_API else [],
         py_limited_api=LIMITED_API,
