@@ -46,7 +46,7 @@ def main() -> int:
     parser.add_argument("golden", type=Path, nargs="?", help="boxes beside the detector's, JSON lines")
     parser.add_argument("--model", required=True, help="an .npz or OpenFace's model folder")
     parser.add_argument("--images", required=True, type=Path, help="folder of the photographs and .pts files")
-    parser.add_argument("--starts", default="frontal", help="frontal or multiview")
+    parser.add_argument("--starts", help="learned, frontal or multiview (default: as the model has it)")
     options = parser.parse_args()
 
     given = {}
