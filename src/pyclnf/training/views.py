@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyclnf.errors import TrainingError
+from pyclnf.patch_experts import procrustes_similarity
 from pyclnf.training.samples import Windows, draw_areas
 
 if TYPE_CHECKING:
@@ -253,13 +254,3 @@ def _negative_offsets(n: int, window: int, config: DrawConfig, rng: np.random.Ge
     distance = rng.uniform(low * window, high * window, n)
     angle = rng.uniform(0, 2 * np.pi, n)
     return np.asarray(distance[:, None] * np.column_stack([np.cos(angle), np.sin(angle)]))
-
-
-def procrustes_similarity(source: Float, target: Float) -> Float:
-    """Return the scale and rotation (2, 2) that align a centred shape (n, 2) with another, as a fit does."""
-    p = source - source.mean(axis=0)
-    q = target - target.mean(axis=0)
-    cosine = (p * q).sum()
-    sine = (p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()
-    factor = np.sqrt((q * q).sum() / (p * p).sum()) / np.hypot(cosine, sine)
-    return np.asarray(factor * np.array([[cosine, -sine], [sine, cosine]]))
