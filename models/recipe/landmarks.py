@@ -1,8 +1,9 @@
 """The 68 iBUG points as fixed points of the base mesh, and of each brow style for the brows.
 
-Sources of the definition: the iBUG 68-point mark-up figure, and for the jaw its 3D reading (fixed points of
-the surface, equally spaced along the outline of the frontal view from the level of the eyes, 0 and 16, to the
-chin, 8). Left and right are the subject's; points 22-26, 42-47 and so on lie on the left, at positive x.
+Sources of the definition: the iBUG 68-point mark-up figure; the jaw's points are equally spaced along the
+outline of the frontal view from the level of the eyes, 0 and 16, to the chin, 8. In a picture they lie on the
+outline that is seen there, as annotators of pictures put them (`Outline`). Left and right are the subject's;
+points 22-26, 42-47 and so on lie on the left, at positive x.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import interp1d
 from scipy.sparse.csgraph import dijkstra
 
-__all__ = ["BROW_POINTS", "LandmarkMap", "brow_map", "mean_head"]
+__all__ = ["BROW_POINTS", "LandmarkMap", "Outline", "brow_map", "mean_head"]
 
 BROW_POINTS = tuple(range(17, 27))
 _MIRROR = {16 - i: i for i in range(8)} | {26 - i: 17 + i for i in range(5)}
@@ -144,6 +145,14 @@ class LandmarkMap:
         self._put(35, [(_ALA, 1.0)])
         self._put(34, [(_NOSTRIL, 1.0)])
 
+    @property
+    def _outside(self) -> NDArray[np.bool_]:
+        """Triangles of cheek and jaw, both sides, without the ears, the inside of the mouth and the nose."""
+        centre = self._head[self._skin.mesh_triangles].mean(1)
+        return (centre[:, 2] > 45) & (
+            np.hypot(centre[:, 0], centre[:, 1] - self._position(42)[1] + 32) > 40
+        )
+
     def _jaw(self) -> None:
         """Equally spaced along the outline of the frontal view, on the skin."""
         plane = np.linalg.norm(np.diff(_OUTLINE[:, :2], axis=0), axis=1)
@@ -151,19 +160,104 @@ class LandmarkMap:
         fine = curve(np.linspace(0, plane.sum(), 400))
         length = np.r_[0, np.linalg.norm(np.diff(fine[:, :2], axis=0), axis=1).cumsum()]
         targets = interp1d(length, fine, axis=0)(np.linspace(0, length[-1], 9))
-        centre = self._head[self._skin.mesh_triangles].mean(1)
-        # The cheek and the jaw without the ear (which stands off), the inside of the mouth and the nose.
-        outside = (
-            (centre[:, 0] > -1)
-            & (centre[:, 2] > 45)
-            & (np.hypot(centre[:, 0], centre[:, 1] - self._position(42)[1] + 32) > 40)
-        )
+        outside = self._outside & (self._head[self._skin.mesh_triangles][..., 0].mean(1) > -1)
         for k, target in enumerate(targets):
             self._put(16 - k, self._on_skin(target, slice(0, 3), outside))
         self._points[8] = self._symmetric(self._points[8])
 
     def _symmetric(self, point: list[tuple[int, float]]) -> list[tuple[int, float]]:
         return [(v, w / 2) for v, w in point] + [(self._mirrored(v), w / 2) for v, w in point]
+
+
+class Outline:
+    """Lines on the skin along which the jaw's points slide to the outline that a picture shows.
+
+    The line of a point is the cut of the skin with the plane through the point that is spanned by the
+    frontal view's direction and the inward normal of the outline. On the far side of a turned head the
+    outline runs over the cheek, so that the point slides inwards ("landmark marching"); outwards it may slide
+    only a little: behind it begin the ear and the neck, which are no part of the face.
+
+    Parameters
+    ----------
+    points
+        The map of the fixed points.
+    back, forward
+        How far a point may slide outwards and inwards, mm along the mean head's skin.
+    """
+
+    STEP = 1.0  # mm between the samples of a line
+
+    def __init__(self, points: LandmarkMap, back: float, forward: float) -> None:
+        head, triangles = points._head, points._skin.mesh_triangles[points._outside]
+        jaw = np.array([points._position(k) for k in range(17)])
+        tangent = np.gradient(jaw[:, :2], axis=0)
+        tangent[8] = 1, 0
+        tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+        self.outward = np.c_[tangent[:, 1], -tangent[:, 0], np.zeros(17)]
+        lines = [_line(head, triangles, jaw[k], self.outward[k], back, forward, self.STEP) for k in range(17)]
+        self.matrix = sp.vstack(lines).tocsr()
+        self._ends = np.cumsum([m.shape[0] for m in lines])
+
+    def __call__(self, vertices: NDArray[np.floating], view: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Find the jaw's 17 points (17, 3) on the outline that is seen from a place.
+
+        Parameters
+        ----------
+        vertices
+            Of the head, shape (n, 3), in its own axes.
+        view
+            Where the camera is in these axes, shape (3,), mm.
+        """
+        samples = np.asarray(self.matrix @ vertices, np.float64)
+        out = np.zeros((17, 3))
+        for k, line in enumerate(np.split(samples, self._ends[:-1])):
+            ray = line - view
+            # Seen from the camera, the angle of a sample from the plane through the line's middle.
+            towards = self.outward[k] - ray.mean(0) * (self.outward[k] @ ray.mean(0)) / (ray.mean(0) @ ray.mean(0))
+            out[k] = line[np.argmax((ray @ towards) / np.linalg.norm(ray, axis=1))]
+        return out
+
+
+def _line(
+    head: NDArray, triangles: NDArray, start: NDArray, outward: NDArray, back: float, forward: float, step: float
+) -> sp.csr_matrix:
+    """Sample the cut of a plane with the skin; map from the vertices to the samples, outermost first."""
+    across = np.cross(outward, [0.0, 0.0, 1.0])
+    height = (head - start) @ across
+    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+    unique, index = np.unique(edges, axis=0, return_inverse=True)
+    of_triangle = index.reshape(3, -1).T
+    a, b = height[unique].T
+    crossed = (a < 0) != (b < 0)
+    share = np.where(crossed, a / np.where(crossed, a - b, 1), 0)
+    cut = head[unique[:, 0]] * (1 - share[:, None]) + head[unique[:, 1]] * share[:, None]
+    pairs = np.array([t[crossed[t]] for t in of_triangle if crossed[t].sum() == 2])
+    length = np.linalg.norm(cut[pairs[:, 0]] - cut[pairs[:, 1]], axis=1)
+    graph = sp.csr_matrix((length, (pairs[:, 0], pairs[:, 1])), shape=(len(unique),) * 2)
+    node = int(pairs.ravel()[np.linalg.norm(cut[pairs.ravel()] - start, axis=1).argmin()])
+    distance, before = dijkstra(graph, directed=False, indices=node, return_predecessors=True)
+    # From the start the curve goes both ways; the way inwards is the one that comes to the front.
+    reached = np.flatnonzero(np.isfinite(distance))
+    first = reached[before[reached] == node]
+    inner = max(first, key=lambda n: float((cut[n] - cut[node]) @ (np.array([0, 0, 1.0]) - outward)))
+    signed = {node: 0.0}
+    for n in reached[reached != node].tolist():
+        root = n
+        while before[root] != node:
+            root = int(before[root])
+        signed[n] = float(distance[n]) * (1 if root == inner else -1)
+    order = sorted(signed, key=lambda n: signed[n])
+    at = np.array([signed[n] for n in order])
+    wanted = np.arange(max(-back, at[0]), min(forward, at[-1]) + 1e-9, step)
+    right = np.clip(np.searchsorted(at, wanted), 1, len(at) - 1)
+    mix = (wanted - at[right - 1]) / np.maximum(at[right] - at[right - 1], 1e-9)
+    rows, columns, values = [], [], []
+    for i, (r, m) in enumerate(zip(right, mix, strict=True)):
+        for n, w in ((order[r - 1], 1 - m), (order[r], m)):
+            rows += [i, i]
+            columns += unique[n].tolist()
+            values += [w * (1 - share[n]), w * share[n]]
+    return sp.csr_matrix((values, (rows, columns)), shape=(len(wanted), len(head)))
 
 
 def brow_map(brow: Proxy, head: NDArray[np.floating]) -> sp.csr_matrix:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import OpenEXR
 from assets import Assets
-from landmarks import LandmarkMap, brow_map, mean_head
+from landmarks import LandmarkMap, Outline, brow_map, mean_head
 from mesh import BaseMesh, Proxy, rotation
 from numpy.typing import NDArray
 from people import Expression, Identity, IdentityModes
@@ -103,6 +103,7 @@ class FaceFactory:
         self.skin = self.base.body_surface(lowest=470.0, widest=330.0)
         self.head = mean_head(self.base)
         self.points = LandmarkMap(self.base, self.skin)
+        self.outline = Outline(self.points, cfg["points"]["outline_back"], cfg["points"]["outline_forward"])
         folder = assets.base
         excluded = set(cfg["appearance"]["excluded_hair"])
         self.brows = self._proxies("eyebrows")
@@ -364,8 +365,10 @@ class FaceFactory:
                 (part.geometry.position - origin) @ r.T, part.geometry.normal @ r.T, part.geometry.uv,
                 part.geometry.triangles,
             )  # fmt: skip
+        camera = self._camera(rng, (points - origin) @ pose.matrix.T)
+        # The labels of the jaw lie on the outline that this camera sees.
+        points[:17] = self.outline(v, np.array([0, 0, camera.distance]) @ pose.matrix + origin)
         world = (points - origin) @ pose.matrix.T
-        camera = self._camera(rng, world)
         radiance, lamp, background = self._light(rng)
         wrinkle = look.wrinkle.copy()
         w = expression.weights
