@@ -72,7 +72,7 @@ class ViewExperts:
 
 @dataclass(frozen=True, eq=False)
 class _Blocks:
-    """The neurons of a view as the kernel reads them: blocks of eight of one type, the neuron last."""
+    """The neurons of a view as the kernel reads them: blocks of eight, the neuron last."""
 
     n_planes: int
     planes: NDArray[np.int32]
@@ -84,28 +84,40 @@ class _Blocks:
 
 
 def _arrange(experts: ViewExperts) -> _Blocks:
-    """Group each expert's neurons by type into blocks of eight."""
+    """Group each expert's neurons into blocks of eight, of one type or half grey, half gradient."""
     v, _, rows, columns = experts.weights.shape
-    arranged: list[list[tuple[int, NDArray[np.intp]]]] = []
+    lanes = np.arange(BLOCK)
+    arranged: list[list[tuple[int, NDArray[np.intp], NDArray[np.intp]]]] = []
     for k in range(v):
-        blocks = []
+        blocks, rest = [], {}
         for neuron_type, plane in PLANES.items():
             used = np.flatnonzero((experts.types[k] == neuron_type) & (experts.alphas[k] > MIN_ALPHA))
-            blocks += [(plane, used[i : i + BLOCK]) for i in range(0, used.size, BLOCK)]
+            blocks += [(plane, used[i : i + BLOCK], lanes) for i in range(0, used.size, BLOCK)]
+            rest[neuron_type] = used.size % BLOCK
+        if 0 < rest[GREY] <= BLOCK // 2 and 0 < rest[GRADIENT] <= BLOCK // 2:
+            # What is left of both types fits into one block, whose lanes they share by turns.
+            last = {plane: i for i, (plane, *_) in enumerate(blocks)}
+            gradient = blocks.pop(last[PLANES[GRADIENT]])[1]
+            grey = blocks.pop(last[PLANES[GREY]])[1]
+            places = np.concatenate([lanes[0 : 2 * grey.size : 2], lanes[1 : 2 * gradient.size : 2]])
+            blocks.append((_kernels.layout.PAIR, np.concatenate([grey, gradient]), places))
         arranged.append(blocks)
     count = max(1, max(len(blocks) for blocks in arranged))
     planes = np.full((v, count), -1, np.int32)
     weights = np.zeros((v, count, rows, columns, BLOCK), np.float32)
     norm_weights, biases, alphas = np.zeros((3, v, count, BLOCK), np.float32)
     for k, blocks in enumerate(arranged):
-        for b, (plane, used) in enumerate(blocks):
+        for b, (plane, used, places) in enumerate(blocks):
+            places = places[: used.size]
             planes[k, b] = plane
-            weights[k, b, :, :, : used.size] = np.moveaxis(experts.weights[k, used], 0, 2)
-            norm_weights[k, b, : used.size] = experts.norm_weights[k, used]
-            biases[k, b, : used.size] = experts.biases[k, used]
-            alphas[k, b, : used.size] = experts.alphas[k, used]
+            weights[k, b][..., places] = np.moveaxis(experts.weights[k, used], 0, 2)
+            norm_weights[k, b, places] = experts.norm_weights[k, used]
+            biases[k, b, places] = experts.biases[k, used]
+            alphas[k, b, places] = experts.alphas[k, used]
+    used_types = experts.types[experts.alphas > MIN_ALPHA]
+    n_planes = 1 + max((PLANES[int(t)] for t in np.unique(used_types)), default=0)
     weight_sums = weights.sum(axis=(2, 3), dtype=np.float64).astype(np.float32)
-    return _Blocks(int(planes.max()) + 1, planes, weights, weight_sums, norm_weights, biases, alphas)
+    return _Blocks(n_planes, planes, weights, weight_sums, norm_weights, biases, alphas)
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,6 +73,8 @@ def neuron_responses(
     alphas[:, -1, int(random.integers(1, 9)) :] = 0  # a number of neurons that is no multiple of eight
     alphas /= alphas.sum(axis=(1, 2), keepdims=True)
     block_planes = random.integers(-1, planes, (v, blocks)).astype(np.int32)
+    if planes > 1:
+        block_planes[random.random((v, blocks)) < 0.4] = layout.PAIR
     side = window + rows - 1
     return [
         np.stack([areas(random, v, side) for _ in range(planes)]),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from pyclnf._kernels.alignment import procrustes_similarity
-from pyclnf._kernels.layout import folded_blocks, reflection_basis
+from pyclnf._kernels.layout import PAIR, folded_blocks, reflection_basis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,21 +92,22 @@ def neuron_responses(
     rows, columns = weights.shape[2:4]
     out[:] = 0
     for k, b in np.argwhere(block_planes >= 0):
-        plane = block_planes[k, b]
-        area = planes[plane, k].astype(np.float64)
-        area = area - area.mean()
-        patches = sliding_window_view(area, (rows, columns))
-        # Depth is normalised over the whole area, the others by patch.
-        within = area[None, None] if plane == 2 else patches
-        mean = within.mean(axis=(2, 3))
-        squares = (within**2).sum(axis=(2, 3))
-        norm = ((within - mean[..., None, None]) ** 2).sum(axis=(2, 3))
-        norm = np.sqrt(np.where(norm > FLAT * squares, norm, 1.0))
-        correlation = np.einsum("ijyx,yxk->ijk", patches, weights[k, b].astype(np.float64))
-        c = (correlation - mean[..., None] * weight_sums[k, b]) / norm[..., None]
-        with np.errstate(over="ignore"):
-            sigmoid = 1 / (1 + np.exp(-(norm_weights[k, b] * c + biases[k, b])))
-        out[k] += (2 * alphas[k, b] * sigmoid).sum(axis=2)
+        pair = block_planes[k, b] == PAIR
+        for plane, lanes in ((0, np.s_[0::2]), (1, np.s_[1::2])) if pair else ((block_planes[k, b], np.s_[:]),):
+            area = planes[plane, k].astype(np.float64)
+            area = area - area.mean()
+            patches = sliding_window_view(area, (rows, columns))
+            # Depth is normalised over the whole area, the others by patch.
+            within = area[None, None] if plane == 2 else patches
+            mean = within.mean(axis=(2, 3))
+            squares = (within**2).sum(axis=(2, 3))
+            norm = ((within - mean[..., None, None]) ** 2).sum(axis=(2, 3))
+            norm = np.sqrt(np.where(norm > FLAT * squares, norm, 1.0))
+            correlation = np.einsum("ijyx,yxk->ijk", patches, weights[k, b, ..., lanes].astype(np.float64))
+            c = (correlation - mean[..., None] * weight_sums[k, b, lanes]) / norm[..., None]
+            with np.errstate(over="ignore"):
+                sigmoid = 1 / (1 + np.exp(-(norm_weights[k, b, lanes] * c + biases[k, b, lanes])))
+            out[k] += (2 * alphas[k, b, lanes] * sigmoid).sum(axis=2)
 
 
 def apply_sigma(sigmas: Float32, u: Float32, out: Float32) -> None:

@@ -3,6 +3,9 @@
  * The lanes are the neurons: weights lie (row, column, neuron), each pixel is
  * read once a position and multiplied into all eight sums. P positions of one
  * row are kept in registers; the compiler unrolls the loops over them.
+ *
+ * Neurons of two kinds may share a block: then the even lanes work on one plane and the odd
+ * lanes on another, and the area holds the pixels of both in turn.
  */
 #ifndef PYCLNF_CORRELATE_H
 #define PYCLNF_CORRELATE_H
@@ -20,20 +23,21 @@
 #define FOR_EACH_POSITION(DO) \
     DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12)
 
-/* P is a constant where this is inlined. The sums are variables of their own rather than an
- * array, which compilers would keep in memory. */
-PYCLNF_INLINE void correlate_positions(const int P, const float *area, ptrdiff_t side, const float *weights,
-                                       ptrdiff_t rows, ptrdiff_t cols, float *out)
+/* P and PLANES are constants where this is inlined. The sums are variables of their own rather than
+ * an array, which compilers would keep in memory. */
+PYCLNF_INLINE void correlate_positions(const int P, const int PLANES, const float *area, ptrdiff_t side,
+                                       const float *weights, ptrdiff_t rows, ptrdiff_t cols, float *out)
 {
     const floats zero = splat8(0.0f);
     floats s0 = zero, s1 = zero, s2 = zero, s3 = zero, s4 = zero, s5 = zero, s6 = zero;
     floats s7 = zero, s8 = zero, s9 = zero, s10 = zero, s11 = zero, s12 = zero;
     ptrdiff_t x, y;
     for (y = 0; y < rows; ++y) {
-        const float *pixels = area + y * side;
-        for (x = 0; x < cols; ++x, ++pixels, weights += LANES) {
+        const float *pixels = area + y * side * PLANES;
+        for (x = 0; x < cols; ++x, pixels += PLANES, weights += LANES) {
             const floats w = load8(weights);
-#define ADD_POSITION(i) if (P > i) s##i = muladd8(splat8(pixels[i]), w, s##i);
+#define PIXEL(i) (PLANES == 2 ? splat_pair8(pixels + 2 * i) : splat8(pixels[i]))
+#define ADD_POSITION(i) if (P > i) s##i = muladd8(PIXEL(i), w, s##i);
             FOR_EACH_POSITION(ADD_POSITION)
         }
     }
@@ -41,11 +45,16 @@ PYCLNF_INLINE void correlate_positions(const int P, const float *area, ptrdiff_t
     FOR_EACH_POSITION(STORE_POSITION)
 }
 
-#define DEFINE_CORRELATE(P)                                                                      \
+#define DEFINE_CORRELATE(P)                                                                            \
     static void correlate_##P(const float *area, ptrdiff_t side, const float *weights, ptrdiff_t rows, \
                               ptrdiff_t cols, float *out)                                              \
-    {                                                                                            \
-        correlate_positions(P, area, side, weights, rows, cols, out);                            \
+    {                                                                                                  \
+        correlate_positions(P, 1, area, side, weights, rows, cols, out);                               \
+    }                                                                                                  \
+    static void correlate_pair_##P(const float *area, ptrdiff_t side, const float *weights,            \
+                                   ptrdiff_t rows, ptrdiff_t cols, float *out)                         \
+    {                                                                                                  \
+        correlate_positions(P, 2, area, side, weights, rows, cols, out);                               \
     }
 
 DEFINE_CORRELATE(1)
@@ -66,36 +75,51 @@ DEFINE_CORRELATE(13)
 
 typedef void (*correlate_function)(const float *, ptrdiff_t, const float *, ptrdiff_t, ptrdiff_t, float *);
 
-static const correlate_function CORRELATE[] = {
-    NULL, correlate_1, correlate_2, correlate_3, correlate_4, correlate_5, correlate_6,
+#define BOTH(P) {correlate_##P, correlate_pair_##P}
+static const correlate_function CORRELATE[][2] = {
+    {NULL, NULL}, BOTH(1), BOTH(2), BOTH(3), BOTH(4), BOTH(5), BOTH(6),
 #if MAX_POSITIONS > 6
-    correlate_7, correlate_8, correlate_9, correlate_10, correlate_11, correlate_12, correlate_13,
+    BOTH(7), BOTH(8), BOTH(9), BOTH(10), BOTH(11), BOTH(12), BOTH(13),
 #endif
 };
 
 /* One row of `count` window positions: out is (count, 8). */
-PYCLNF_INLINE void correlate_row(const float *area, ptrdiff_t side, const float *weights, ptrdiff_t rows,
-                                 ptrdiff_t cols, ptrdiff_t count, float *out)
+PYCLNF_INLINE void correlate_row(const float *area, ptrdiff_t planes, ptrdiff_t side, const float *weights,
+                                 ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t count, float *out)
 {
     ptrdiff_t blocks = (count + MAX_POSITIONS - 1) / MAX_POSITIONS;
     while (blocks > 0) {
         /* Blocks of nearly equal size: a block of one or two positions would leave the units idle. */
         ptrdiff_t p = (count + blocks - 1) / blocks;
-        CORRELATE[p](area, side, weights, rows, cols, out);
-        area += p;
+        CORRELATE[p][planes - 1](area, side, weights, rows, cols, out);
+        area += p * planes;
         out += p * LANES;
         count -= p;
         --blocks;
     }
 }
 
-/* Sum over the eight neurons of 2 alpha sigmoid(gain * sum + bias). */
-PYCLNF_INLINE float neuron_sum(const float *sums, const float *weight_sums, float mean, float inverse_norm,
-                               const float *norm_weights, const float *biases, const float *alphas)
+/* Sum over the eight neurons of 2 alpha sigmoid(gain * sum + bias); a mean and a norm for each plane. */
+PYCLNF_INLINE float neuron_sum(const float *sums, const float *weight_sums, ptrdiff_t planes,
+                               const float *means, const float *inverse_norms, const float *norm_weights,
+                               const float *biases, const float *alphas)
 {
-    floats c = muladd8(load8(weight_sums), splat8(-mean), load8(sums));
-    floats x = muladd8(mul8(c, splat8(inverse_norm)), load8(norm_weights), load8(biases));
+    const floats mean = planes == 2 ? splat_pair8(means) : splat8(means[0]);
+    const floats inverse_norm = planes == 2 ? splat_pair8(inverse_norms) : splat8(inverse_norms[0]);
+    floats c = muladd8(mul8(load8(weight_sums), splat8(-1.0f)), mean, load8(sums));
+    floats x = muladd8(mul8(c, inverse_norm), load8(norm_weights), load8(biases));
     return 2.0f * sum8(mul8(load8(alphas), sigmoid8(x)));
+}
+
+/* Put two arrays into one, a number of each in turn. */
+static void interleave(const float *PYCLNF_RESTRICT a, const float *PYCLNF_RESTRICT b, ptrdiff_t n,
+                       float *PYCLNF_RESTRICT out)
+{
+    ptrdiff_t i;
+    for (i = 0; i < n; ++i) {
+        out[2 * i] = a[i];
+        out[2 * i + 1] = b[i];
+    }
 }
 
 /* Places that an array of n numbers needs so that it can be worked on four at a time. */

@@ -36,6 +36,13 @@ typedef __m256d doubles;
 PYCLNF_INLINE floats load8(const float *p) { return _mm256_loadu_ps(p); }
 PYCLNF_INLINE void store8(float *p, floats v) { _mm256_storeu_ps(p, v); }
 PYCLNF_INLINE floats splat8(float s) { return _mm256_set1_ps(s); }
+/* p[0], p[1], p[0], p[1]...: one load that fills all lanes. */
+PYCLNF_INLINE floats splat_pair8(const float *p)
+{
+    double both;
+    memcpy(&both, p, sizeof both);
+    return _mm256_castpd_ps(_mm256_set1_pd(both));
+}
 PYCLNF_INLINE floats add8(floats a, floats b) { return _mm256_add_ps(a, b); }
 PYCLNF_INLINE floats mul8(floats a, floats b) { return _mm256_mul_ps(a, b); }
 PYCLNF_INLINE floats div8(floats a, floats b) { return _mm256_div_ps(a, b); }
@@ -89,6 +96,11 @@ typedef double doubles __attribute__((vector_size(32), aligned(8), may_alias));
 PYCLNF_INLINE floats load8(const float *p) { return *(const floats *)p; }
 PYCLNF_INLINE void store8(float *p, floats v) { *(floats *)p = v; }
 PYCLNF_INLINE floats splat8(float s) { return (floats){s, s, s, s, s, s, s, s}; }
+PYCLNF_INLINE floats splat_pair8(const float *p)
+{
+    const float a = p[0], b = p[1];
+    return (floats){a, b, a, b, a, b, a, b};
+}
 PYCLNF_INLINE floats add8(floats a, floats b) { return a + b; }
 PYCLNF_INLINE floats mul8(floats a, floats b) { return a * b; }
 PYCLNF_INLINE floats div8(floats a, floats b) { return a / b; }
@@ -138,6 +150,7 @@ typedef struct { double v[4]; } doubles;
 PYCLNF_INLINE floats load8(const float *p) { PYCLNF_EACH8(p[i]); }
 PYCLNF_INLINE void store8(float *p, floats v) { memcpy(p, v.v, sizeof v.v); }
 PYCLNF_INLINE floats splat8(float s) { PYCLNF_EACH8(s); }
+PYCLNF_INLINE floats splat_pair8(const float *p) { PYCLNF_EACH8(p[i % 2]); }
 PYCLNF_INLINE floats add8(floats a, floats b) { PYCLNF_EACH8(a.v[i] + b.v[i]); }
 PYCLNF_INLINE floats mul8(floats a, floats b) { PYCLNF_EACH8(a.v[i] * b.v[i]); }
 PYCLNF_INLINE floats div8(floats a, floats b) { PYCLNF_EACH8(a.v[i] / b.v[i]); }

@@ -1,6 +1,6 @@
-"""How Sigma lies in memory for the kernels where it commutes with the map's reflections.
+"""How neurons and Sigma lie in memory for the kernels.
 
-The field's similarity and sparsity terms know distances only, so that Sigma
+Sigma commutes with the map's reflections: the field's similarity and sparsity terms know distances only, so that Sigma
 is the same for a map and its mirror images. In a basis of maps that are even or
 odd about the middle row and the middle column it then falls into four blocks,
 which have a quarter of its entries.
@@ -15,10 +15,14 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LANES", "folded_blocks", "reflection_basis"]
+__all__ = ["LANES", "PAIR", "folded_blocks", "reflection_basis"]
 
 # Rows of blocks are padded to a multiple of this.
 LANES = 8
+
+# In place of a plane's number: a block of neurons of two kinds, of which the even lanes work on plane 0 and
+# the odd lanes on plane 1.
+PAIR = 3
 
 
 def reflection_basis(window: int) -> NDArray[np.float64]:

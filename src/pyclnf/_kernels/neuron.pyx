@@ -4,10 +4,12 @@ cdef extern from "correlate.h":
     int LANES
     Py_ssize_t PADDED4(Py_ssize_t n) noexcept nogil
     void centre_area(const float *area, Py_ssize_t size, float *centred) noexcept nogil
-    void correlate_row(const float *area, Py_ssize_t side, const float *weights, Py_ssize_t rows, Py_ssize_t cols,
-                       Py_ssize_t count, float *out) noexcept nogil
-    float neuron_sum(const float *sums, const float *weight_sums, float mean, float inverse_norm,
-                     const float *norm_weights, const float *biases, const float *alphas) noexcept nogil
+    void correlate_row(const float *area, Py_ssize_t planes, Py_ssize_t side, const float *weights, Py_ssize_t rows,
+                       Py_ssize_t cols, Py_ssize_t count, float *out) noexcept nogil
+    float neuron_sum(const float *sums, const float *weight_sums, Py_ssize_t planes, const float *means,
+                     const float *inverse_norms, const float *norm_weights, const float *biases,
+                     const float *alphas) noexcept nogil
+    void interleave(const float *a, const float *b, Py_ssize_t n, float *out) noexcept nogil
     void window_statistics(const float *area, Py_ssize_t side, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t window,
                            double flat, double *scratch, float *means, float *inverse_norms) noexcept nogil
     void area_statistics(const float *area, Py_ssize_t size, Py_ssize_t positions, double flat, float *means,
@@ -25,44 +27,72 @@ cdef extern from "linear.h":
 cdef double FLAT = 1e-9
 
 
+# The number that `layout.PAIR` gives to blocks whose even lanes work on plane 0 and whose odd lanes on plane 1.
+cdef int PAIR = 3
+
+
+cdef void prepare_plane(const float *area, Py_ssize_t side, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t window,
+                        bint whole, double *column_sums, float *centred, float *means,
+                        float *inverse_norms) noexcept nogil:
+    """Centre an area and find mean and norm of its patches."""
+    centre_area(area, side * side, centred)
+    if whole:
+        # Depth: one mean and norm for the whole area.
+        area_statistics(centred, side * side, window * window, FLAT, means, inverse_norms)
+    else:
+        window_statistics(centred, side, rows, cols, window, FLAT, column_sums, means, inverse_norms)
+
+
 cdef void c_neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, ::1] block_planes,
                              const float[:, :, :, :, ::1] weights, const float[:, :, ::1] weight_sums,
                              const float[:, :, ::1] norm_weights, const float[:, :, ::1] biases,
                              const float[:, :, ::1] alphas, float *scratch, double *column_sums,
                              float[:, :, ::1] out) noexcept nogil:
-    cdef Py_ssize_t k, b, i, j, at
+    cdef Py_ssize_t k, b, i, j, at, n
     cdef Py_ssize_t side = planes.shape[2], rows = weights.shape[2], cols = weights.shape[3]
     cdef Py_ssize_t window = out.shape[1], area_size = side * side, positions = window * window
+    # Of one plane: area, means, norms; of two: the same in turn; sums.
+    cdef Py_ssize_t one = area_size + 2 * positions + 9
     cdef int plane
-    cdef float *centred = scratch
-    cdef float *means = centred + area_size + 3
-    cdef float *inverse_norms = means + positions + 3
-    cdef float *sums = inverse_norms + positions + 3
+    cdef float *areas[3]
+    cdef float *means[3]
+    cdef float *inverse_norms[3]
+    cdef float *sums = scratch + 4 * one
+    for i in range(3):
+        areas[i] = scratch + i * one
+        means[i] = areas[i] + (1 + i // 2) * (area_size + 3)
+        inverse_norms[i] = means[i] + (1 + i // 2) * (positions + 3)
     for k in range(out.shape[0]):
         for i in range(window):
             for j in range(window):
                 out[k, i, j] = 0.0
         plane = -1
+        n = 0
         for b in range(weights.shape[1]):
             if block_planes[k, b] < 0:
                 continue
             if block_planes[k, b] != plane:
                 plane = block_planes[k, b]
-                centre_area(&planes[plane, k, 0, 0], area_size, centred)
-                if plane == 2:
-                    # Depth: one mean and norm for the whole area.
-                    area_statistics(centred, area_size, positions, FLAT, means, inverse_norms)
+                if plane == PAIR:
+                    for i in range(2):
+                        prepare_plane(&planes[i, k, 0, 0], side, rows, cols, window, False, column_sums, areas[i],
+                                      means[i], inverse_norms[i])
+                    interleave(areas[0], areas[1], area_size, areas[2])
+                    interleave(means[0], means[1], positions, means[2])
+                    interleave(inverse_norms[0], inverse_norms[1], positions, inverse_norms[2])
+                    n = 2
                 else:
-                    window_statistics(centred, side, rows, cols, window, FLAT,
-                                      column_sums, means, inverse_norms)
+                    prepare_plane(&planes[plane, k, 0, 0], side, rows, cols, window, plane == 2, column_sums,
+                                  areas[0], means[0], inverse_norms[0])
+                    n = 1
+            at = 2 * (n - 1)
             for i in range(window):
-                correlate_row(centred + i * side, side, &weights[k, b, 0, 0, 0], rows, cols,
-                              window, sums)
+                correlate_row(areas[at] + i * side * n, n, side, &weights[k, b, 0, 0, 0], rows, cols, window, sums)
                 for j in range(window):
-                    at = i * window + j
-                    out[k, i, j] += neuron_sum(sums + j * LANES, &weight_sums[k, b, 0], means[at],
-                                               inverse_norms[at], &norm_weights[k, b, 0],
-                                               &biases[k, b, 0], &alphas[k, b, 0])
+                    out[k, i, j] += neuron_sum(sums + j * LANES, &weight_sums[k, b, 0], n,
+                                               means[at] + (i * window + j) * n,
+                                               inverse_norms[at] + (i * window + j) * n,
+                                               &norm_weights[k, b, 0], &biases[k, b, 0], &alphas[k, b, 0])
 
 
 def neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, ::1] block_planes,
@@ -76,7 +106,8 @@ def neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, ::1] blo
     planes : ndarray, shape (P, v, a, a), float32
         Areas of interest: grey values, then Sobel gradient magnitudes, then depths, as many as are needed.
     block_planes : ndarray, shape (v, B), int32
-        The plane that each block of eight neurons works on; -1: none.
+        The plane that each block of eight neurons works on; `layout.PAIR`: planes 0 (even neurons) and 1
+        (odd neurons); -1: none.
     weights : ndarray, shape (v, B, h, w, 8), float32
         The neuron is the last axis; places without a neuron have alpha = 0.
     weight_sums, norm_weights, biases, alphas : ndarray, shape (v, B, 8), float32
@@ -86,13 +117,13 @@ def neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, ::1] blo
         ``c = sum(w (p - mean p)) / |p - mean p|``.
     """
     cdef Py_ssize_t side = planes.shape[2], window = out.shape[1]
-    cdef float *scratch = <float *>malloc(
-        (side * side + 2 * window * window + LANES * window + 9) * sizeof(float))
+    cdef Py_ssize_t places = 4 * (side * side + 2 * window * window + 9) + LANES * window
+    cdef float *scratch = <float *>malloc(places * sizeof(float))
     cdef double *column_sums = <double *>malloc(2 * PADDED4(side + 3) * sizeof(double))
     try:
         if scratch == NULL or column_sums == NULL:
             raise MemoryError
-        memset(scratch, 0, side * side * sizeof(float) + 3 * sizeof(float))
+        memset(scratch, 0, places * sizeof(float))
         with nogil:
             c_neuron_responses(planes, block_planes, weights, weight_sums, norm_weights, biases, alphas,
                                scratch, column_sums, out)
