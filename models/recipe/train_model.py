@@ -45,7 +45,14 @@ def training_config(table: dict[str, Any]) -> TrainingConfig:
     draw = DrawConfig(**_tuples(values.pop("draw", {})))
     expert = ExpertConfig(**_tuples(values.pop("expert", {})))
     start = StartConfig(**_tuples(values.pop("start", {})))
-    return TrainingConfig(draw=draw, expert=expert, start=start, **_tuples(values))
+    parts = values.pop("pdm_emphasis")
+    emphasis = tuple(tuple(parts[_part(i)]) for i in range(68))
+    return TrainingConfig(draw=draw, expert=expert, start=start, pdm_emphasis=emphasis, **_tuples(values))
+
+
+def _part(landmark: int) -> str:
+    """Return the part of the face that a landmark belongs to."""
+    return "jaw" if landmark < 17 else "eyes" if 36 <= landmark < 48 else "others"
 
 
 def _tuples(table: dict[str, Any]) -> dict[str, Any]:

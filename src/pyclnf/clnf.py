@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["CLNF", "FitInfo"]
 
 # Side of the reduced surroundings of a large face: in extents of the landmarks, and at most, px.
-CROP_MARGIN, MAX_CROP = 2.0, 1024
+CROP_MARGIN, MAX_CROP = 1.8, 1024
 
 # Fits with a lower likelihood show no face (models/recipe/failure_bound.py finds it for a model).
 MIN_LIKELIHOOD = -0.75

@@ -33,15 +33,15 @@ class Crop:
 
     Attributes
     ----------
-    pixels : ndarray, shape (side, side), float32
-        Grey values; 0 outside the image.
+    pixels : ndarray, shape (side, side), uint8 or float32
+        Grey values, rounded where the image is of uint8; 0 outside the image.
     origin : ndarray, shape (2,), float64
         Outer corner (x, y) of the first pixel in the image, where pixel p reaches from p to p + 1.
     step : float
         Image pixels a crop's pixel.
     """
 
-    pixels: NDArray[np.float32]
+    pixels: NDArray[Any]
     origin: Float
     step: float
 
@@ -66,7 +66,8 @@ class Crop:
         """
         step = length / side
         origin = centre + 0.5 - length / 2
-        out = np.empty((side, side), np.float32)
+        # Of an 8-bit image the crop is one, too: it is sampled faster than one of floats.
+        out = np.empty((side, side), np.uint8 if image.dtype == np.uint8 else np.float32)
         _kernels.average_areas(
             image,
             *_taps(origin[1], step, side, image.shape[0]),
@@ -119,5 +120,11 @@ def _taps(
         index = np.floor(edges[:, None] + step * (np.arange(SAMPLES) + 0.5) / SAMPLES)
         weights = np.full(index.shape, 1 / SAMPLES)
     weights = np.where((index >= 0) & (index < size), weights, 0)
-    used, taps = np.unique(np.clip(index, 0, size - 1).astype(np.int32), return_inverse=True)
-    return used, taps.reshape(index.shape).astype(np.int32), weights.astype(np.float32)
+    index = np.clip(index, 0, size - 1).astype(np.int32)
+    if step <= MAX_STEP:  # neighbours overlap or touch: all pixels between the first and the last
+        first = int(index[0, 0])
+        used, taps = np.arange(first, int(index[-1, -1]) + 1, dtype=np.int32), index - first
+    else:
+        used, inverse = np.unique(index, return_inverse=True)
+        taps = inverse.reshape(index.shape).astype(np.int32)
+    return used, taps, weights.astype(np.float32)

@@ -148,7 +148,7 @@ class LearnedStart:
         x, y, w, h = check_box(box)
         length = self.margin * np.sqrt(w * h)
         crop = Crop.cut(image, np.array([x + w / 2, y + h / 2]), length, self.side)
-        pixels = np.rint(crop.pixels).astype(np.uint8)
+        pixels = crop.pixels if crop.pixels.dtype == np.uint8 else np.rint(crop.pixels).astype(np.uint8)
         return [self._run(crop, pixels, np.array([x, y, w, h]), change) for change in BOX_CHANGES[:count]]
 
     def _run(

@@ -230,6 +230,8 @@ def average_areas(random: np.random.Generator, image: np.ndarray | None = None) 
 
     def axis(size: int, count: int) -> Arguments:
         used = np.sort(random.choice(size, int(random.integers(taps, size)), replace=False)).astype(np.int32)
+        if random.random() < 0.5:  # side by side, as nearly always
+            used = used[0] // 2 + np.arange(min(used.size, size - used[0] // 2), dtype=np.int32)
         first = np.sort(random.integers(0, used.size - taps + 1, count))
         weights = random.dirichlet(np.ones(taps), count).astype(np.float32)
         weights[random.random(weights.shape) < 0.1] = 0
@@ -289,7 +291,7 @@ def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list
     for i in written:
         own[i] = arguments[i].copy()
     if name not in READS_LAST:
-        own[-1].fill(np.nan)
+        own[-1].fill(np.nan if own[-1].dtype.kind == "f" else 255)
     returned = getattr(module, name)(*own)
     return returned, [own[i] for i in written]
 

@@ -136,6 +136,23 @@ def test_samples_are_those_of_opencv_4(kernels: ModuleType) -> None:
         np.testing.assert_allclose(out[0], expected, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", (np.uint8, np.float32, np.float64))
+@pytest.mark.parametrize("channels", (1, 3))
+@few
+@given(seed=SEEDS)
+def test_averages_of_images_of_every_type(compiled: ModuleType, dtype: type, channels: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 256, (19, 23, channels)).astype(dtype)
+    arguments = kernel_inputs.average_areas(random, image)
+    _, ours = call(compiled, "average_areas", arguments)
+    assert_close("average_areas", ours, call(_reference, "average_areas", arguments)[1])
+    # Into 8 bits: the same, rounded.
+    arguments[-1] = np.empty(arguments[-1].shape, np.uint8)
+    for kernels in (compiled, _reference):
+        (rounded,) = call(kernels, "average_areas", arguments)[1]
+        assert np.abs(rounded - ours[0]).max() <= 0.5 + 1e-4
+
+
 # --- neurons
 
 

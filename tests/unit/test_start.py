@@ -55,9 +55,11 @@ def test_a_ramp_stays_a_ramp(step: float, offset: float) -> None:
 
 def test_whole_areas_are_averaged_exactly() -> None:
     image = np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8)
-    crop = Crop.cut(image[:, :, None], np.array([39.5, 29.5]), 40.0, 20)
     blocks = image[10:50, 20:60].reshape(20, 2, 20, 2).mean(axis=(1, 3))
-    np.testing.assert_allclose(crop.pixels, blocks, atol=1e-4)
+    exact = Crop.cut(image[:, :, None].astype(np.float32), np.array([39.5, 29.5]), 40.0, 20)
+    np.testing.assert_allclose(exact.pixels, blocks, atol=1e-4)
+    crop = Crop.cut(image[:, :, None], np.array([39.5, 29.5]), 40.0, 20)
+    np.testing.assert_array_equal(crop.pixels, np.floor(blocks + 0.5))
 
 
 def test_outside_the_image_is_black() -> None:

@@ -273,12 +273,13 @@ def average_areas(
     columns: Int,
     column_taps: Int,
     column_weights: Float32,
-    out: Float32,
+    out: NDArray[Any],
 ) -> None:
     """Average grey values over the areas of a grid, one axis after the other."""
     grey = _grey(image, rows[:, None], columns)
     lines = (grey[row_taps] * row_weights[:, :, None]).sum(axis=1)
-    out[:] = (lines[:, column_taps] * column_weights).sum(axis=2)
+    averages = (lines[:, column_taps] * column_weights).sum(axis=2)
+    out[:] = np.floor(averages + np.float32(0.5)) if out.dtype == np.uint8 else averages
 
 
 def run_cascade(

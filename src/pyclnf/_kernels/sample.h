@@ -57,6 +57,28 @@ static void bgr_to_grey(uint32_t *PYCLNF_RESTRICT pixels, ptrdiff_t count, float
     }
 }
 
+/* Grey values of pixels that lie side by side: by OpenCV's weights of 8-bit BGR, or as they are. */
+static void bgr_line(const uint8_t *PYCLNF_RESTRICT image, ptrdiff_t count, float *PYCLNF_RESTRICT grey)
+{
+    ptrdiff_t j;
+    for (j = 0; j < count; ++j) {
+        const int32_t sum = 3735 * image[3 * j] + 19235 * image[3 * j + 1] + 9798 * image[3 * j + 2];
+        grey[j] = (float)((sum + 16384) >> 15);
+    }
+}
+
+static void grey_line(const uint8_t *PYCLNF_RESTRICT image, ptrdiff_t count, float *PYCLNF_RESTRICT grey)
+{
+    ptrdiff_t j;
+    for (j = 0; j < count; ++j) grey[j] = (float)image[j];
+}
+
+static void add_line(float weight, const float *PYCLNF_RESTRICT line, ptrdiff_t count, float *PYCLNF_RESTRICT sum)
+{
+    ptrdiff_t j;
+    for (j = 0; j < count; ++j) sum[j] += weight * line[j];
+}
+
 /* Read the pixels around each sample from an image of 8-bit BGR (or BGRA) pixels.
  *
  * A pixel is read as four bytes: the pixel to the right of the samples' right neighbours must exist. */

@@ -9,6 +9,16 @@ cdef void read_line(const pixel_t[:, :, :] image, Py_ssize_t row, const int32_t[
     cdef const pixel_t *b
     cdef const pixel_t *g
     cdef const pixel_t *r
+    if pixel_t is uint8_t:
+        # Without a gap in memory or among the columns (ascending, each once): a loop that vectorises.
+        if columns[columns.shape[0] - 1] - columns[0] + 1 == columns.shape[0]:
+            b = <const uint8_t *>(pixels + columns[0] * step)
+            if image.shape[2] == 1 and step == 1:
+                grey_line(b, columns.shape[0], out)
+                return
+            if image.shape[2] == 3 and step == 3 and channel == 1:
+                bgr_line(b, columns.shape[0], out)
+                return
     for j in range(columns.shape[0]):
         b = <const pixel_t *>(pixels + columns[j] * step)
         if image.shape[2] == 1:
@@ -22,9 +32,14 @@ cdef void read_line(const pixel_t[:, :, :] image, Py_ssize_t row, const int32_t[
             out[j] = <float>(0.114 * b[0] + 0.587 * g[0] + 0.299 * r[0])
 
 
+ctypedef fused average_t:
+    uint8_t
+    float
+
+
 def average_areas(const pixel_t[:, :, :] image, const int32_t[::1] rows, const int32_t[:, ::1] row_taps,
                   const float[:, ::1] row_weights, const int32_t[::1] columns,
-                  const int32_t[:, ::1] column_taps, const float[:, ::1] column_weights, float[:, ::1] out):
+                  const int32_t[:, ::1] column_taps, const float[:, ::1] column_weights, average_t[:, ::1] out):
     """Average grey values over the areas of a grid, one axis after the other.
 
     Parameters
@@ -32,11 +47,12 @@ def average_areas(const pixel_t[:, :, :] image, const int32_t[::1] rows, const i
     image : ndarray, shape (H, W, 1 or 3), uint8, float32 or float64
         Grey or BGR; any strides.
     rows, columns : ndarray, shapes (R,) and (L,), int32
-        Rows and columns of the image that are looked at; all inside.
+        Rows and columns of the image that are looked at; ascending, each once, all inside.
     row_taps, column_taps : ndarray, shapes (m, K) and (n, K), int32
         Which of these go into each row and column of the grid.
     row_weights, column_weights : ndarray, shapes (m, K) and (n, K), float32
-    out : ndarray, shape (m, n), float32
+    out : ndarray, shape (m, n), float32 or uint8
+        uint8: rounded, a half upwards, for grey values of 0..255.
     """
     cdef Py_ssize_t i, j, k, slot, width = columns.shape[0], kept = row_taps.shape[1]
     cdef float weight, total
@@ -64,13 +80,15 @@ def average_areas(const pixel_t[:, :, :] image, const int32_t[::1] rows, const i
                 if held[slot] != row_taps[i, k]:
                     held[slot] = row_taps[i, k]
                     read_line(image, rows[row_taps[i, k]], columns, lines + slot * width)
-                for j in range(width):
-                    line[j] += weight * source[j]
+                add_line(weight, source, width, line)
             for j in range(out.shape[1]):
                 total = 0.0
                 for k in range(column_taps.shape[1]):
                     total += column_weights[j, k] * line[column_taps[j, k]]
-                out[i, j] = total
+                if average_t is uint8_t:
+                    out[i, j] = <uint8_t><int>(total + <float>0.5)
+                else:
+                    out[i, j] = total
     free(lines)
     free(line)
     free(held)

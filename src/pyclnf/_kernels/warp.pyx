@@ -14,6 +14,9 @@ cdef extern from "sample.h":
                   const sample_row *row) noexcept nogil
     void read_grey(const uint8_t *image, Py_ssize_t row_step, Py_ssize_t pixel_step, Py_ssize_t count,
                    const sample_row *row) noexcept nogil
+    void bgr_line(const uint8_t *image, Py_ssize_t count, float *grey) noexcept nogil
+    void grey_line(const uint8_t *image, Py_ssize_t count, float *grey) noexcept nogil
+    void add_line(float weight, const float *line, Py_ssize_t count, float *sum) noexcept nogil
 
 ctypedef fused pixel_t:
     uint8_t

@@ -35,6 +35,7 @@ def build_pdm(
     mirror: ArrayLike | bool = True,
     min_asymmetric: float = 0.25,
     asymmetry: float = 1.0,
+    emphasis: ArrayLike | None = None,
 ) -> PDM:
     """Build a point distribution model from 3D shapes.
 
@@ -70,6 +71,10 @@ def build_pdm(
         With *mirror*: factor of the antisymmetric modes' variances. One-sided
         expressions are rare, so that their variance over all shapes, by which a
         fit is held to the mean, is small beside what they are where they occur.
+    emphasis : array_like, shape (n, 3), optional
+        How much an error of each coordinate matters when modes are chosen (default: 1 for all). The
+        modes span what explains the emphasised coordinates best; within that, they and their variances are the
+        principal components of the shapes themselves.
 
     Returns
     -------
@@ -93,20 +98,31 @@ def build_pdm(
         # Symmetric already but for rounding, which the split into two kinds of modes must not see.
         mean = (mean + mirror_shapes(mean, permutation)) / 2
     deviations = (aligned - mean) * np.sqrt(w)[:, None, None]
+    factors = _check_emphasis(emphasis, shapes.shape[1], permutation)
     if permutation is None:
-        modes, values = _principal_components(deviations)
-        keep = _choose([values], variance, n_modes, 0.0)[0]
-        components, eigenvalues = modes[:, :keep], values[:keep]
+        kinds = [deviations]
     else:
         mirrored = mirror_shapes(deviations, permutation)
-        kinds = [_principal_components((deviations + sign * mirrored) / 2) for sign in (1, -1)]
-        counts = _choose([values for _, values in kinds], variance, n_modes, min_asymmetric)
-        components = np.hstack([modes[:, :k] for (modes, _), k in zip(kinds, counts, strict=True)])
-        (_, symmetric), (_, antisymmetric) = kinds
-        eigenvalues = np.concatenate([symmetric[: counts[0]], asymmetry * antisymmetric[: counts[1]]])
-        order = np.argsort(-eigenvalues, kind="stable")
-        components, eigenvalues = components[:, order], eigenvalues[order]
-    return PDM(mean.T.reshape(-1), components, eigenvalues)
+        kinds = [(deviations + sign * mirrored) / 2 for sign in (1, -1)]
+    spaces = [_principal_components(kind * factors) for kind in kinds]
+    counts = _choose([values for _, values in spaces], variance, n_modes, min_asymmetric)
+    parts = [
+        _within(kind, modes[:, :count] / factors.T.reshape(-1, 1))
+        for kind, (modes, _), count in zip(kinds, spaces, counts, strict=True)
+    ]
+    components = np.hstack([modes for modes, _ in parts])
+    eigenvalues = np.concatenate([values * (1.0, asymmetry)[i] for i, (_, values) in enumerate(parts)])
+    order = np.argsort(-eigenvalues, kind="stable")
+    return PDM(mean.T.reshape(-1), components[:, order], eigenvalues[order])
+
+
+def _check_emphasis(emphasis: ArrayLike | None, n: int, permutation: NDArray[np.intp] | None) -> Float:
+    factors = np.ones((n, 3)) if emphasis is None else np.asarray(emphasis, dtype=np.float64)
+    if factors.shape != (n, 3) or not np.isfinite(factors).all() or (factors <= 0).any():
+        raise TrainingError(f"emphasis must be ({n}, 3) finite numbers above 0")
+    if permutation is not None and not np.array_equal(factors, factors[permutation]):
+        raise TrainingError("emphasis must be the same for a landmark and its mirror image")
+    return factors
 
 
 def _check_shapes(landmarks: ArrayLike, weights: ArrayLike | None) -> tuple[Float, Float]:
@@ -174,6 +190,14 @@ def _principal_components(deviations: Float) -> tuple[Float, Float]:
     # What rounding leaves of directions without variance is no mode.
     real = values > 1e-10 * max(float(values[0]), np.finfo(float).tiny)
     return vectors[:, real], values[real]
+
+
+def _within(deviations: Float, directions: Float) -> tuple[Float, Float]:
+    """Return the principal components and variances of deviations in the span of directions (3n, k)."""
+    Q, _ = np.linalg.qr(directions)
+    flat = deviations.transpose(0, 2, 1).reshape(len(deviations), -1) @ Q
+    values, vectors = np.linalg.eigh(flat.T @ flat)
+    return Q @ vectors[:, ::-1], values[::-1]
 
 
 def _choose(variances: list[Float], share: float, n_modes: int | None, min_second: float) -> list[int]:

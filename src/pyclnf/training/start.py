@@ -257,7 +257,7 @@ def _samples(
                 box = _disturbed(low, high, config, rng)
                 length = config.margin * float(np.sqrt(box[2] * box[3]))
                 crop = Crop.cut(image[..., None], box[:2] + box[2:] / 2, length, config.crop)
-                crops.append(np.rint(crop.pixels).astype(np.uint8))
+                crops.append(crop.pixels)
                 starts.append([*crop.points_in(box[:2]), *(box[2:] / crop.step)])
                 pose = parameters.pose
                 centre = crop.points_in(pose[4:6])
