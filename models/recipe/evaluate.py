@@ -4,7 +4,7 @@ The fit starts from boxes that are disturbed as a detector's are. The error is t
 points from the labels over the distance of the outer eye corners (in 3D, so that a turned face is not
 counted worse).
 
-    python evaluate.py RENDERS MODEL... [--start learned|frontal|multiview] [--parameters image]
+    python evaluate.py RENDERS MODEL... [--starts learned|frontal|multiview] [--parameters image]
 """
 
 from __future__ import annotations
@@ -18,13 +18,9 @@ import numpy as np
 from dataset import Dataset, load_dataset
 from numpy.typing import NDArray
 
-from pyclnf.model import Model, load_model
-from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, fit
-from pyclnf.pdm import Parameters
-from pyclnf.start import LearnedStart
+from pyclnf import CLNF
 
 BANDS = (0, 15, 30, 45, 60, 90)
-HYPOTHESES = 5
 
 
 def disturbed_box(landmarks: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -33,16 +29,6 @@ def disturbed_box(landmarks: NDArray[np.floating], rng: np.random.Generator) -> 
     centre = low + size / 2 + rng.uniform(-0.1, 0.1, 2) * size
     size = size * rng.uniform(0.85, 1.15, 2)
     return np.array([*(centre - size / 2), *size])
-
-
-def find_starts(
-    model: Model, start: LearnedStart | None, image: NDArray[np.uint8], box: NDArray[np.float64], how: str
-) -> list[Parameters]:
-    """Return the parameters that a fit begins with."""
-    if start is not None:
-        return start.hypotheses(image[..., None], box, HYPOTHESES)
-    rotations = MULTI_VIEW_STARTS if how == "multiview" else MULTI_VIEW_STARTS[:1]
-    return [model.pdm.from_box(box, rotation) for rotation in rotations]
 
 
 def face_error(found: NDArray[np.floating], data: Dataset, i: int) -> float:
@@ -55,23 +41,19 @@ def face_error(found: NDArray[np.floating], data: Dataset, i: int) -> float:
 
 
 def evaluate(
-    model: Model, data: Dataset, chosen: NDArray[np.intp], how: str, settings: FitParameters, seed: int = 0
+    clnf: CLNF, data: Dataset, chosen: NDArray[np.intp], seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """Return errors of the starts and of the fits, likelihoods and landmarks of the chosen pictures."""
-    start = LearnedStart(model.pdm, model.arrays) if how == "learned" else None
+    """Return errors, confidences (NaN without), seconds and landmarks of the fits to the chosen pictures."""
     rows = []
     for i in chosen.tolist():
-        image = data.image(i, grey=True)
+        image = data.image(i)
         box = disturbed_box(data.landmarks[i], np.random.default_rng([seed, i]))
         began = time.perf_counter()
-        starts = find_starts(model, start, image, box, how)
-        fits = [fit(model.pdm, model.scales, settings, image[..., None], s) for s in starts]
-        best = max(range(len(fits)), key=lambda k: (fits[k].failure is None, fits[k].likelihood))
+        found, info = clnf.fit(image, box)
         seconds = time.perf_counter() - began
-        found = fits[best].landmarks
-        errors = [face_error(shape, data, i) for shape in (model.pdm.landmarks_2d(starts[best]), found)]
-        rows.append((*errors, fits[best].likelihood, seconds, found))
-    names = ("start", "error", "likelihood", "seconds", "landmarks")
+        confidence = np.nan if info["confidence"] is None else info["confidence"]
+        rows.append((face_error(found, data, i), confidence, seconds, found))
+    names = ("error", "confidence", "seconds", "landmarks")
     return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
@@ -107,30 +89,58 @@ def summary(errors: NDArray[np.float64]) -> str:
     return f"n {errors.size:4d}  median {middle:.4f}  mean {mean:.4f}  above 0.10 {lost:6.1%}"
 
 
+def groups(data: Dataset, chosen: NDArray[np.intp]) -> dict[str, NDArray[np.bool_]]:
+    """Return which of the chosen pictures show whom, by the labels of the renders."""
+    meta = [data.meta[i] for i in chosen.tolist()]
+    albedo = np.array([m["albedo"] for m in meta])
+    age = np.array([m["age"] for m in meta])
+    hidden = data.occluded[chosen].mean(axis=1)
+    dark, middle = np.quantile(albedo, [1 / 3, 2 / 3])
+    return {
+        "skin: darkest third": albedo <= dark,
+        "skin: middle third": (albedo > dark) & (albedo <= middle),
+        "skin: lightest third": albedo > middle,
+        "child (under about 18)": age < 0.35,
+        "adult": (age >= 0.35) & (age < 0.65),
+        "old (over about 45)": age >= 0.65,
+        "female": np.array([m["gender"] <= 0.5 for m in meta]),
+        "male": np.array([m["gender"] > 0.5 for m in meta]),
+        "beard": np.array([sum(m["beard"]) > 0 for m in meta]),
+        "glasses": np.array(["frame" in m["things"] for m in meta]),
+        "nothing hidden": hidden == 0,
+        "up to a fifth hidden": (hidden > 0) & (hidden <= 0.2),
+        "more hidden": hidden > 0.2,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("renders", type=Path)
     parser.add_argument("models", type=Path, nargs="+")
-    parser.add_argument("--start", choices=("learned", "frontal", "multiview"), default="frontal")
+    parser.add_argument("--starts", help="learned, frontal or multiview, in place of the model's default")
     parser.add_argument("--parameters", default="image")
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--asymmetry", action="store_true", help="measure left-right differences, too")
+    parser.add_argument("--groups", action="store_true", help="errors by skin, age, sex and occlusion, too")
     args = parser.parse_args()
     data = load_dataset(args.renders)
     chosen = np.flatnonzero(data.held_out)
     chosen = np.sort(np.random.default_rng(0).permutation(chosen)[: args.images])
     yaw = np.abs(np.degrees(data.pose[chosen, 1]))
     for path in args.models:
-        model = load_model(path)
-        how = args.start if args.start != "learned" or "start/leaves" in model.arrays else "multiview"
-        result = evaluate(model, data, chosen, how, FitParameters.named(args.parameters))
-        print(f"{path} from {how}: {1000 * np.median(result['seconds']):.1f} ms a face")
-        print(f"  start      {summary(result['start'])}")
-        print(f"  fit        {summary(result['error'])}")
+        clnf = CLNF(path, parameters=args.parameters, starts=args.starts)
+        result = evaluate(clnf, data, chosen)
+        errors = result["error"]
+        print(f"{path}, {args.parameters}: {1000 * np.median(result['seconds']):.1f} ms a face")
+        print(f"  all        {summary(errors)}")
         for low, high in pairwise(BANDS):
             band = (yaw >= low) & (yaw < high)
             if band.any():
-                print(f"  yaw {low:2d}-{high:2d}  {summary(result['error'][band])}")
+                print(f"  yaw {low:2d}-{high:2d}  {summary(errors[band])}")
+        if args.groups:
+            for name, members in groups(data, chosen).items():
+                if members.any():
+                    print(f"  {name:22s} {summary(errors[members])}")
         if args.asymmetry:
             print_asymmetry(result["landmarks"], data, chosen)
 

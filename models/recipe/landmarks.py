@@ -149,9 +149,7 @@ class LandmarkMap:
     def _outside(self) -> NDArray[np.bool_]:
         """Triangles of cheek and jaw, both sides, without the ears, the inside of the mouth and the nose."""
         centre = self._head[self._skin.mesh_triangles].mean(1)
-        return (centre[:, 2] > 45) & (
-            np.hypot(centre[:, 0], centre[:, 1] - self._position(42)[1] + 32) > 40
-        )
+        return (centre[:, 2] > 45) & (np.hypot(centre[:, 0], centre[:, 1] - self._position(42)[1] + 32) > 40)
 
     def _jaw(self) -> None:
         """Equally spaced along the outline of the frontal view, on the skin."""
@@ -213,18 +211,28 @@ class Outline:
         for k, line in enumerate(np.split(samples, self._ends[:-1])):
             ray = line - view
             # Seen from the camera, the angle of a sample from the plane through the line's middle.
-            towards = self.outward[k] - ray.mean(0) * (self.outward[k] @ ray.mean(0)) / (ray.mean(0) @ ray.mean(0))
+            towards = self.outward[k] - ray.mean(0) * (self.outward[k] @ ray.mean(0)) / (
+                ray.mean(0) @ ray.mean(0)
+            )
             out[k] = line[np.argmax((ray @ towards) / np.linalg.norm(ray, axis=1))]
         return out
 
 
 def _line(
-    head: NDArray, triangles: NDArray, start: NDArray, outward: NDArray, back: float, forward: float, step: float
+    head: NDArray,
+    triangles: NDArray,
+    start: NDArray,
+    outward: NDArray,
+    back: float,
+    forward: float,
+    step: float,
 ) -> sp.csr_matrix:
     """Sample the cut of a plane with the skin; map from the vertices to the samples, outermost first."""
     across = np.cross(outward, [0.0, 0.0, 1.0])
     height = (head - start) @ across
-    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+    edges = np.sort(
+        np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1
+    )
     unique, index = np.unique(edges, axis=0, return_inverse=True)
     of_triangle = index.reshape(3, -1).T
     a, b = height[unique].T

@@ -121,7 +121,8 @@ class CLNF:
         OpenFace uses for faces of unknown pose. Of several the fit with the highest likelihood wins.
     exhaustive : bool
         Run every start to its end, as OpenFace does. Otherwise the starts are compared early and
-        only the best three go on: a third of the time, and nearly always the same winner.
+        only the best go on (three, or one of the learned start's guesses): a third of the time, and
+        nearly always the same winner.
     windows, iterations, sigma, reg_factor, weight_factor : optional
         Replace a number of the parameter set, see `FitParameters`.
 
@@ -242,7 +243,8 @@ class CLNF:
             raise BoxError(f"the box {(x, y, w, h)} lies outside the image of {width} x {height} px")
         depths = None if depth is None else _as_depth(depth, (height, width))
         where = self.starts if starts is None else self._check_starts(starts)
-        result, start = self.fit_from(pixels, self.starts_in(pixels, box, where), self.parameters, depths)
+        found = self.starts_in(pixels, box, where)
+        result, start = self.fit_from(pixels, found, self.parameters, depths, guesses=where == "learned")
         return result.landmarks.astype(np.float32), self._info(result, start)
 
     def starts_in(
@@ -274,6 +276,8 @@ class CLNF:
         starts: Sequence[Parameters],
         settings: FitParameters,
         depth: NDArray[Any] | None = None,
+        *,
+        guesses: bool = False,
     ) -> tuple[FitResult, int]:
         """Fit from given parameters, and return the best fit and the index of its start.
 
@@ -287,6 +291,8 @@ class CLNF:
         starts : sequence of Parameters
         settings : FitParameters
         depth : ndarray, shape (H, W, 1), optional
+        guesses : bool
+            The starts are the learned start's: of these, fewer are followed to the end.
 
         Returns
         -------
@@ -303,6 +309,7 @@ class CLNF:
             pixels,
             starts,
             depth,
+            kept=nu_rlms.GUESSES_KEPT if guesses else (nu_rlms.KEPT_AFTER_RIGID, nu_rlms.KEPT_AFTER_FULL),
             exhaustive=self.exhaustive,
         )
         if crop is not None:

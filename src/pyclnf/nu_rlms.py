@@ -40,6 +40,9 @@ LIKELIHOOD_FLOOR = 1e-8
 # Of several starts so many go on after the coarsest scale's rigid pass, and after its full pass: what fits
 # into twice the time of the comparison itself.
 KEPT_AFTER_RIGID, KEPT_AFTER_FULL = 4, 3
+# The same of a learned start's guesses, which differ less: compared on rendered faces of people that the
+# model had not seen, more of them were no better.
+GUESSES_KEPT = (2, 1)
 # A window's side may not exceed this: the cost grows with its fourth power.
 MAX_WINDOW = 31
 
@@ -385,6 +388,7 @@ def fit_starts(
     starts: Sequence[Parameters],
     depth: NDArray[Any] | None = None,
     *,
+    kept: tuple[int, int] = (KEPT_AFTER_RIGID, KEPT_AFTER_FULL),
     exhaustive: bool = False,
 ) -> tuple[FitResult, int]:
     """Fit the model to an image from several starts and return the fit with the highest likelihood.
@@ -397,6 +401,8 @@ def fit_starts(
     pdm, scales, settings, image, depth
         As for `fit`.
     starts : sequence of Parameters
+    kept : tuple of int
+        How many go on after the coarsest scale's rigid pass, and after its full pass.
     exhaustive : bool
         Run all starts to their end.
 
@@ -411,18 +417,18 @@ def fit_starts(
     for one in fits:
         one.respond(first)
         one.move(rigid=True)
-    kept = list(range(len(fits)))
+    left = list(range(len(fits)))
     if not exhaustive:
-        kept = _most_likely(fits, kept, KEPT_AFTER_RIGID)
-    for i in kept:
+        left = _most_likely(fits, left, kept[0])
+    for i in left:
         fits[i].move(rigid=False)
         fits[i].check_size()
     if not exhaustive:
-        kept = _most_likely(fits, kept, KEPT_AFTER_FULL)
-    for i in kept:
+        left = _most_likely(fits, left, kept[1])
+    for i in left:
         if fits[i].failure is None:
             fits[i].run(finer)
-    (best,) = _most_likely(fits, kept, 1)
+    (best,) = _most_likely(fits, left, 1)
     return fits[best].result(), best
 
 

@@ -345,12 +345,20 @@ class Tracker:
         self._last_timestamp = float(timestamp)
         return index, float(timestamp)
 
-    def _fit(self, image: NDArray[Any], starts: Sequence[Parameters], settings: FitParameters) -> _Outcome:
-        result, _ = self.clnf.fit_from(image, starts, settings)
+    def _fit(
+        self,
+        image: NDArray[Any],
+        starts: Sequence[Parameters],
+        settings: FitParameters,
+        *,
+        guesses: bool = False,
+    ) -> _Outcome:
+        result, _ = self.clnf.fit_from(image, starts, settings, guesses=guesses)
         return _Outcome(result, result.failure or low_likelihood(result.likelihood, self.min_likelihood))
 
     def _fit_box(self, image: NDArray[Any], detection: Float) -> _Outcome:
-        outcome = self._fit(image, self.clnf.starts_in(image, detection[:4]), self.first)
+        starts, guesses = self.clnf.starts_in(image, detection[:4]), self.clnf.starts == "learned"
+        outcome = self._fit(image, starts, self.first, guesses=guesses)
         return replace(outcome, detected=True, score=float(detection[4]))
 
     def _follow(self, track: _Track, now: _Now) -> _Outcome:

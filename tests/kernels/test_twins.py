@@ -140,7 +140,9 @@ def test_samples_are_those_of_opencv_4(kernels: ModuleType) -> None:
 @pytest.mark.parametrize("channels", (1, 3))
 @few
 @given(seed=SEEDS)
-def test_averages_of_images_of_every_type(compiled: ModuleType, dtype: type, channels: int, seed: int) -> None:
+def test_averages_of_images_of_every_type(
+    compiled: ModuleType, dtype: type, channels: int, seed: int
+) -> None:
     random = np.random.default_rng(seed)
     image = random.integers(0, 256, (19, 23, channels)).astype(dtype)
     arguments = kernel_inputs.average_areas(random, image)

@@ -93,7 +93,9 @@ def neuron_responses(
     out[:] = 0
     for k, b in np.argwhere(block_planes >= 0):
         pair = block_planes[k, b] == PAIR
-        for plane, lanes in ((0, np.s_[0::2]), (1, np.s_[1::2])) if pair else ((block_planes[k, b], np.s_[:]),):
+        for plane, lanes in (
+            ((0, np.s_[0::2]), (1, np.s_[1::2])) if pair else ((block_planes[k, b], np.s_[:]),)
+        ):
             area = planes[plane, k].astype(np.float64)
             area = area - area.mean()
             patches = sliding_window_view(area, (rows, columns))
