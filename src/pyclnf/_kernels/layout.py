@@ -1,9 +1,9 @@
 """How neurons and Sigma lie in memory for the kernels.
 
-Sigma commutes with the map's reflections: the field's similarity and sparsity terms know distances only, so that Sigma
-is the same for a map and its mirror images. In a basis of maps that are even or
-odd about the middle row and the middle column it then falls into four blocks,
-which have a quarter of its entries.
+Sigma commutes with the map's reflections: the field's similarity and sparsity
+terms know distances only, so that Sigma is the same for a map and its mirror
+images. In a basis of maps that are even or odd about the middle row and the
+middle column it then falls into four blocks, which have a quarter of its entries.
 """
 
 from __future__ import annotations

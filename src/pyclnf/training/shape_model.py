@@ -73,8 +73,8 @@ def build_pdm(
         fit is held to the mean, is small beside what they are where they occur.
     emphasis : array_like, shape (n, 3), optional
         How much an error of each coordinate matters when modes are chosen (default: 1 for all). The
-        modes span what explains the emphasised coordinates best; within that, they and their variances are the
-        principal components of the shapes themselves.
+        modes span what explains the emphasised coordinates best; within that, they and their
+        variances are the principal components of the shapes themselves.
 
     Returns
     -------
