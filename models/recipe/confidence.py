@@ -54,7 +54,8 @@ def samples(clnf: CLNF, dataset: object, indices: np.ndarray, seed: int = 0) -> 
         boxes.append((np.clip(noise, 0, 255).astype(np.uint8), [60.0, 60.0, 130.0, 130.0]))
         for picture, box in boxes:
             pixels = as_pixels(picture)
-            result, _ = clnf.fit_from(pixels, clnf.starts_in(pixels, box), clnf.parameters)
+            starts = clnf.starts_in(pixels, box)
+            result, _ = clnf.fit_from(pixels, starts, clnf.parameters, guesses=clnf.starts == "learned")
             error = np.linalg.norm(result.landmarks - truth, axis=1).mean() / unit
             right = error < RIGHT and picture is image
             rows.append(

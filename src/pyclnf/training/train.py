@@ -72,6 +72,8 @@ class TrainingConfig:
         Number of its modes instead.
     pdm_asymmetry : float
         Factor of its antisymmetric modes' variances, see `build_pdm`.
+    pdm_min_asymmetric : float
+        Least share of antisymmetric modes.
     pdm_emphasis : tuple of n triples of float, or None
         How much each coordinate matters when modes are chosen, see `build_pdm`.
     held_out : float
@@ -87,6 +89,7 @@ class TrainingConfig:
     pdm_variance: float = 0.98
     pdm_modes: int | None = None
     pdm_asymmetry: float = 1.0
+    pdm_min_asymmetric: float = 0.25
     pdm_emphasis: tuple[tuple[float, float, float], ...] | None = None
     held_out: float = 0.12
     seed: int = 0
@@ -166,6 +169,7 @@ def train_model(
             variance=config.pdm_variance,
             n_modes=config.pdm_modes,
             asymmetry=config.pdm_asymmetry,
+            min_asymmetric=config.pdm_min_asymmetric,
             emphasis=config.pdm_emphasis,
             mirror=True if mirror is None else mirror,
         )

@@ -1,0 +1,91 @@
+"""Compare numbers of the fit on rendered faces of held-out people of the training renders.
+
+    python models/recipe/tune.py RENDERS MODEL --set image --images 200 \\
+        --try reg_factor=10,20,40 --try windows=11:11:11:9,11:11:9:7
+
+Each value is tried alone, in place of the model's own. Printed are the errors (see evaluate.py), those of the
+lids and brows, the slopes of left-right differences in pictures with a palsy, and the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dataset import Dataset, load_dataset
+from evaluate import asymmetry, evaluate, summary
+from numpy.typing import NDArray
+
+from pyclnf import CLNF, Model
+
+PARTS = {"jaw": slice(0, 17), "brows": slice(17, 27), "lids": slice(36, 48), "mouth": slice(48, 68)}
+
+
+def value_of(text: str) -> Any:
+    """Return a number, or a list of numbers joined by colons."""
+    if ":" in text:
+        return [int(part) for part in text.split(":")]
+    return int(text) if text.isdigit() else float(text)
+
+
+def changed(model: Model, name: str, key: str, value: Any) -> Model:
+    """Return the model with another number in its own parameter set (or another factor of one-sidedness)."""
+    metadata = dict(model.metadata)
+    if key == "max_scale":
+        metadata[key] = value
+    else:
+        metadata["fit"] = {**metadata["fit"], name: {**metadata["fit"][name], key: value}}
+    return Model(model.pdm, model.scales, name=model.name, metadata=metadata, arrays=model.arrays)
+
+
+def report(label: str, clnf: CLNF, data: Dataset, chosen: NDArray[np.intp]) -> None:
+    result = evaluate(clnf, data, chosen)
+    solid = data.landmarks3d[chosen]
+    unit = np.linalg.norm(solid[:, 36] - solid[:, 45], axis=1)
+    distance = np.linalg.norm(result["landmarks"] - data.landmarks[chosen], axis=2)
+    spread = [
+        np.sqrt(np.var(points, axis=1)[:, :2].sum(axis=1)) for points in (data.landmarks[chosen], solid)
+    ]
+    distance /= (unit * spread[0] / spread[1])[:, None]
+    parts = " ".join(
+        f"{name} {np.median(distance[:, part].mean(axis=1)):.4f}" for name, part in PARTS.items()
+    )
+    one_sided = np.array([data.meta[i]["palsy_side"] != 0 for i in chosen.tolist()])
+    yaw = np.abs(np.degrees(data.pose[chosen, 1]))
+    palsy = np.flatnonzero(one_sided & (yaw < 20) & (result["error"] < 0.1))
+    truth = np.array([asymmetry(points) for points in data.landmarks[chosen[palsy]]])
+    fitted = np.array([asymmetry(points) for points in result["landmarks"][palsy]])
+    slopes = [np.polyfit(truth[:, k], fitted[:, k], 1)[0] for k in range(3)]
+    print(
+        f"{label:28s} {summary(result['error'])}  {parts}  slopes {np.round(slopes, 2)} ({len(palsy)})  "
+        f"{1000 * np.median(result['seconds']):.1f} ms",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("renders", type=Path)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--set", dest="name", choices=("image", "video"), default="image")
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--try", dest="trials", action="append", default=[], metavar="NAME=VALUE,VALUE...")
+    args = parser.parse_args()
+    data = load_dataset(args.renders)
+    held_out = np.flatnonzero(data.held_out)
+    chosen = np.sort(np.random.default_rng(5).permutation(held_out)[: args.images])
+    model = Model.load(args.model)
+    report("as it is", CLNF(model, parameters=args.name), data, chosen)
+    for trial in args.trials:
+        key, _, values = trial.partition("=")
+        for text in values.split(","):
+            clnf = CLNF(changed(model, args.name, key, value_of(text)), parameters=args.name)
+            report(f"{key} = {text}", clnf, data, chosen)
+
+
+if __name__ == "__main__":
+    main()
