@@ -1,7 +1,6 @@
 """Compare numbers of the fit on rendered faces of held-out people of the training renders.
 
-    python models/recipe/tune.py RENDERS MODEL --set image --images 200 \\
-        --try reg_factor=10,20,40 --try windows=11:11:11:9,11:11:9:7
+    python models/recipe/tune.py RENDERS MODEL --set image --try reg_factor=10,20 --try windows=11:11:9:7
 
 Each value is tried alone, in place of the model's own. Printed are the errors (see evaluate.py), those of the
 lids and brows, the slopes of left-right differences in pictures with a palsy, and the time.
