@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -119,3 +120,65 @@ def test_palsy_weakens_the_named_side():
             assert weak == pytest.approx(strong * (1 - expression.palsy_degree))
             difference.append(strong - weak)
     assert len(difference) > 30 and min(difference) > 0
+
+
+class _Egg:
+    """A head that is an ellipsoid, with points on the outline of its frontal view."""
+
+    def __init__(self):
+        polar, turn = np.meshgrid(np.linspace(0, np.pi, 61), np.linspace(0, 2 * np.pi, 120, endpoint=False))
+        unit = np.stack([np.sin(polar) * np.cos(turn), np.cos(polar), np.sin(polar) * np.sin(turn)], -1)
+        self.half = np.array([70.0, 100.0, 80.0])
+        self._head = (unit * self.half).reshape(-1, 3)
+        index = np.arange(len(self._head)).reshape(polar.shape)
+        a, b = index[:, :-1], np.roll(index, -1, axis=0)[:, :-1]
+        c, d = index[:, 1:], np.roll(index, -1, axis=0)[:, 1:]
+        triangles = np.concatenate([np.stack([a, b, c], -1), np.stack([b, d, c], -1)]).reshape(-1, 3)
+        self._skin = type("Skin", (), {"mesh_triangles": triangles})
+        self._outside = np.ones(len(triangles), bool)
+        angle = np.radians(np.linspace(180, 360, 17))
+        self._jaw = np.stack([70 * np.cos(angle), 100 * np.sin(angle), 0 * angle], -1)
+
+    def _position(self, k):
+        return self._jaw[k]
+
+
+@pytest.mark.parametrize("yaw", (0, 15, 30, -40))
+def test_the_jaw_lies_on_the_outline_that_is_seen(yaw):
+    from landmarks import Outline
+
+    egg = _Egg()
+    angle = np.radians(yaw)
+    view = 900.0 * np.array([np.sin(angle), 0, np.cos(angle)])
+    found = Outline(egg, back=5.0, forward=90.0)(egg._head, view)
+    # As seen from there, the points of the far side lie on the border of the head.
+    across = np.array([np.cos(angle), 0, -np.sin(angle)])
+
+    def seen(points):
+        ray = points - view
+        depth = -(ray @ view) / 900.0
+        return (900.0 * np.stack([ray @ across, ray[:, 1]], -1) / depth[:, None]).astype(np.float32)
+
+    border = cv2.convexHull(seen(egg._head))
+    far = slice(0, 8) if yaw > 0 else slice(9, 17)
+    inside = [cv2.pointPolygonTest(border, (float(x), float(y)), True) for x, y in seen(found)[far]]
+    fixed = [cv2.pointPolygonTest(border, (float(x), float(y)), True) for x, y in seen(egg._jaw)[far]]
+    assert max(inside) < 1.0
+    assert abs(yaw) < 30 or max(fixed) > 5.0
+    # On the near side the outline lies behind the ear: there a point slides no farther than it may.
+    moved = np.linalg.norm(found - egg._jaw, axis=1)
+    near = slice(9, 17) if yaw > 0 else slice(0, 8)
+    assert moved[near].max() < (25.0 if yaw == 0 else 6.5)
+
+
+def test_lines_run_inwards_from_behind_the_point():
+    from landmarks import Outline
+
+    egg = _Egg()
+    outline = Outline(egg, back=5.0, forward=40.0)
+    for k, line in enumerate(np.split(outline.matrix @ egg._head, outline._ends[:-1])):
+        steps = np.linalg.norm(np.diff(line, axis=0), axis=1)
+        assert np.abs(steps - Outline.STEP).max() < 0.05
+        assert np.linalg.norm(line[5] - egg._jaw[k]) < 1.5
+        assert line[0, 2] < 0 < line[-1, 2]
+        assert np.abs((line / egg.half) ** 2).sum(1) == pytest.approx(1, abs=0.01)

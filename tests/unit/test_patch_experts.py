@@ -11,8 +11,10 @@ import pytest
 from generate_model import tiny_model
 from pyclnf import ImageError, Model, ModelError, _kernels, patch_experts
 from pyclnf._kernels._reference import area_matrices
+from pyclnf._kernels.layout import PAIR
 from pyclnf.patch_experts import (
     DEPTH,
+    GRADIENT,
     GREY,
     PatchScale,
     ViewExperts,
@@ -256,6 +258,45 @@ def test_responses_by_their_definition(scale: PatchScale) -> None:
         expected = (sigmas[k].astype(float) @ u.reshape(-1)).reshape(3, 3)
         expected -= min(expected.min(), 0)
         np.testing.assert_allclose(found[k], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n_grey", "n_gradient", "planes"),
+    [
+        (4, 4, [PAIR]),
+        (1, 3, [PAIR]),
+        (5, 3, [0, 1]),
+        (8, 2, [0, 1]),
+        (12, 3, [0, PAIR]),
+        (3, 11, [1, PAIR]),
+        (7, 0, [0]),
+        (0, 4, [1]),
+    ],
+)
+def test_a_few_neurons_of_both_kinds_share_a_block(
+    scale: PatchScale, n_grey: int, n_gradient: int, planes: list[int]
+) -> None:
+    rng = np.random.default_rng(n_grey)
+    v, count = 4, n_grey + n_gradient
+    types = np.tile(np.repeat(np.array([GREY, GRADIENT], np.int32), [n_grey, n_gradient]), (v, 1))
+    types = rng.permuted(types, axis=1)
+    experts = replace(
+        scale.view(0),
+        types=types,
+        weights=rng.normal(size=(v, count, 3, 3)).astype(np.float32),
+        norm_weights=rng.uniform(1, 5, (v, count)),
+        biases=rng.normal(size=(v, count)),
+        alphas=rng.uniform(0.1, 1, (v, count)),
+    )
+    assert [row.tolist() for row in patch_experts._arrange(experts).planes] == [planes] * v
+    # A mean of all neurons is one of the grey ones' and the gradient ones' means.
+    image, matrices = some_image(40, 40, 1), some_matrices(v, 7)
+    parts = []
+    for keep in (np.ones_like(types, bool), types == GREY, types == GRADIENT):
+        alphas = np.where(keep, experts.alphas, 1e-9)
+        own = rebuilt(scale, [replace(experts, alphas=alphas), scale.view(1)])
+        parts.append(own.responses(0, 5, image, matrices) * alphas.sum(axis=1)[:, None, None])
+    np.testing.assert_allclose(parts[0], parts[1] + parts[2], rtol=1e-5)
 
 
 def test_small_alphas_are_skipped(scale: PatchScale) -> None:

@@ -118,6 +118,42 @@ def test_pdm_of_other_landmarks_without_mirroring(rng):
     assert (pdm.n_landmarks, pdm.n_modes) == (7, 3)
 
 
+def align(shape, target, size):
+    """Turn a shape onto a target and give it a size."""
+    centred = shape - shape.mean(axis=0)
+    u, _, vt = np.linalg.svd(centred.T @ target)
+    turned = centred @ (u @ vt)
+    return turned * size / np.linalg.norm(turned)
+
+
+def test_pdm_emphasis_chooses_the_modes_that_explain_what_matters(rng):
+    # The jaw varies in eight ways, the mouth in eight others by less.
+    ways = np.zeros((16, 68, 3))
+    ways[:8, :17] = rng.normal(0, 0.6, (8, 17, 3))
+    ways[8:, 48:] = rng.normal(0, 0.3, (8, 20, 3))
+    shapes = rng.normal(0, 40, (68, 3)) + np.einsum("ik,knc->inc", rng.normal(size=(400, 16)), ways)
+    emphasis = np.ones((68, 3))
+    emphasis[48:] = 50.0
+    plain = build_pdm(shapes, n_modes=8, mirror=False)
+    chosen = build_pdm(shapes, n_modes=8, mirror=False, emphasis=emphasis)
+
+    def unexplained(pdm):
+        """Of the mouth, where only it counts."""
+        mean = pdm.mean.reshape(3, 68).T
+        aligned = np.stack([align(shape, mean, np.linalg.norm(mean)) for shape in shapes])
+        x = (aligned - mean)[:, 48:]
+        x = x.transpose(0, 2, 1).reshape(len(shapes), -1).T
+        modes = pdm.components.reshape(3, 68, 8)[:, 48:].reshape(-1, 8)
+        return np.abs(x - modes @ np.linalg.lstsq(modes, x, rcond=None)[0]).mean()
+
+    assert unexplained(chosen) < 0.3 * unexplained(plain)
+    # Modes of the shapes themselves: orthonormal, by falling variance.
+    np.testing.assert_allclose(chosen.components.T @ chosen.components, np.eye(8), atol=1e-10)
+    assert (np.diff(chosen.eigenvalues) <= 0).all()
+    even = build_pdm(shapes, n_modes=8, mirror=False, emphasis=np.full((68, 3), 7.0))
+    np.testing.assert_allclose(even.eigenvalues, plain.eigenvalues, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -128,6 +164,9 @@ def test_pdm_of_other_landmarks_without_mirroring(rng):
         (lambda s: {"landmarks": s, "n_modes": 4000}, "modes"),
         (lambda s: {"landmarks": s, "mirror": np.zeros(68, int)}, "mirror"),
         (lambda s: {"landmarks": s, "variance": 0}, "variance"),
+        (lambda s: {"landmarks": s, "emphasis": np.zeros((68, 3))}, "emphasis"),
+        (lambda s: {"landmarks": s, "emphasis": np.ones(68)}, "emphasis"),
+        (lambda s: {"landmarks": s, "emphasis": 1 + np.arange(204).reshape(68, 3)}, "mirror image"),
     ],
 )
 def test_pdm_errors(rng, change, message):
