@@ -26,6 +26,13 @@ from pyclnf import CLNF, _kernels
 
 QUANTILES = (50, 75, 90, 95, 99, 100)
 OUTER_EYE_CORNERS = (36, 45)
+PARTS = {
+    "jaw": slice(0, 17),
+    "brows": slice(17, 27),
+    "nose": slice(27, 36),
+    "eyes": slice(36, 48),
+    "mouth": slice(48, 68),
+}
 
 
 def read_points(path: Path) -> np.ndarray:
@@ -39,6 +46,12 @@ def eye_distance(points: np.ndarray) -> float:
     """Return the distance of the outer eye corners, px."""
     a, b = OUTER_EYE_CORNERS
     return float(np.linalg.norm(points[a] - points[b]))
+
+
+def part_errors(points: np.ndarray, truth: np.ndarray) -> list[float]:
+    """Return the same for each part of the face."""
+    distance = np.linalg.norm(points - truth, axis=1) / eye_distance(truth)
+    return [float(distance[part].mean()) for part in PARTS.values()]
 
 
 def mean_error(points: np.ndarray, truth: np.ndarray) -> float:
@@ -56,12 +69,15 @@ class Comparison:
         Largest distance of a landmark over the distance of the outer eye corners, by photograph.
     ours, theirs : ndarray, shape (j,)
         Mean errors of the photographs that have an annotation.
+    parts : ndarray, shape (j, 5)
+        Our errors by part of the face.
     seconds : ndarray, shape (k,)
     """
 
     deviations: np.ndarray
     ours: np.ndarray
     theirs: np.ndarray
+    parts: np.ndarray
     seconds: np.ndarray
 
 
@@ -74,7 +90,7 @@ def compare(clnf: CLNF, golden: Path, images: Path, *, workers: int = 1) -> Comp
         If a photograph cannot be read.
     """
 
-    def one(line: str) -> tuple[float, float, float, float]:
+    def one(line: str) -> list[float]:
         other = json.loads(line)
         path = images / other["image"]
         image = cv2.imread(str(path))
@@ -87,14 +103,15 @@ def compare(clnf: CLNF, golden: Path, images: Path, *, workers: int = 1) -> Comp
         deviation = float(np.linalg.norm(landmarks - points, axis=1).max() / eye_distance(points))
         annotation = path.with_suffix(".pts")
         if not annotation.exists():
-            return deviation, np.nan, np.nan, seconds
+            return [deviation, seconds, *[np.nan] * (2 + len(PARTS))]
         truth = read_points(annotation)
-        return deviation, mean_error(landmarks, truth), mean_error(points, truth), seconds
+        errors = [mean_error(landmarks, truth), mean_error(points, truth)]
+        return [deviation, seconds, *errors, *part_errors(landmarks, truth)]
 
     with ThreadPoolExecutor(workers) as pool:
         columns = np.array(list(pool.map(one, golden.read_text().splitlines()))).T
-    annotated = np.isfinite(columns[1])
-    return Comparison(columns[0], columns[1][annotated], columns[2][annotated], columns[3])
+    ours, theirs, *parts = columns[2:, np.isfinite(columns[2])]
+    return Comparison(columns[0], ours, theirs, np.array(parts).T, columns[1])
 
 
 def main() -> int:
@@ -106,7 +123,7 @@ def main() -> int:
     parser.add_argument("--model", required=True, help="an .npz or OpenFace's model folder")
     parser.add_argument("--images", required=True, type=Path, help="folder of the photographs and .pts files")
     parser.add_argument("--set", default="image", help="parameter set: image or video")
-    parser.add_argument("--starts", default="frontal", help="frontal or multiview")
+    parser.add_argument("--starts", default="frontal", help="frontal, multiview or learned")
     parser.add_argument(
         "--pruned", action="store_true", help="compare several starts early instead of running all to the end"
     )
@@ -131,6 +148,8 @@ def main() -> int:
                 f"error against annotation, {name:<6} mean {errors.mean():.5f}  "
                 f"median {np.median(errors):.5f}  above 0.10: {100 * (errors > 0.1).mean():.0f} %"
             )
+        medians = zip(PARTS, np.median(found.parts, axis=0), strict=True)
+        print("medians by part, this: " + ", ".join(f"{part} {median:.4f}" for part, median in medians))
         print(f"mean error, this / other: {found.ours.mean() / found.theirs.mean():.5f}")
     return 0
 
