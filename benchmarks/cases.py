@@ -117,8 +117,10 @@ def kernels(model: Model, window: int) -> list[Kernel]:
     to_image = np.eye(2) * start.pose[0] / scale.scale
     to_reference = np.linalg.inv(to_image)
     matrices = area_matrices(base[experts.landmarks], to_image, side)
-    areas = np.empty((1, v, side, side), np.float32)
+    areas = np.empty((blocks.n_planes, v, side, side), np.float32)
     _kernels.sample_areas(image, matrices, areas[0])
+    if len(areas) > 1:
+        _kernels.sobel_magnitude(areas[0], areas[1])
     sums = np.empty((v, window, window), np.float32)
     parts = [
         blocks.planes,
