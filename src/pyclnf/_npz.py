@@ -119,8 +119,8 @@ class Archive:
             raise ModelError(f"{self.name}: not an .npz file, cut off, or it goes on after its end")
         if directory > MAX_DIRECTORY_BYTES or before.startswith(b"PK\6\7"):
             raise ModelError(
-                f"{self.name}: the zip file's directory has more than {MAX_DIRECTORY_BYTES} bytes, or is of the "
-                "64-bit kind: this is no model that pyclnf saved"
+                f"{self.name}: the zip file's directory has more than {MAX_DIRECTORY_BYTES} bytes, or is "
+                "of the 64-bit kind: this is no model that pyclnf saved"
             )
 
     def error(self, key: str, message: str) -> ModelError:

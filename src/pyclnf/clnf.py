@@ -372,7 +372,8 @@ class CLNF:
             raise BoxError(f"boxes are (k, 4), not {boxes!r}: for one box use fit, or [box]")
         if len(listed) > MAX_FACES_AT_ONCE:
             raise ParameterError(
-                f"{len(listed)} boxes at once, at most {MAX_FACES_AT_ONCE}: call fit_many for some of them at a time"
+                f"{len(listed)} boxes at once, at most {MAX_FACES_AT_ONCE}: call fit_many for "
+                "some of them at a time"
             )
         each: Sequence[NDArray[Any]]
         if isinstance(images, np.ndarray):

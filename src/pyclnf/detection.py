@@ -127,8 +127,9 @@ def find_faces(detector: Detector, image: NDArray[Any]) -> Float:
         )
     if len(found) > MAX_FACES_IN_IMAGE:
         raise DetectionError(
-            f"the detector {detector!r} found {len(found)} faces in an image, at most {MAX_FACES_IN_IMAGE} are "
-            "taken: let it look for larger or surer ones, or cut the image into parts"
+            f"the detector {detector!r} found {len(found)} faces in an image, at most "
+            f"{MAX_FACES_IN_IMAGE} are taken: let it look for larger or surer ones, or cut the image "
+            "into parts"
         )
     if found.shape[1] == 4:
         found = np.column_stack([found, np.full(len(found), np.nan)])

@@ -150,7 +150,8 @@ class Video:
         if width * height > MAX_PIXELS:
             self.close()
             raise VideoError(
-                f"{self.name}: frames of {width} x {height} px are more than {MAX_PIXELS} pixels: scale it down"
+                f"{self.name}: frames of {width} x {height} px are more than {MAX_PIXELS} pixels: "
+                "scale it down"
             )
         self.size = (height, width) if self._turn in (90, 270) else (width, height)
 
