@@ -1,5 +1,10 @@
-"""The compiled extensions; everything else is declared in pyproject.toml."""
+"""The compiled extensions; everything else is declared in pyproject.toml.
 
+Builds for tests only (tools/sanitize.sh makes them and runs the tests): with ``PYCLNF_CHECKED=1`` every
+index is checked, with ``PYCLNF_SANITIZE=address`` or ``thread`` GCC's or Clang's sanitizer is compiled in.
+"""
+
+import os
 import platform
 import sys
 import sysconfig
@@ -23,6 +28,9 @@ DIRECTIVES = {
     "freethreading_compatible": True,
 }
 
+if os.environ.get("PYCLNF_CHECKED") == "1":
+    DIRECTIVES.update(boundscheck=True, initializedcheck=True)
+
 # One wheel a platform for every CPython from 3.11 on. The free-threaded builds
 # have no limited API.
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
@@ -40,6 +48,16 @@ else:
     COMMON = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-predictive-commoning", "-Wno-psabi"]
     AVX2 = ["-mavx2", "-mfma", "-ffp-contract=fast"]
 
+SANITIZERS = {
+    "": [],
+    # An error ends the process: a test that only prints one would pass.
+    "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    "thread": ["-fsanitize=thread"],
+}
+SANITIZE = SANITIZERS[os.environ.get("PYCLNF_SANITIZE", "")]
+if SANITIZE:
+    COMMON += [*SANITIZE, "-g", "-fno-omit-frame-pointer", "-O1"]
+
 
 def kernels(variant: str, flags: list[str]) -> Extension:
     """Return the extension with all kernels, compiled with the flags of one variant."""
@@ -52,6 +70,7 @@ def kernels(variant: str, flags: list[str]) -> Extension:
         define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED_API else [],
         py_limited_api=LIMITED_API,
         extra_compile_args=COMMON + flags,
+        extra_link_args=SANITIZE,
     )
 
 

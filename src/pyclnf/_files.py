@@ -6,6 +6,8 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pyclnf.errors import FormatError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -34,3 +36,26 @@ def remove_leftovers(path: Path) -> None:
 
 def _escaped(text: str) -> str:
     return "".join(f"[{character}]" if character in "*?[" else character for character in text)
+
+
+def read_text(path: Path, limit: int, encoding: str) -> str:
+    """Return the text of a regular file of at most *limit* bytes.
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read, is no text or is larger.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise FormatError(f"{path}: cannot be read: it is no regular file")
+        size = path.stat().st_size
+        if size > limit:
+            raise FormatError(f"{path}: {size} bytes, at most {limit} are read: cut it into several files")
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        raise FormatError(f"{path}: cannot be read: {error}") from error
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: cannot be read: {error}") from error

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from pyclnf._limits import MAX_ARRAYS, MAX_DIRECTORY_BYTES, MAX_MODEL_BYTES, MAX_TEXT_BYTES
 from pyclnf.errors import ModelError
 
 if TYPE_CHECKING:
@@ -27,13 +28,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Bounds on a file; OpenFace's model with its parts has 10 MB in 600 arrays.
-MAX_BYTES = 512 * 2**20
-MAX_TEXT_BYTES = 2**20
-MAX_MEMBERS = 10_000
-
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
-_END_OF_DIRECTORY = 22  # bytes
+# The record at the end of a zip file, and what stands before it in one of the 64-bit kind.
+_END_OF_DIRECTORY = struct.Struct("<4s8xI6x")
+_LOCATOR_64 = 20  # bytes
 
 
 class Archive:
@@ -67,8 +65,11 @@ class Archive:
         try:
             if not path.is_file():
                 raise ModelError(f"{self.name}: no such file")
-            if path.stat().st_size > MAX_BYTES:
-                raise ModelError(f"{self.name}: larger than {MAX_BYTES} bytes")
+            if path.stat().st_size > MAX_MODEL_BYTES:
+                raise ModelError(
+                    f"{self.name}: larger than {MAX_MODEL_BYTES} bytes: save the model with "
+                    "dtype='float16' or fewer views"
+                )
         except OSError as error:
             raise ModelError(f"{self.name}: cannot be read: {error}") from error
 
@@ -88,17 +89,20 @@ class Archive:
 
     def _read_directory(self, file: BinaryIO) -> None:
         try:
+            size = file.seek(0, io.SEEK_END)
+            # zipfile reads the whole directory, of any size: it is looked at before.
+            last = min(size, _END_OF_DIRECTORY.size + _LOCATOR_64)
+            file.seek(-last, io.SEEK_END)
+            end = file.read(last)
+            self._check_end(end[: -_END_OF_DIRECTORY.size], end[-_END_OF_DIRECTORY.size :])
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
-            file.seek(-_END_OF_DIRECTORY, io.SEEK_END)
-            whole = file.read(4) == b"PK\5\6"
-            size = file.seek(0, io.SEEK_END)
+        except ModelError:
+            raise
         except Exception as error:  # zipfile raises half a dozen types for damaged directories
             raise ModelError(f"{self.name}: not an .npz file: {error}") from error
-        if not whole:
-            raise ModelError(f"{self.name}: the file goes on after its end")
-        if len(members) > MAX_MEMBERS or sum(member.file_size for member in members) > MAX_BYTES:
-            raise ModelError(f"{self.name}: holds more than {MAX_MEMBERS} arrays or {MAX_BYTES} bytes")
+        if len(members) > MAX_ARRAYS or sum(member.file_size for member in members) > MAX_MODEL_BYTES:
+            raise ModelError(f"{self.name}: holds more than {MAX_ARRAYS} arrays or {MAX_MODEL_BYTES} bytes")
         for member in members:
             key = member.filename.removesuffix(".npy")
             if key in self._members or key == member.filename:
@@ -108,6 +112,16 @@ class Archive:
             if member.header_offset + member.compress_size > size:
                 raise self.error(key, f"reaches beyond the end of the file at byte {size}")
             self._members[key] = member
+
+    def _check_end(self, before: bytes, end: bytes) -> None:
+        magic, directory = _END_OF_DIRECTORY.unpack(end)
+        if magic != b"PK\5\6":
+            raise ModelError(f"{self.name}: not an .npz file, cut off, or it goes on after its end")
+        if directory > MAX_DIRECTORY_BYTES or before.startswith(b"PK\6\7"):
+            raise ModelError(
+                f"{self.name}: the zip file's directory has more than {MAX_DIRECTORY_BYTES} bytes, or is "
+                "of the 64-bit kind: this is no model that pyclnf saved"
+            )
 
     def error(self, key: str, message: str) -> ModelError:
         """Return the error to raise for an array."""
@@ -160,7 +174,7 @@ class Archive:
 
     def array(self, key: str, dtype: DTypeLike, shape: tuple[int | None, ...]) -> NDArray[Any]:
         """Return an array of a shape, in which `None` stands for any length, converted to *dtype*."""
-        array = self._load(key, MAX_BYTES)
+        array = self._load(key, MAX_MODEL_BYTES)
         fits = len(array.shape) == len(shape) and all(
             want in (None, have) for want, have in zip(shape, array.shape, strict=True)
         )
@@ -229,7 +243,7 @@ class LazyArrays(Mapping[str, "NDArray[Any]"]):
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self._names:
             raise KeyError(name)
-        return self._archive._load(self._prefix + name, MAX_BYTES)
+        return self._archive._load(self._prefix + name, MAX_MODEL_BYTES)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

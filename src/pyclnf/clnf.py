@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import numpy as np
 
 from pyclnf import nu_rlms, store
+from pyclnf._limits import MAX_FACES_AT_ONCE
 from pyclnf.camera import Camera
 from pyclnf.confidence import confidence
 from pyclnf.crop import Crop
@@ -326,6 +327,8 @@ class CLNF:
         low, high = points.min(axis=0), points.max(axis=0)
         # Room for the areas of interest around landmarks that a fit moves by half the face.
         length = CROP_MARGIN * float((high - low).max())
+        if not math.isfinite(length):
+            return None  # the fit will fail, and say so
         side = min(MAX_CROP, math.ceil(length * limit / start.pose[0]))
         return Crop.cut(pixels, (low + high) / 2, length, side)
 
@@ -374,6 +377,11 @@ class CLNF:
             raise BoxError(f"boxes are (k, 4), not {boxes!r}") from error
         if any(np.ndim(box) == 0 for box in listed):
             raise BoxError(f"boxes are (k, 4), not {boxes!r}: for one box use fit, or [box]")
+        if len(listed) > MAX_FACES_AT_ONCE:
+            raise ParameterError(
+                f"{len(listed)} boxes at once, at most {MAX_FACES_AT_ONCE}: call fit_many for "
+                "some of them at a time"
+            )
         each: Sequence[NDArray[Any]]
         if isinstance(images, np.ndarray):
             each = list(images) if images.ndim == 4 else [images] * len(listed)
@@ -595,7 +603,9 @@ def _parameter_set(model: Model, parameters: str | FitParameters) -> FitParamete
     numbers = own.get(parameters)
     if numbers is None and parameters == "tracking" and "video" in own:
         # Frames that start close to the face skip the coarsest scale.
-        numbers = {**own["video"], "windows": [0, *own["video"]["windows"][1:]]}
+        video = own["video"]
+        windows = video.get("windows", FitParameters.named("video").windows)
+        numbers = {**video, "windows": [0, *windows[1:]]}
     if numbers is None:
         return named
     try:
@@ -608,4 +618,4 @@ def _hypotheses(model: Model, parameters: str | FitParameters) -> int:
     """Return how many guesses of the learned start a fit compares."""
     own = model.metadata.get("fit", {})
     numbers = own.get(parameters, {}) if isinstance(parameters, str) else {}
-    return int(numbers.get("hypotheses", 1))
+    return int(numbers.get("hypotheses", 1))  # checked by Model

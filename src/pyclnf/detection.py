@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from pyclnf._limits import MAX_FACES_IN_IMAGE
 from pyclnf._mtcnn import Networks
 from pyclnf.errors import DetectionError, ParameterError
 
@@ -111,7 +112,7 @@ def find_faces(detector: Detector, image: NDArray[Any]) -> Float:
     Raises
     ------
     DetectionError
-        If the detector fails or gives something else than boxes.
+        If the detector fails, gives something else than boxes, or more than `MAX_FACES_IN_IMAGE`.
     """
     pixels = np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8, copy=False))
     if pixels.ndim == 3 and pixels.shape[2] != 3:
@@ -123,6 +124,12 @@ def find_faces(detector: Detector, image: NDArray[Any]) -> Float:
         raise DetectionError(
             f"the detector {detector!r} gave an array of shape {found.shape}: a detector returns "
             "one row a face, (x, y, w, h) or (x, y, w, h, score)"
+        )
+    if len(found) > MAX_FACES_IN_IMAGE:
+        raise DetectionError(
+            f"the detector {detector!r} found {len(found)} faces in an image, at most "
+            f"{MAX_FACES_IN_IMAGE} are taken: let it look for larger or surer ones, or cut the image "
+            "into parts"
         )
     if found.shape[1] == 4:
         found = np.column_stack([found, np.full(len(found), np.nan)])

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from pyclnf._files import replacing
+from pyclnf._files import read_text, replacing
+from pyclnf._limits import MAX_CSV_BYTES, MAX_PTS_BYTES
 from pyclnf.errors import FormatError
 
 if TYPE_CHECKING:
@@ -274,21 +275,20 @@ def read_csv(path: str | Path) -> Table:
         If the file is missing, or no such CSV: the message names the line.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: cannot be read: {error}") from error
-    lines = text.splitlines()
+    lines = read_text(path, MAX_CSV_BYTES, "utf-8-sig").splitlines()
     names = [name.strip() for name in lines[0].split(",")] if lines else []
     if "confidence" not in names:
         raise FormatError(f"{path}: not a CSV of OpenFace: its first line names no column 'confidence'")
     if len(set(names)) != len(names):
         raise FormatError(f"{path}: the first line names a column twice")
+    # Before anything is allocated: a file of empty lines must not make a table of millions of values.
+    for i, line in enumerate(lines[1:]):
+        count = line.count(",") + 1
+        if count != len(names):
+            raise FormatError(f"{path}, line {i + 2}: {count} values for {len(names)} columns")
     rows = np.empty((len(lines) - 1, len(names)))
     for i, line in enumerate(lines[1:]):
         values = line.split(",")
-        if len(values) != len(names):
-            raise FormatError(f"{path}, line {i + 2}: {len(values)} values for {len(names)} columns")
         try:
             rows[i] = values
         except ValueError as error:
@@ -344,10 +344,7 @@ def read_pts(path: str | Path) -> Float:
         If the file is missing, or not of this format.
     """
     path = Path(path)
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="ascii").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: cannot be read: {error}") from error
+    lines = [line.strip() for line in read_text(path, MAX_PTS_BYTES, "ascii").splitlines()]
     count, body = None, [line for line in lines if line]
     if "{" in body:
         start = body.index("{")

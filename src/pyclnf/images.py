@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf._files import replacing
+from pyclnf._image_size import declared_size
+from pyclnf._limits import MAX_PIXELS, MAX_SIDE
 from pyclnf.errors import ImageError, ParameterError
 
 if TYPE_CHECKING:
@@ -20,8 +22,6 @@ IMAGE_SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm"),
     *(".tif", ".tiff", ".webp"),
 )
-# An image of so many pixels takes 0.5 GB, a fit of it twice as much.
-MAX_PIXELS = 180_000_000
 
 
 def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
@@ -53,6 +53,9 @@ def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
     if not data.size:
         raise ImageError(f"{path}: the file is empty")
+    # Before it is decoded: a small file may hold a picture that no memory does.
+    if (size := declared_size(data.tobytes())) is not None:
+        _check_size(str(path), *size)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -62,11 +65,16 @@ def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
     if image is None:
         raise ImageError(f"{path}: not an image, or damaged: JPEG, PNG, TIFF, BMP, GIF and WebP can be read")
     height, width = image.shape[:2]
-    if height * width > MAX_PIXELS:
-        raise ImageError(
-            f"{path}: {width} x {height} px are more than {MAX_PIXELS} pixels: scale it down first"
-        )
+    _check_size(str(path), width, height)
     return np.asarray(image, np.uint8), _note(path)
+
+
+def _check_size(what: str, width: int, height: int) -> None:
+    if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE:
+        raise ImageError(
+            f"{what}: {width} x {height} px are more than {MAX_PIXELS} pixels, or {MAX_SIDE} along a side: "
+            "scale it down first"
+        )
 
 
 def _note(path: Path) -> str | None:
@@ -117,7 +125,7 @@ def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
     Raises
     ------
     ImageError
-        If the image has another shape or dtype.
+        If the image has another shape or dtype, or is larger than `MAX_PIXELS`.
     """
     if not isinstance(image, np.ndarray):
         raise ImageError(
@@ -130,6 +138,7 @@ def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
         raise ImageError(f"an image is grey (H, W) or BGR (H, W, 3), not an array of shape {image.shape}")
     if 0 in image.shape:
         raise ImageError(f"the image is empty: its shape is {image.shape}")
+    _check_size("the image", image.shape[1], image.shape[0])
     if image.dtype == np.uint16:
         raise ImageError("the image has 16 bits: scale it to 0..255, e.g. (image / 257).astype(np.uint8)")
     if image.dtype not in (np.uint8, np.float32, np.float64):

@@ -38,6 +38,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pyclnf._limits import MAX_NUMBER, MAX_PARTS, MAX_SCALES
 from pyclnf._npz import Archive, LazyArrays
 from pyclnf.errors import ModelError, ParameterError
 from pyclnf.patch_experts import PatchScale, ViewExperts
@@ -50,6 +51,9 @@ __all__ = ["FORMAT", "VERSION", "Model", "Part", "load_model"]
 
 FORMAT = "pyclnf-model"
 VERSION = 1
+
+# Faces are not reduced below this, px per mm: it is half of what a fit needs.
+MIN_MAX_SCALE = 0.125
 
 # dtypes in the file and in memory; weights may be stored as float16.
 _VIEW_DTYPES: dict[str, DTypeLike] = {
@@ -142,6 +146,11 @@ class Model:
         n = self.pdm.n_landmarks
         if not self.scales:
             raise ModelError("a model needs patch experts of at least one scale")
+        if len(self.scales) > MAX_SCALES or len(self.parts) > MAX_PARTS:
+            raise ModelError(
+                f"{len(self.scales)} patch scales and {len(self.parts)} parts: at most {MAX_SCALES} and "
+                f"{MAX_PARTS} are taken"
+            )
         for scale in self.scales:
             if scale.n_landmarks != n:
                 raise ModelError(
@@ -154,6 +163,7 @@ class Model:
         for part in self.parts:
             if part.mapping[:, 0].max() >= n:
                 raise ModelError(f"the part {part.name!r} maps landmarks that the face does not have")
+        _check_metadata(self.metadata)
         t = self.triangles
         if t is not None and (t.ndim != 2 or t.shape[1] != 3 or (t.size and (t.min() < 0 or t.max() >= n))):
             raise ModelError(f"the triangles are not (t, 3) landmarks in 0..{n - 1}")
@@ -284,6 +294,39 @@ class Model:
             for key, value in _model_items(part.model, weights):
                 yield f"parts/{i}/{key}", part.name if key == "name" else value
             yield f"parts/{i}/mapping", part.mapping
+
+
+def _check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Check those of the metadata by which fits go."""
+
+    def require(valid: bool, key: str, wanted: str) -> None:
+        if not valid:
+            raise ModelError(
+                f"the metadata's {key} must be {wanted}, not {metadata[key.split('/')[0]]!r:.200}"
+            )
+
+    for key in ("fit", "confidence"):
+        groups = metadata.get(key, {})
+        require(isinstance(groups, Mapping), key, "an object")
+        for name, numbers in groups.items():
+            require(isinstance(numbers, Mapping), f"{key}/{name}", "an object")
+            for field, value in numbers.items():
+                if field == "windows":
+                    valid = isinstance(value, list | tuple) and all(_is_number(side, int) for side in value)
+                    require(valid, f"{key}/{name}/{field}", "whole numbers")
+                else:
+                    require(_is_number(value), f"{key}/{name}/{field}", f"a number within ±{MAX_NUMBER:g}")
+    for name, numbers in metadata.get("fit", {}).items():
+        require(_is_number(numbers.get("hypotheses", 1), int), f"fit/{name}/hypotheses", "a whole number")
+    for numbers in metadata.get("confidence", {}).values():
+        require({"intercept", "likelihood", "shape"} <= set(numbers), "confidence", "three numbers a set")
+    require(_is_number(metadata.get("min_likelihood", 0.0)), "min_likelihood", "a number")
+    limit = metadata.get("max_scale", 1.0)
+    require(_is_number(limit) and limit >= MIN_MAX_SCALE, "max_scale", f"a number from {MIN_MAX_SCALE} on")
+
+
+def _is_number(value: Any, kind: Any = int | float) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and -MAX_NUMBER <= value <= MAX_NUMBER
 
 
 def load_model(source: str | Path) -> Model:

@@ -330,9 +330,12 @@ class _Fit:
         landmark_likelihoods = np.full(self.pdm.n_landmarks, np.nan)
         landmark_likelihoods[self.landmarks] = self.densities()
         parameters = Parameters(self.pose, self.shape)
+        landmarks = self.pdm.landmarks_2d(parameters)
+        if self.failure is None and not np.isfinite(landmarks).all():
+            self.failure = "the fit went astray: its landmarks are not finite numbers"
         return FitResult(
             parameters,
-            self.pdm.landmarks_2d(parameters),
+            landmarks,
             self.view,
             self.iterations,
             self.converged,

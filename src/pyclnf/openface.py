@@ -22,6 +22,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pyclnf._limits import (
+    MAX_FILE_BYTES,
+    MAX_LANDMARKS,
+    MAX_NEURONS,
+    MAX_PARTS,
+    MAX_PATCH_SCALE,
+    MAX_SCALES,
+    MAX_SIGMA_COMPONENTS,
+    MAX_SUPPORT,
+    MAX_VIEW_BYTES,
+    MAX_VIEWS,
+    MAX_WINDOW,
+)
 from pyclnf.errors import ModelError
 from pyclnf.model import Model, Part
 from pyclnf.patch_experts import DEPTH, GRADIENT, GREY, PatchScale, ViewExperts
@@ -34,18 +47,6 @@ __all__ = ["MAIN_FILE", "read_ccnf", "read_model", "read_pdm"]
 
 # The main file looked for in a folder.
 MAIN_FILE = "main_clnf_general.txt"
-
-# Bounds on a file, far above OpenFace's (2.4 MB, 68 landmarks, 7 views, 7 neurons, 15 px, 3 components).
-MAX_FILE_BYTES = 64 * 2**20
-MAX_LANDMARKS = 1024
-MAX_VIEWS = 64
-MAX_NEURONS = 256
-MAX_SUPPORT = 64
-MAX_WINDOW = 63
-MAX_SIGMA_COMPONENTS = 64
-MAX_SCALES = 8
-MAX_PARTS = 16
-MAX_PATCH_SCALE = 100.0  # px per mm
 
 # OpenCV's type codes of a matrix.
 _DTYPES: dict[int, np.dtype[Any]] = {4: np.dtype("<i4"), 5: np.dtype("<f4"), 6: np.dtype("<f8")}
@@ -241,8 +242,6 @@ def read_pdm(path: str | Path) -> PDM:
     for name, matrix in (("mean shape", mean), ("eigenvalues", eigenvalues)):
         if 1 not in matrix.shape:
             raise ModelError(f"{path}: the {name} are a matrix {matrix.shape}, not one column")
-    if mean.size > 3 * MAX_LANDMARKS:
-        raise ModelError(f"{path}: {mean.size // 3} landmarks, at most {MAX_LANDMARKS} are read")
     try:
         return PDM(mean, components, eigenvalues)
     except ModelError as error:
@@ -448,8 +447,11 @@ class _ViewReader:
         height, width = self.support or (0, 0)
         # All experts of a view are padded to the largest.
         size = len(experts) * int(experts[:, 1].max()) * height * width * 4
-        if size > MAX_FILE_BYTES:
-            raise self.cursor.error(int(experts[0, 0]), f"the experts of a view need {size} bytes")
+        if size > MAX_VIEW_BYTES:
+            raise self.cursor.error(
+                int(experts[0, 0]),
+                f"the experts of a view need {size} bytes, at most {MAX_VIEW_BYTES} are taken",
+            )
         return experts
 
     def _walk_expert(self, seen: bool) -> tuple[int, int]:

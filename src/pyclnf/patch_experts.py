@@ -15,6 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf import _kernels
+from pyclnf._limits import (
+    MAX_NEURONS,
+    MAX_NUMBER,
+    MAX_PATCH_SCALE,
+    MAX_SIGMA_BYTES,
+    MAX_SIGMA_COMPONENTS,
+    MAX_SUPPORT,
+    MAX_VIEW_BYTES,
+    MAX_VIEWS,
+    MAX_WINDOW,
+)
 from pyclnf.errors import ImageError, ModelError
 
 if TYPE_CHECKING:
@@ -38,7 +49,7 @@ BLOCK = 8
 
 # Sigma matrices kept by one patch scale, bytes: all seven views of the largest usual window
 # (15: 3.6 MB a view); more are computed again.
-MAX_SIGMA_BYTES = 32_000_000
+KEPT_SIGMA_BYTES = 32_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,10 +188,16 @@ class PatchScale:
         self.centres = np.asarray(centres, dtype=np.float64)
         self.visible = np.asarray(visible, dtype=bool)
         self.sigma_components = sigma_components
-        if not (np.isfinite(self.scale) and self.scale > 0):
-            raise ModelError(f"a patch scale is a positive number of px per mm, not {scale!r}")
+        if not 0 < self.scale <= MAX_PATCH_SCALE:
+            raise ModelError(
+                f"a patch scale is a positive number of px per mm, at most {MAX_PATCH_SCALE:g}, not {scale!r}"
+            )
         if self.centres.ndim != 2 or self.centres.shape[1] != 3 or not len(self.centres):
             raise ModelError(f"view centres are three angles a view, not an array {self.centres.shape}")
+        if len(self.centres) > MAX_VIEWS:
+            raise ModelError(
+                f"{len(self.centres)} views of patch scale {scale:g}: at most {MAX_VIEWS} are taken"
+            )
         if not np.isfinite(self.centres).all():
             raise ModelError("the view centres hold values that are not finite")
         if self.visible.ndim != 2 or len(self.visible) != len(self.centres):
@@ -189,6 +206,7 @@ class PatchScale:
             )
         if not self.visible.any(axis=1).all():
             raise ModelError("a view sees no landmark at all")
+        self._check_components()
         self._load = views if callable(views) else None
         self._views: list[ViewExperts | None] = [None] * self.n_views
         self._blocks: dict[int, _Blocks] = {}
@@ -199,6 +217,30 @@ class PatchScale:
             if len(views) != self.n_views:
                 raise ModelError(f"{len(views)} views of experts for {self.n_views} view centres")
             self._views = [self._checked(i, experts) for i, experts in enumerate(views)]
+
+    def _check_components(self) -> None:
+        for window, components in self.sigma_components.items():
+            if not 1 <= window <= MAX_WINDOW or len(components) > MAX_SIGMA_COMPONENTS:
+                raise ModelError(
+                    f"{len(components)} sigma components for the window {window}: at most "
+                    f"{MAX_SIGMA_COMPONENTS} for windows up to {MAX_WINDOW} are taken"
+                )
+            if components.shape[1:] != (window**2, window**2):
+                raise ModelError(
+                    f"the sigma components of the window {window} have side {window**2}, "
+                    f"not {components.shape}"
+                )
+            # Also true for NaN.
+            if not np.abs(components).max(initial=0) <= MAX_NUMBER:
+                raise ModelError(
+                    f"the sigma components of the window {window} hold values beyond {MAX_NUMBER:g}"
+                )
+            size = int(self.visible.sum(axis=1).max()) * window**4 * 8
+            if len(components) and size > MAX_SIGMA_BYTES:
+                raise ModelError(
+                    f"the Sigmas of a view for the window {window} need {size} bytes, at most "
+                    f"{MAX_SIGMA_BYTES} are taken: leave out this window or landmarks"
+                )
 
     @property
     def n_views(self) -> int:
@@ -263,6 +305,16 @@ class PatchScale:
             raise ModelError(f"{where}: {landmarks.size} experts, but neurons of shape {shape}")
         if experts.weights.ndim != 4 or 0 in experts.weights.shape[2:]:
             raise ModelError(f"{where}: a neuron's weights are a matrix, not {experts.weights.shape[2:]}")
+        if shape[1] > MAX_NEURONS or max(experts.weights.shape[2:]) > MAX_SUPPORT:
+            raise ModelError(
+                f"{where}: {shape[1]} neurons of {experts.weights.shape[2:]} px: at most {MAX_NEURONS} of "
+                f"{MAX_SUPPORT} px are taken"
+            )
+        if experts.weights.size * 4 > MAX_VIEW_BYTES:
+            raise ModelError(
+                f"{where}: the neurons have {experts.weights.size * 4} bytes, at most {MAX_VIEW_BYTES} are "
+                "taken"
+            )
         if not np.isin(experts.types, list(PLANES)).all():
             raise ModelError(f"{where}: neuron types are {sorted(PLANES)}, not {np.unique(experts.types)}")
         for name in ("norm_weights", "biases", "alphas"):
@@ -278,6 +330,8 @@ class PatchScale:
         for name in ("weights", "norm_weights", "biases", "alphas", "betas", "confidences"):
             if not np.isfinite(getattr(experts, name)).all():
                 raise ModelError(f"{where}: the {name} hold values that are not finite")
+            if np.abs(getattr(experts, name)).max(initial=0) > MAX_NUMBER:
+                raise ModelError(f"{where}: the {name} hold values beyond {MAX_NUMBER:g}")
         if (experts.alphas.sum(axis=1) <= 0).any():
             raise ModelError(f"{where}: an expert's alphas must add up to more than 0")
         return experts
@@ -335,7 +389,7 @@ class PatchScale:
             if sigma is None:
                 sigma = self._sigmas[view, window] = self._compute_sigma(experts, window)
                 kept = self._sigmas.values()
-                while len(kept) > 1 and sum(s.values.nbytes for s in kept) > MAX_SIGMA_BYTES:
+                while len(kept) > 1 and sum(s.values.nbytes for s in kept) > KEPT_SIGMA_BYTES:
                     self._sigmas.popitem(last=False)
             else:
                 self._sigmas.move_to_end((view, window))

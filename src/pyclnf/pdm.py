@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyclnf import _kernels
+from pyclnf._limits import MAX_LANDMARKS, MAX_MODES, MAX_NUMBER, MIN_VARIANCE
 from pyclnf.errors import BoxError, ModelError, ParameterError
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class PDM:
     Raises
     ------
     ModelError
-        If the shapes do not fit together or a value is not finite.
+        If the shapes do not fit together, are larger than docs/limits.md says, or a value is not finite.
     """
 
     def __init__(self, mean: ArrayLike, components: ArrayLike, eigenvalues: ArrayLike) -> None:
@@ -196,11 +197,18 @@ class PDM:
                 f"a PDM with {self.mean.size} coordinates and {self.eigenvalues.size} eigenvalues needs "
                 f"components of shape {(self.mean.size, self.eigenvalues.size)}, not {self.components.shape}"
             )
+        if self.n_landmarks > MAX_LANDMARKS or self.n_modes > MAX_MODES:
+            raise ModelError(
+                f"a PDM of {self.n_landmarks} landmarks and {self.n_modes} modes: at most {MAX_LANDMARKS} "
+                f"and {MAX_MODES} are taken; leave out the modes of least variance"
+            )
         for name in ("mean", "components", "eigenvalues"):
             if not np.isfinite(getattr(self, name)).all():
                 raise ModelError(f"the PDM's {name} hold values that are not finite")
-        if (self.eigenvalues <= 0).any():
-            raise ModelError("the PDM's eigenvalues must all be positive")
+            if np.abs(getattr(self, name)).max(initial=0) > MAX_NUMBER:
+                raise ModelError(f"the PDM's {name} hold values beyond {MAX_NUMBER:g}")
+        if (self.eigenvalues < MIN_VARIANCE).any():
+            raise ModelError(f"the PDM's eigenvalues must all be positive, at least {MIN_VARIANCE:g}")
         for array in (self.mean, self.components, self.eigenvalues):
             array.flags.writeable = False
 
@@ -288,6 +296,8 @@ class PDM:
         ------
         BoxError
             If the box is not four finite numbers with positive width and height.
+        ModelError
+            If the mean shape spans no area in this rotation.
         """
         x, y, w, h = check_box(box)
         euler = np.asarray(rotation, dtype=np.float64)
@@ -296,6 +306,8 @@ class PDM:
         projected = self.mean.reshape(3, -1).T @ euler_to_matrix(euler)[:2].T
         low, high = projected.min(axis=0), projected.max(axis=0)
         width, height = high - low
+        if not (width > 0 and height > 0):
+            raise ModelError("the PDM's mean shape, turned as the start says, spans no area")
         scale = (w / width + h / height) / 2
         centre = scale * (low + high) / 2
         pose = np.array([scale, *euler, x + w / 2 - centre[0], y + h / 2 - centre[1]])

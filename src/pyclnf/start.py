@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf import _kernels
+from pyclnf._limits import MAX_NUMBER
 from pyclnf.crop import Crop
 from pyclnf.errors import ModelError, ParameterError
 from pyclnf.pdm import MAX_DEVIATIONS, PDM, Parameters, check_box, matrix_to_euler
@@ -22,7 +23,7 @@ from pyclnf.pdm import MAX_DEVIATIONS, PDM, Parameters, check_box, matrix_to_eul
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 __all__ = ["MIN_CONTRAST", "LearnedStart"]
 
@@ -68,14 +69,16 @@ class LearnedStart:
         if missing:
             raise ModelError(f"the model's learned start lacks the arrays {missing}")
         self.pdm = pdm
-        self.landmarks = np.ascontiguousarray(arrays["start/landmarks"], np.uint8)
-        self.offsets = np.ascontiguousarray(arrays["start/offsets"], np.float32)
-        self.splits = np.ascontiguousarray(arrays["start/splits"], np.uint16)
-        self.thresholds = np.ascontiguousarray(arrays["start/thresholds"], np.float32)
-        self.leaves = np.ascontiguousarray(arrays["start/leaves"], np.int8)
-        self.units = np.ascontiguousarray(arrays["start/units"], np.float32)
-        side, margin = (float(number) for number in np.ravel(arrays["start/crop"]))
-        self.side, self.margin = int(side), margin
+        self.landmarks = _converted(arrays, "landmarks", np.uint8)
+        self.offsets = _converted(arrays, "offsets", np.float32)
+        self.splits = _converted(arrays, "splits", np.uint16)
+        self.thresholds = _converted(arrays, "thresholds", np.float32)
+        self.leaves = _converted(arrays, "leaves", np.int8)
+        self.units = _converted(arrays, "units", np.float32)
+        crop = _converted(arrays, "crop", np.float32)
+        if crop.shape != (2,) or not np.isfinite(crop).all():
+            raise ModelError(f"the learned start's crop is a side and a margin, not {crop}")
+        self.side, self.margin = int(crop[0]), float(crop[1])
         self._check()
         modes = self.leaves.shape[-1] - 6
         self.modes = np.ascontiguousarray(pdm.components[:, :modes])
@@ -121,8 +124,11 @@ class LearnedStart:
                 f"the learned start's crop of {self.side} px and {self.margin} boxes is out of range"
             )
         for name in ("offsets", "thresholds", "units"):
-            if not np.isfinite(getattr(self, name)).all():
-                raise ModelError(f"the learned start's {name} hold values that are not finite")
+            # Also true for NaN.
+            if not np.abs(getattr(self, name)).max() <= MAX_NUMBER:
+                raise ModelError(
+                    f"the learned start's {name} hold values that are not finite or beyond {MAX_NUMBER:g}"
+                )
 
     def hypotheses(self, image: NDArray[Any], box: ArrayLike, count: int = 1) -> list[Parameters]:
         """Return guesses at pose and shape from a box, and from shifted and scaled ones.
@@ -180,5 +186,19 @@ class LearnedStart:
         )
         whole = np.zeros(self.pdm.n_modes)
         whole[: shape.size] = shape
+        if not (np.isfinite(rotation).all() and np.isfinite(placement).all()):
+            raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
         scale, tx, ty = placement
         return crop.parameters_out(Parameters(np.array([scale, *matrix_to_euler(rotation), tx, ty]), whole))
+
+
+def _converted(arrays: Mapping[str, NDArray[Any]], name: str, dtype: DTypeLike) -> NDArray[Any]:
+    """Return an array of the learned start in the kernel's dtype, without changing whole numbers."""
+    array = np.asarray(arrays[f"start/{name}"])
+    if array.dtype.kind not in "iuf":
+        raise ModelError(f"the learned start's {name} are no numbers, but {array.dtype}")
+    with np.errstate(all="ignore"):  # what does not fit is found below, or by the check for finite numbers
+        converted = np.ascontiguousarray(array, dtype)
+    if converted.dtype.kind != "f" and not np.array_equal(converted, array):
+        raise ModelError(f"the learned start's {name} do not fit into {converted.dtype}")
+    return converted

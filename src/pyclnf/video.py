@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyclnf._limits import MAX_PIXELS
 from pyclnf.errors import VideoError
 from pyclnf.images import IMAGE_SUFFIXES, read_image
 
@@ -146,6 +147,12 @@ class Video:
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.frame_count = int(count) if 0 < count < 1e9 else None
         width, height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > MAX_PIXELS:
+            self.close()
+            raise VideoError(
+                f"{self.name}: frames of {width} x {height} px are more than {MAX_PIXELS} pixels: "
+                "scale it down"
+            )
         self.size = (height, width) if self._turn in (90, 270) else (width, height)
 
     def __enter__(self) -> Video:

@@ -478,10 +478,10 @@ def test_too_many_or_repeated_members(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="there twice"):
         load_model(path)
     tiny_model().save(path)
-    monkeypatch.setattr("pyclnf._npz.MAX_MEMBERS", 3)
+    monkeypatch.setattr("pyclnf._npz.MAX_ARRAYS", 3)
     with pytest.raises(ModelError, match="more than 3 arrays"):
         load_model(path)
-    monkeypatch.setattr("pyclnf._npz.MAX_BYTES", 100)
+    monkeypatch.setattr("pyclnf._npz.MAX_MODEL_BYTES", 100)
     with pytest.raises(ModelError, match="larger than 100 bytes"):
         load_model(path)
 

@@ -382,7 +382,7 @@ def test_the_place_of_a_value_that_is_not_finite(tmp_path):
 def test_padding_to_the_largest_expert_is_bounded(tmp_path, monkeypatch):
     file = tmp_path / "patches.bin"
     file.write_bytes(CCNF)
-    monkeypatch.setattr("pyclnf.openface.MAX_FILE_BYTES", 4 * 2 * 9 * 4 - 1)
+    monkeypatch.setattr("pyclnf.openface.MAX_VIEW_BYTES", 4 * 2 * 9 * 4 - 1)
     monkeypatch.setattr("pyclnf.openface._read_bytes", Path.read_bytes)
     with pytest.raises(ModelError, match="the experts of a view need 288 bytes"):
         read_ccnf(file)

@@ -151,7 +151,7 @@ def test_sigmas_are_computed_once_and_kept_within_their_bound(
     first = scale._kept_sigma(0, 7)
     assert scale._kept_sigma(0, 7) is first
     assert scale._kept_sigma(1, 7) is not first and scale._kept_sigma(0, 7) is first
-    monkeypatch.setattr(patch_experts, "MAX_SIGMA_BYTES", first.values.nbytes)
+    monkeypatch.setattr(patch_experts, "KEPT_SIGMA_BYTES", first.values.nbytes)
     scale._kept_sigma(0, 9)
     assert list(scale._sigmas) == [(0, 9)]
 

@@ -1,0 +1,357 @@
+"""The limits of docs/limits.md: each is enforced, with an error that names the input and the remedy."""
+
+from __future__ import annotations
+
+import re
+import struct
+import tracemalloc
+import zipfile
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from generate_model import tiny_model
+from pyclnf import CLNF, _image_size, _limits, images
+from pyclnf.detection import find_faces
+from pyclnf.errors import DetectionError, FormatError, ImageError, ModelError, ParameterError, VideoError
+from pyclnf.formats import read_csv, read_pts
+from pyclnf.model import Model, Part, load_model
+from pyclnf.patch_experts import GREY, PatchScale, ViewExperts
+from pyclnf.pdm import PDM
+from pyclnf.start import LearnedStart
+from pyclnf.video import Video
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "limits.md"
+
+
+@pytest.mark.skipif(not DOCS.is_file(), reason="not a checkout")
+def test_the_table_has_every_limit() -> None:
+    rows = re.findall(r"^\| .+ \| ([\d.e-]+)[^|]* \| `(\w+)` \|$", DOCS.read_text(encoding="utf-8"), re.M)
+    stated = {name: float(value) for value, name in rows}
+    assert stated == {name: value for name, value in vars(_limits).items() if name.isupper()}
+
+
+# --- models
+
+
+def a_view(n_neurons: int = 1, side: int = 1, landmarks: int = 2) -> ViewExperts:
+    shape = landmarks, n_neurons
+    return ViewExperts(
+        landmarks=np.arange(landmarks, dtype=np.int32),
+        types=np.full(shape, GREY, np.int32),
+        weights=np.zeros((*shape, side, side), np.float32),
+        norm_weights=np.ones(shape),
+        biases=np.zeros(shape),
+        alphas=np.ones(shape),
+        betas=np.zeros((landmarks, 0)),
+        confidences=np.ones(landmarks),
+    )
+
+
+def a_scale(
+    scale: float = 1.0, *, views: int = 1, view: ViewExperts | None = None, sigma: dict | None = None
+) -> PatchScale:
+    view = a_view() if view is None else view
+    n = len(view.landmarks)
+    return PatchScale(
+        scale, np.zeros((views, 3)), np.ones((views, n), bool), {} if sigma is None else sigma, [view] * views
+    )
+
+
+def a_pdm(landmarks: int = 2, modes: int = 0) -> PDM:
+    return PDM(np.arange(3.0 * landmarks), np.zeros((3 * landmarks, modes)), np.ones(modes))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: a_pdm(1025), r"1025 landmarks and 0 modes: at most 1024 and 512"),
+        (lambda: a_pdm(200, 513), r"200 landmarks and 513 modes: at most .* leave out the modes"),
+        (lambda: PDM([1e13, 0, 0], np.zeros((3, 0)), []), "mean hold values beyond 1e"),
+        (lambda: PDM([1, 0, 0], np.eye(3)[:, :1], [1e-13]), "must all be positive, at least 1e-12"),
+        (lambda: a_scale(100.5), "at most 100, not 100.5"),
+        (lambda: a_scale(views=65), "65 views of patch scale 1: at most 64"),
+        (lambda: a_scale(view=a_view(257)), "257 neurons .* at most 256"),
+        (lambda: a_scale(view=a_view(1, 65)), r"neurons of \(65, 65\) px: at most 256 of 64 px"),
+        (lambda: a_scale(view=a_view(250, 64, 17)), "the neurons have 69632000 bytes, at most 67108864"),
+        (lambda: a_scale(sigma={33: np.zeros((0, 1089, 1089))}), "for windows up to 31"),
+        (lambda: a_scale(sigma={1: np.zeros((65, 1, 1))}), "65 sigma components .* at most 64"),
+        (lambda: a_scale(sigma={1: np.full((1, 1, 1), np.nan)}), "hold values beyond"),
+        (lambda: a_scale(sigma={3: np.zeros((1, 3, 3))}), "have side 9, not"),
+        (
+            lambda: a_scale(view=a_view(landmarks=80), sigma={31: np.zeros((1, 961, 961), np.float32)}),
+            "need 591053440 bytes, at most 536870912 .*leave out this window",
+        ),
+        (lambda: Model(a_pdm(), [a_scale(1 + k) for k in range(9)]), "9 patch scales and 0 parts: at most 8"),
+        (
+            lambda: Model(
+                a_pdm(),
+                [a_scale()],
+                parts=[Part("p", Model(a_pdm(), [a_scale()]), np.zeros((1, 2), np.int32))] * 17,
+            ),
+            "1 patch scales and 17 parts: at most 8 and 16",
+        ),
+    ],
+)
+def test_models_that_are_too_large(make, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"fit": []}, "metadata's fit must be an object"),
+        ({"fit": {"image": 3}}, "fit/image must be an object"),
+        ({"fit": {"image": {"windows": 5}}}, "fit/image/windows must be whole numbers"),
+        ({"fit": {"image": {"windows": [5.5]}}}, "fit/image/windows must be whole numbers"),
+        ({"fit": {"image": {"sigma": "1"}}}, "fit/image/sigma must be a number"),
+        ({"fit": {"image": {"hypotheses": 1.5}}}, "fit/image/hypotheses must be a whole number"),
+        ({"confidence": 1}, "confidence must be an object"),
+        ({"confidence": {"image": None}}, "confidence/image must be an object"),
+        ({"confidence": {"image": {"intercept": 1.0}}}, "confidence must be three numbers a set"),
+        (
+            {"confidence": {"image": {"intercept": 10**400, "likelihood": 1, "shape": 1}}},
+            "confidence/image/intercept",
+        ),
+        ({"max_scale": "2"}, "max_scale must be a number"),
+        ({"max_scale": -1}, "max_scale must be a number from"),
+        ({"min_likelihood": []}, "min_likelihood must be a number"),
+    ],
+)
+def test_metadata_that_a_fit_cannot_use(tmp_path: Path, metadata: dict, message: str) -> None:
+    tiny = tiny_model()
+    with pytest.raises(ModelError, match=message):
+        Model(tiny.pdm, tiny.scales, metadata=metadata)
+    tiny.metadata.update(metadata)
+    tiny.save(tmp_path / "odd.npz")
+    with pytest.raises(ModelError, match=rf"odd\.npz: .*{message}"):
+        load_model(tmp_path / "odd.npz")
+
+
+def test_tracking_with_a_video_set_that_names_no_windows() -> None:
+    tiny = tiny_model()
+    model = Model(tiny.pdm, tiny.scales, metadata={"fit": {"video": {"sigma": 2.0}}})
+    assert CLNF(model, parameters="video").settings("tracking").sigma == 2.0
+
+
+def test_what_a_fit_says_of_landmarks_that_are_not_finite() -> None:
+    """Weights at the limits overflow; the fit may fail, but must not call that a success."""
+    huge = a_view(1, 3)
+    huge.weights[:] = 1e12
+    huge.alphas[:] = 1e12
+    scale = a_scale(0.5, view=huge)
+    model = Model(PDM([-40, 40, -30, 30, 0, 5], np.eye(6)[:, :1], [1e12]), [scale])
+    image = np.random.default_rng(0).integers(0, 256, (60, 60), dtype=np.uint8)
+    with np.errstate(all="ignore"):
+        landmarks, info = CLNF(model).fit(image, (5, 5, 50, 50))
+    assert np.isfinite(landmarks).all() or not info["success"]
+
+
+def test_a_mean_shape_without_area() -> None:
+    pdm = PDM([1, 1, 0, 5, 0, 9], np.zeros((6, 0)), [])
+    with pytest.raises(ModelError, match="spans no area"):
+        pdm.from_box((0, 0, 10, 10))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("crop", np.array([16.0]), "a side and a margin"),
+        ("crop", np.array([np.inf, 1.0]), "a side and a margin"),
+        ("landmarks", np.array([[300, 1]]), "landmarks do not fit into uint8"),
+        ("landmarks", np.array([[0.5, 1]]), "landmarks do not fit into uint8"),
+        ("splits", np.array([[[[-1, 0]]]]), "splits do not fit into uint16"),
+        ("leaves", np.full((1, 1, 2, 7), 128), "leaves do not fit into int8"),
+        ("units", np.full((1, 7), 1e300), "units hold values that are not finite or beyond"),
+        ("units", np.full((1, 7), "x"), "units are no numbers"),
+    ],
+)
+def test_learned_starts_that_would_be_cut_to_fit(name: str, value: np.ndarray, message: str) -> None:
+    arrays = {
+        "start/landmarks": np.array([[0, 1]], np.uint8),
+        "start/offsets": np.zeros((1, 2, 2), np.float32),
+        "start/splits": np.array([[[[0, 1]]]], np.uint16),
+        "start/thresholds": np.zeros((1, 1, 1), np.float32),
+        "start/leaves": np.zeros((1, 1, 2, 7), np.int8),
+        "start/units": np.zeros((1, 7), np.float32),
+        "start/crop": np.array([16, 1.5], np.float32),
+    }
+    LearnedStart(a_pdm(modes=1), arrays)
+    with pytest.raises(ModelError, match=message):
+        LearnedStart(a_pdm(modes=1), {**arrays, f"start/{name}": value})
+
+
+def test_a_learned_start_that_leaves_all_numbers() -> None:
+    arrays = {
+        "start/landmarks": np.array([[0, 1]], np.uint8),
+        "start/offsets": np.zeros((1, 2, 2), np.float32),
+        "start/splits": np.array([[[[0, 1]]]], np.uint16),
+        "start/thresholds": np.zeros((1, 1, 1), np.float32),
+        "start/leaves": np.full((1, 1, 2, 7), 127, np.int8),
+        "start/units": np.full((1, 7), 1e12, np.float32),
+        "start/crop": np.array([16, 1.5], np.float32),
+    }
+    start = LearnedStart(PDM([-40, 40, -30, 30, 0, 5], np.eye(6)[:, :1], [20.0]), arrays)
+    with np.errstate(all="ignore"), pytest.raises(ModelError, match="not finite: its model is damaged"):
+        start.hypotheses(np.zeros((40, 40, 1), np.uint8), (5, 5, 30, 30))
+
+
+# --- zip files
+
+
+def test_a_directory_larger_than_any_model_has(tmp_path: Path) -> None:
+    """zipfile makes an object of half a kilobyte of each entry of 50 bytes."""
+    path = tmp_path / "directory.npz"
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", 20, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
+    directory = (entry + b"x") * 100_000
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1000, 1000, len(directory), 0, 0)
+    path.write_bytes(directory + end)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match=r"directory\.npz: the zip file's directory has more than"):
+            load_model(path)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_directory_of_the_64_bit_kind(tmp_path: Path) -> None:
+    """It may say another size than the record that was checked."""
+    path = tmp_path / "model.npz"
+    tiny_model().save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-22] + struct.pack("<4sLQL", b"PK\6\7", 0, 0, 1) + content[-22:])
+    with pytest.raises(ModelError, match=r"model\.npz: .*of the 64-bit kind"):
+        load_model(path)
+
+
+def test_an_array_that_unpacks_to_more_than_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("format.npy", "w") as out:
+        for _ in range(6):
+            out.write(bytes(100 * 2**20))
+    with pytest.raises(ModelError, match=r"bomb\.npz: holds more than 10000 arrays or 536870912 bytes"):
+        load_model(path)
+
+
+def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "objects.npz", format=np.array([print], dtype=object))
+    with pytest.raises(ModelError, match=r"objects\.npz, 'format': object is not what this array may hold"):
+        load_model(tmp_path / "objects.npz")
+
+
+# --- tables
+
+
+def test_empty_lines_make_no_table_of_millions(tmp_path: Path) -> None:
+    """A header of 2000 names and 20,000 empty lines would be a table of 320 MB."""
+    path = tmp_path / "lines.csv"
+    path.write_text("confidence," + ",".join(f"c{i}" for i in range(2000)) + "\n" * 20_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match=r"lines\.csv, line 2: 1 values for 2001 columns"):
+            read_csv(path)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("read", "name"), [(read_csv, "MAX_CSV_BYTES"), (read_pts, "MAX_PTS_BYTES")])
+def test_tables_that_are_too_large_or_no_files(tmp_path: Path, monkeypatch, read, name: str) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(101))
+    monkeypatch.setattr(f"pyclnf.formats.{name}", 100)
+    with pytest.raises(FormatError, match="large: 101 bytes, at most 100 are read: cut it"):
+        read(path)
+    for odd in (tmp_path, tmp_path / "x\0y", Path("/dev/zero")):
+        with pytest.raises(FormatError, match="cannot be read"):
+            read(odd)
+
+
+# --- images, videos, faces
+
+
+def png(width: int, height: int) -> bytes:
+    """Return a PNG of a few bytes that says how large it is."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def test_an_image_that_says_it_is_too_large_is_not_decoded(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png(30_000, 30_000))
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match=r"bomb\.png: 30000 x 30000 px are more than .*: scale it down"):
+        images.read_photograph(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp", ".gif"])
+def test_declared_sizes(suffix: str) -> None:
+    done, data = cv2.imencode(suffix, np.zeros((19, 301, 3), np.uint8))
+    if not done:
+        pytest.skip("this OpenCV does not write it")
+    assert _image_size.declared_size(data.tobytes()) == (301, 19)
+
+
+@pytest.mark.parametrize("quality", [50, 101])  # lossy and lossless WebP are two formats
+def test_declared_sizes_of_webp(quality: int) -> None:
+    _, data = cv2.imencode(".webp", np.zeros((19, 301, 3), np.uint8), [cv2.IMWRITE_WEBP_QUALITY, quality])
+    assert _image_size.declared_size(data.tobytes()) == (301, 19)
+
+
+MAGIC = (b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"\xff\xd8", b"RIFF0000WEBPVP8X", b"RIFF0000WEBPVP8L")
+MAGIC += (b"RIFF0000WEBPVP8 ", b"II*\0", b"MM\0*", b"II*\0\x08\0\0\0", b"")
+
+
+@given(st.sampled_from(MAGIC), st.binary(max_size=60))
+def test_declared_sizes_of_damaged_files(start: bytes, rest: bytes) -> None:
+    size = _image_size.declared_size(start + rest)
+    assert size is None or (len(size) == 2 and min(size) >= 0)
+
+
+def test_images_that_are_too_large() -> None:
+    # No memory is behind it: all rows are the same.
+    huge = np.broadcast_to(np.zeros((1, 20_000), np.uint8), (10_000, 20_000))
+    with pytest.raises(ImageError, match="20000 x 10000 px are more than 180000000 pixels"):
+        images.as_pixels(huge)
+    long = np.broadcast_to(np.zeros((1, 1), np.uint8), (1, 1_000_001))
+    with pytest.raises(ImageError, match="or 1000000 along a side: scale it down first"):
+        images.as_pixels(long)
+
+
+def test_videos_of_frames_that_are_too_large(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "v.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    with Video(path) as video:
+        assert video.size == (64, 48)
+    monkeypatch.setattr("pyclnf.video.MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(VideoError, match=r"v\.avi: frames of 64 x 48 px are more than 3071"):
+        Video(path)
+
+
+def test_a_detector_that_finds_faces_everywhere() -> None:
+    def everywhere(image: np.ndarray) -> np.ndarray:
+        return np.tile([1.0, 1.0, 5.0, 5.0], (1001, 1))
+
+    with pytest.raises(DetectionError, match="found 1001 faces in an image, at most 1000 are taken"):
+        find_faces(everywhere, np.zeros((20, 20), np.uint8))
+
+
+def test_more_faces_at_once_than_a_call_takes(monkeypatch) -> None:
+    monkeypatch.setattr("pyclnf.clnf.MAX_FACES_AT_ONCE", 3)
+    clnf = CLNF(tiny_model())
+    with pytest.raises(ParameterError, match="4 boxes at once, at most 3: call fit_many for some"):
+        clnf.fit_many(np.zeros((20, 20), np.uint8), [(1, 1, 9, 9)] * 4)

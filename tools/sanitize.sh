@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Run the tests of the kernels and of the fits with kernels that check themselves.
+#
+#   tools/sanitize.sh address [pytest's arguments]   memory errors and undefined behaviour (ASan, UBSan)
+#   tools/sanitize.sh checked [pytest's arguments]   every index checked by Cython (boundscheck=True)
+#   tools/sanitize.sh thread  [pytest's arguments]   data races (TSan), in the tests that use threads
+#
+# Linux, GCC, and an environment with pyclnf's build and test requirements (PYTHON names its interpreter). The
+# kernels are built in a copy of the checkout, which stays as it is; with SANITIZE_DIR the copy is kept there for
+# the next time. PYCLNF_TEST_DATA as for the tests.
+set -euo pipefail
+kind="${1:?address, checked or thread}"
+shift
+root="$(cd "$(dirname "$0")/.." && pwd)"
+python="${PYTHON:-python}"
+export PYCLNF_TEST_DATA="${PYCLNF_TEST_DATA:-$root/../shared}"
+if [ -n "${SANITIZE_DIR:-}" ]; then
+  work="$SANITIZE_DIR/$kind"
+  mkdir -p "$work"
+else
+  work="$(mktemp -d)"
+  trap 'rm -rf "$work"' EXIT
+fi
+cd "$root"
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp --preserve --parents -t "$work"
+cd "$work"
+export PYTHONPATH="$work/src"
+
+tests=(tests/kernels tests/golden tests/unit/test_nu_rlms.py tests/unit/test_clnf.py tests/unit/test_starts.py
+       tests/unit/test_start.py tests/unit/test_patch_experts.py tests/unit/test_pdm.py tests/unit/test_fit_many.py)
+preload=""
+case "$kind" in
+  address)
+    export PYCLNF_SANITIZE=address
+    # The interpreter, NumPy and OpenCV are not instrumented; their memory at exit is not ours to free.
+    export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
+    export UBSAN_OPTIONS=print_stacktrace=1
+    # Python's small blocks come from malloc too, so that reads beyond them are seen.
+    export PYTHONMALLOC=malloc
+    preload="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+    ;;
+  checked)
+    export PYCLNF_CHECKED=1
+    ;;
+  thread)
+    export PYCLNF_SANITIZE=thread
+    export TSAN_OPTIONS="suppressions=$root/tools/tsan.supp:exitcode=66:halt_on_error=0:report_signal_unsafe=0"
+    preload="$(gcc -print-file-name=libtsan.so)"
+    # One thread for the libraries whose own synchronisation TSan cannot see.
+    export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
+    tests=(tests/unit/test_fit_many.py tests/unit/test_threads.py tests/unit/test_model.py -k "thread or fit_many")
+    ;;
+  *)
+    echo "address, checked or thread, not $kind" >&2
+    exit 2
+    ;;
+esac
+
+"$python" setup.py --quiet build_ext --inplace
+[ $# -gt 0 ] && tests=("$@")
+for variant in baseline avx2; do
+  if [ "$variant" = avx2 ] && ! PYCLNF_KERNELS=baseline LD_PRELOAD="$preload" "$python" -c \
+      "import sys; from pyclnf import _kernels as k; sys.exit(not k.load_variant('baseline').has_avx2())"; then
+    echo "this CPU has no AVX2: that variant is left out"
+    continue
+  fi
+  echo "+ $kind, $variant"
+  PYCLNF_KERNELS="$variant" LD_PRELOAD="$preload" "$python" -m pytest -q -p no:cacheprovider "${tests[@]}"
+done
