@@ -18,10 +18,20 @@ static int has_avx2(void)
     return (r[1] & (1 << 5)) != 0;
 }
 #elif defined(__x86_64__)
+#include <cpuid.h>
+/* Not by __builtin_cpu_supports: it reads a table of the compiler's run-time library, which Zig's
+ * leaves empty, and which brings that library's own exp, sin and memcpy into the extension. */
 static int has_avx2(void)
 {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    unsigned int a, b, c, d, low, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    /* FMA, OSXSAVE, AVX */
+    if ((c & (1u << 12)) == 0 || (c & (1u << 27)) == 0 || (c & (1u << 28)) == 0) return 0;
+    /* The bytes of xgetbv, which some assemblers do not know without a flag. */
+    __asm__ volatile(".byte 0x0f, 0x01, 0xd0" : "=a"(low), "=d"(high) : "c"(0));
+    if ((low & 6) != 6) return 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
+    return (b & (1u << 5)) != 0;
 }
 #else
 static int has_avx2(void) { return 0; }
