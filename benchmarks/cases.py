@@ -21,6 +21,7 @@ from pyclnf import CLNF, Model, _kernels, load_model
 from pyclnf._kernels._reference import area_matrices
 from pyclnf.clnf import as_pixels
 from pyclnf.nu_rlms import FitParameters, gaussian_kernel
+from pyclnf.pdm import Parameters
 
 HERE = Path(__file__).resolve().parent
 TEST_DATA = Path(os.environ.get("PYCLNF_TEST_DATA", HERE.parents[1] / "shared"))
@@ -69,24 +70,26 @@ class Fit:
     name: str
     clnf: CLNF
     image: np.ndarray
-    box: tuple[float, ...]
+    start: Parameters | None = None
+    """Where the face was in the frame before; None: from `BOX`."""
 
     def __call__(self) -> Any:
-        return self.clnf.fit(self.image, self.box)
+        if self.start is None:
+            return self.clnf.fit(self.image, BOX)
+        return self.clnf.fit_from(as_pixels(self.image), [self.start], self.clnf.parameters)
 
 
 def fits(model: Model, height: int = 480, width: int = 640) -> list[Fit]:
-    """Return the fits of every parameter set; "tracking" starts where the face is."""
+    """Return the fits of every parameter set; "tracking" starts where the face was, as a tracker does."""
     image = photograph(height, width)
-    landmarks, _ = CLNF(model).fit(image, BOX)
-    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
-    found = tuple(float(v) for v in (*low, *(high - low)))
+    _, info = CLNF(model).fit(image, BOX)
+    eleven = CLNF(model, starts="multiview")
     return [
-        Fit("video", CLNF(model, parameters="video"), image, BOX),
-        Fit("tracking", CLNF(model, parameters="tracking"), image, found),
-        Fit("image", CLNF(model), image, BOX),
-        Fit("image, eleven starts", CLNF(model, starts="multiview"), image, BOX),
-        Fit("image, eleven starts, exhaustive", CLNF(model, starts="multiview", exhaustive=True), image, BOX),
+        Fit("video", CLNF(model, parameters="video"), image),
+        Fit("tracking", CLNF(model, parameters="tracking"), image, info["params"]),
+        Fit("image", CLNF(model), image),
+        Fit("image, eleven starts", eleven, image),
+        Fit("image, eleven starts, exhaustive", CLNF(model, starts="multiview", exhaustive=True), image),
     ]
 
 
