@@ -67,6 +67,15 @@ static void bgr_line(const uint8_t *PYCLNF_RESTRICT image, ptrdiff_t count, floa
     }
 }
 
+static void bgr_bytes(const uint8_t *PYCLNF_RESTRICT image, ptrdiff_t count, uint8_t *PYCLNF_RESTRICT grey)
+{
+    ptrdiff_t j;
+    for (j = 0; j < count; ++j) {
+        const int32_t sum = 3735 * image[3 * j] + 19235 * image[3 * j + 1] + 9798 * image[3 * j + 2];
+        grey[j] = (uint8_t)((sum + 16384) >> 15);
+    }
+}
+
 static void grey_line(const uint8_t *PYCLNF_RESTRICT image, ptrdiff_t count, float *PYCLNF_RESTRICT grey)
 {
     ptrdiff_t j;
@@ -107,6 +116,27 @@ static void read_grey(const uint8_t *image, ptrdiff_t row_step, ptrdiff_t pixel_
         row->grey[1][j] = p[pixel_step];
         row->grey[2][j] = p[row_step];
         row->grey[3][j] = p[row_step + pixel_step];
+    }
+}
+
+/* The same where the grey values of a row lie side by side, `before` of them are not there, and the
+ * four of a sample are read as two pairs. */
+static void read_pairs(const uint8_t *image, ptrdiff_t row_step, ptrdiff_t before, ptrdiff_t count,
+                       uint32_t *PYCLNF_RESTRICT packed, const sample_row *row)
+{
+    float *PYCLNF_RESTRICT a = row->grey[0], *PYCLNF_RESTRICT b = row->grey[1];
+    float *PYCLNF_RESTRICT c = row->grey[2], *PYCLNF_RESTRICT d = row->grey[3];
+    ptrdiff_t j;
+    for (j = 0; j < count; ++j) {
+        const uint8_t *p = image + (row->y[j] * row_step + row->x[j] - before), *q = p + row_step;
+        packed[j] = (uint32_t)(p[0] | p[1] << 8) | (uint32_t)(q[0] | q[1] << 8) << 16;
+    }
+    for (j = 0; j < count; ++j) {
+        const int32_t four = (int32_t)packed[j];
+        a[j] = (float)(four & 255);
+        b[j] = (float)((four >> 8) & 255);
+        c[j] = (float)((four >> 16) & 255);
+        d[j] = (float)((four >> 24) & 255);
     }
 }
 

@@ -14,7 +14,10 @@ cdef extern from "sample.h":
                   const sample_row *row) noexcept nogil
     void read_grey(const uint8_t *image, Py_ssize_t row_step, Py_ssize_t pixel_step, Py_ssize_t count,
                    const sample_row *row) noexcept nogil
+    void read_pairs(const uint8_t *image, Py_ssize_t row_step, Py_ssize_t before, Py_ssize_t count, uint32_t *packed,
+                    const sample_row *row) noexcept nogil
     void bgr_line(const uint8_t *image, Py_ssize_t count, float *grey) noexcept nogil
+    void bgr_bytes(const uint8_t *image, Py_ssize_t count, uint8_t *grey) noexcept nogil
     void grey_line(const uint8_t *image, Py_ssize_t count, float *grey) noexcept nogil
     void add_line(float weight, const float *line, Py_ssize_t count, float *sum) noexcept nogil
 
@@ -25,6 +28,9 @@ ctypedef fused pixel_t:
 
 # Numbers of four bytes that one sample of a row needs as scratch.
 cdef int SAMPLE_WORDS = 14
+
+# A part of the image is turned to grey at once if it has no more than so many pixels a sample.
+cdef int GREY_SHARE = 4
 
 # Coordinates are rounded as OpenCV 4's warpAffine rounds them: products to
 # 1/1024 px, their sum to 1/32 px. Done here, so that the result does not
@@ -77,9 +83,43 @@ cdef inline bint between(int32_t first, int32_t last, Py_ssize_t end) noexcept n
     return 0 <= first and 0 <= last and first < end and last < end
 
 
+ctypedef struct grey_part:
+    # A part of the image in grey values, its first row and column; no pixels if there is none.
+    uint8_t *pixels
+    Py_ssize_t top
+    Py_ssize_t left
+    Py_ssize_t rows
+    Py_ssize_t columns
+
+
+cdef grey_part part_around(const double[:, :, ::1] matrices, Py_ssize_t side, Py_ssize_t height,
+                           Py_ssize_t width) noexcept nogil:
+    """The part of the image that the areas lie in."""
+    cdef Py_ssize_t k, corner, axis
+    cdef double value
+    cdef double[2] low
+    cdef double[2] high
+    cdef grey_part part
+    for axis in range(2):
+        low[axis], high[axis] = FIXED_LIMIT, -FIXED_LIMIT
+        for k in range(matrices.shape[0]):
+            for corner in range(4):
+                value = bounded(matrices[k, axis, 2] + (side - 1) * (
+                    matrices[k, axis, 0] * (corner % 2) + matrices[k, axis, 1] * (corner // 2)))
+                low[axis] = min(low[axis], value)
+                high[axis] = max(high[axis], value)
+    # Rounding moves a position by less than a pixel; each has a neighbour to the right and below.
+    part.left = min(max(<Py_ssize_t>low[0] - 2, 0), width)
+    part.top = min(max(<Py_ssize_t>low[1] - 2, 0), height)
+    part.columns = max(min(<Py_ssize_t>high[0] + 4, width) - part.left, 0)
+    part.rows = max(min(<Py_ssize_t>high[1] + 4, height) - part.top, 0)
+    part.pixels = NULL
+    return part
+
+
 cdef void c_sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices,
-                         float[:, :, ::1] out, int32_t *scratch) noexcept nogil:
-    cdef Py_ssize_t k, i, j
+                         float[:, :, ::1] out, int32_t *scratch, const grey_part *part) noexcept nogil:
+    cdef Py_ssize_t k, i, j, before
     cdef Py_ssize_t side = out.shape[1], last = side - 1
     cdef int32_t *steps_x = scratch
     cdef int32_t *steps_y = steps_x + side
@@ -91,6 +131,7 @@ cdef void c_sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] m
     row.v = row.u + side
     for j in range(4):
         row.grey[j] = row.v + (j + 1) * side
+    before = part.top * part.columns + part.left
     for k in range(out.shape[0]):
         for j in range(side):
             steps_x[j] = fixed(matrices[k, 0, 0] * j)
@@ -104,8 +145,15 @@ cdef void c_sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] m
                 # Positions go one way along a row, so that its ends tell whether all of it is inside.
                 if (between(row.x[0], row.x[last], image.shape[1] - 2)
                         and between(row.y[0], row.y[last], image.shape[0] - 1)):
+                    if part.pixels != NULL:
+                        read_pairs(part.pixels, part.columns, before, side, packed, &row)
+                        blend(&row, side, &out[k, i, 0])
+                        continue
                     if image.shape[2] == 1:
-                        read_grey(&image[0, 0, 0], image.strides[0], image.strides[1], side, &row)
+                        if image.strides[1] == 1:
+                            read_pairs(&image[0, 0, 0], image.strides[0], 0, side, packed, &row)
+                        else:
+                            read_grey(&image[0, 0, 0], image.strides[0], image.strides[1], side, &row)
                         blend(&row, side, &out[k, i, 0])
                         continue
                     if image.strides[2] == 1 and image.strides[1] >= 3:
@@ -129,8 +177,22 @@ def sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices,
         Grey values, bilinear, 0 outside the image.
     """
     cdef int32_t *scratch = <int32_t *>malloc(SAMPLE_WORDS * out.shape[1] * sizeof(int32_t))
+    cdef grey_part part
+    cdef Py_ssize_t i, pixels
     if scratch == NULL:
         raise MemoryError
+    part.pixels, part.top, part.left, part.rows, part.columns = NULL, 0, 0, 0, 0
     with nogil:
-        c_sample_areas(image, matrices, out, scratch)
+        if pixel_t is uint8_t:
+            if image.shape[2] == 3 and image.strides[2] == 1 and image.strides[1] == 3:
+                # Of a face that is not large each pixel is read several times: turned to grey but once.
+                part = part_around(matrices, out.shape[1], image.shape[0], image.shape[1])
+                pixels = part.rows * part.columns
+                if 0 < pixels <= GREY_SHARE * out.shape[0] * out.shape[1] * out.shape[1]:
+                    part.pixels = <uint8_t *>malloc(pixels)
+                if part.pixels != NULL:
+                    for i in range(part.rows):
+                        bgr_bytes(&image[part.top + i, part.left, 0], part.columns, part.pixels + i * part.columns)
+        c_sample_areas(image, matrices, out, scratch, &part)
+        free(part.pixels)
     free(scratch)
