@@ -25,11 +25,13 @@ def main() -> None:
     args = parser.parse_args()
     renders, model = args.folder / "renders", args.folder / "model.npz"
     assets = ["--assets", args.assets] if args.assets else []
+    # Of 200 pictures too few are profiles for a view of their own.
     steps = [
         ["render_faces.py", str(renders), "--identities", str(PEOPLE), *assets],
-        ["train_model.py", str(renders), str(args.folder / "work"), str(model), "--scales", "0.35"],
+        ["train_model.py", str(renders), str(args.folder / "work"), str(model), "--scales", "0.35",
+         "--yaws", "0", "20", "45"],
         ["evaluate.py", str(renders), str(model)],
-    ]
+    ]  # fmt: skip
     began = time.perf_counter()
     for step in steps:
         subprocess.run([sys.executable, str(HERE / step[0]), *step[1:]], check=True)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from pyclnf.pdm import euler_to_matrix
 from pyclnf.training import DrawConfig, ExpertConfig, StartConfig, TrainingConfig, train_model
 
-MAX_SCALE = 1.25  # px per mm in the rendered pictures, at most
+MAX_SCALE = 1.0  # px per mm; in the rendered pictures it is 0.95 to 1.25
 OUTLINE_YAW = 60.0  # degrees; beyond it the outline behind the cheek says nothing
 
 
@@ -98,6 +98,9 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the model, .npz")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
     parser.add_argument("--images", type=int, help="use about so many pictures only")
+    parser.add_argument(
+        "--yaws", type=float, nargs="+", help="centres of the views, if not the configured ones"
+    )
     parser.add_argument("--scales", type=float, nargs="+", help="patch scales, if not the configured ones")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     args = parser.parse_args()
@@ -107,6 +110,8 @@ def main() -> None:
     config = training_config(table)
     if args.scales:
         config = replace(config, scales=tuple(args.scales))
+    if args.yaws:
+        config = replace(config, draw=replace(config.draw, yaws=tuple(args.yaws)))
     data = load_dataset(args.renders, args.images)
     chosen = np.flatnonzero(~data.held_out)
     model = train_model(
@@ -127,7 +132,7 @@ def main() -> None:
         "licence": "MIT",
         "origin": f"trained on {len(chosen)} rendered pictures of {people} people",
         "fit": tables["fit"],
-        # Larger faces than those of the renders are to be reduced before a fit, px per mm.
+        # Larger faces are to be reduced before a fit, px per mm.
         "max_scale": MAX_SCALE,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
