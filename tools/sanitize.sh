@@ -48,7 +48,7 @@ case "$kind" in
     preload="$(gcc -print-file-name=libtsan.so)"
     # One thread for the libraries whose own synchronisation TSan cannot see.
     export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
-    tests=(tests/unit/test_fit_many.py tests/unit/test_threads.py tests/unit/test_model.py -k "thread or fit_many")
+    tests=(tests/unit/test_fit_many.py tests/unit/test_model.py -k "thread or fit_many")
     ;;
   *)
     echo "address, checked or thread, not $kind" >&2
