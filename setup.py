@@ -28,7 +28,8 @@ DIRECTIVES = {
     "freethreading_compatible": True,
 }
 
-if os.environ.get("PYCLNF_CHECKED") == "1":
+CHECKED = os.environ.get("PYCLNF_CHECKED") == "1"
+if CHECKED:
     DIRECTIVES.update(boundscheck=True, initializedcheck=True)
 
 # One wheel a platform for every CPython from 3.11 on. The free-threaded builds
@@ -56,7 +57,9 @@ SANITIZERS = {
 }
 SANITIZE = SANITIZERS[os.environ.get("PYCLNF_SANITIZE", "")]
 if SANITIZE:
-    COMMON += [*SANITIZE, "-g", "-fno-omit-frame-pointer", "-O1"]
+    COMMON += [*SANITIZE, "-g", "-fno-omit-frame-pointer"]
+if SANITIZE or CHECKED:
+    COMMON += ["-O1"]
 
 
 def kernels(variant: str, flags: list[str]) -> Extension:
