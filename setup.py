@@ -30,7 +30,7 @@ DIRECTIVES = {
 
 CHECKED = os.environ.get("PYCLNF_CHECKED") == "1"
 if CHECKED:
-    DIRECTIVES.update(boundscheck=True, initializedcheck=True)
+    DIRECTIVES.update(boundscheck=True, initializedcheck=True, show_performance_hints=False)
 
 # One wheel a platform for every CPython from 3.11 on. The free-threaded builds
 # have no limited API.
