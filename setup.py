@@ -32,8 +32,9 @@ DIRECTIVES = {
     "freethreading_compatible": True,
 }
 
-if os.environ.get("PYCLNF_CHECKED") == "1":
-    DIRECTIVES.update(boundscheck=True, initializedcheck=True)
+CHECKED = os.environ.get("PYCLNF_CHECKED") == "1"
+if CHECKED:
+    DIRECTIVES.update(boundscheck=True, initializedcheck=True, show_performance_hints=False)
 
 # One wheel a platform for every CPython from 3.11 on. The free-threaded builds
 # have no limited API.
@@ -62,7 +63,9 @@ SANITIZERS = {
 }
 SANITIZE = SANITIZERS[os.environ.get("PYCLNF_SANITIZE", "")]
 if SANITIZE:
-    COMMON += [*SANITIZE, "-g", "-fno-omit-frame-pointer", "-O1"]
+    COMMON += [*SANITIZE, "-g", "-fno-omit-frame-pointer"]
+if SANITIZE or CHECKED:
+    COMMON += ["-O1"]
 
 
 def kernels(variant: str, flags: list[str]) -> Extension:

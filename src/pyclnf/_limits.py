@@ -40,6 +40,8 @@ MAX_SIGMA_BYTES = 512 * 2**20
 MAX_PIXELS = 180_000_000
 # The kernels' coordinates are fixed-point numbers of 32 bits.
 MAX_SIDE = 1_000_000
+# Landmarks further off mean that a fit has gone astray, px.
+MAX_COORDINATE = 1e9
 MAX_FACES_IN_IMAGE = 1000
 MAX_FACES_AT_ONCE = 1_000_000
 

@@ -315,7 +315,12 @@ class CLNF:
         )
         if crop is not None:
             landmarks = crop.points_out(result.landmarks)
-            result = replace(result, parameters=crop.parameters_out(result.parameters), landmarks=landmarks)
+            result = replace(
+                result,
+                parameters=crop.parameters_out(result.parameters),
+                landmarks=landmarks,
+                failure=result.failure or nu_rlms.astray(landmarks),
+            )
         return result, index
 
     def _reduced(self, pixels: NDArray[Any], start: Parameters) -> Crop | None:

@@ -537,11 +537,14 @@ def read_parquet(path: str | Path) -> Table:
         raise FormatError(f"{path}: cannot be read: {error}") from error
     if "confidence" not in table.column_names:
         raise FormatError(f"{path}: not a file of landmarks: it has no column 'confidence'")
-    columns = {
-        name: np.asarray(table[name].to_pandas(), np.float64)
-        for name in table.column_names
-        if name not in ("source", "failure")
-    }
+    columns = {}
+    for name in table.column_names:
+        if name in ("source", "failure"):
+            continue
+        try:
+            columns[name] = np.asarray(table[name].to_pandas(), np.float64)
+        except (TypeError, ValueError, ArrowException) as error:
+            raise FormatError(f"{path}: the column {name!r} holds no numbers: {error}") from error
     return Table(Path(path), columns)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf import _kernels
+from pyclnf._limits import MAX_COORDINATE
 from pyclnf.errors import ParameterError
 from pyclnf.pdm import MAX_DEVIATIONS, Parameters
 
@@ -331,8 +332,7 @@ class _Fit:
         landmark_likelihoods[self.landmarks] = self.densities()
         parameters = Parameters(self.pose, self.shape)
         landmarks = self.pdm.landmarks_2d(parameters)
-        if self.failure is None and not np.isfinite(landmarks).all():
-            self.failure = "the fit went astray: its landmarks are not finite numbers"
+        self.failure = self.failure or astray(landmarks)
         return FitResult(
             parameters,
             landmarks,
@@ -343,6 +343,14 @@ class _Fit:
             landmark_likelihoods,
             self.failure,
         )
+
+
+def astray(landmarks: Float) -> str | None:
+    """Return why landmarks cannot be those of a face in any image, or None."""
+    # Also true for NaN.
+    if not np.abs(landmarks).max() <= MAX_COORDINATE:
+        return f"the fit went astray: landmarks are not finite, or further off than {MAX_COORDINATE:g} px"
+    return None
 
 
 def fit(

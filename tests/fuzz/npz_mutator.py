@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import warnings
 import zipfile
 from collections.abc import Callable
 
@@ -53,7 +54,9 @@ def unpack(data: bytes) -> Members | None:
 def pack(members: Members, compress: bool) -> bytes:
     """Return the zip file."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED) as archive:
+    compression = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "w", compression) as archive:
+        warnings.simplefilter("ignore", UserWarning)  # of a name that is there twice
         for name, content in members:
             archive.writestr(zipfile.ZipInfo(name), content, archive.compression)
     return file.getvalue()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from generate_model import generate_model
+from generate_model import generate_model, tiny_model
 from pyclnf import CLNF, BoxError, ImageError, Model, ParameterError, PyclnfError
 
 
@@ -116,3 +116,13 @@ def test_threads_that_all_start_on_a_fresh_model(picture) -> None:
                 assert_same_fits(list(pool.map(one, range(8))), [expected] * 8)
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_many_short_fits_at_the_same_time() -> None:
+    """Most of the time is spent in kernels, side by side: what they shared would be changed under them."""
+    clnf = CLNF(tiny_model(), windows=(15,))
+    image = np.random.default_rng(0).integers(0, 256, (200, 200), dtype=np.uint8)
+    boxes = boxes_around((40, 40, 100, 100), 200)
+    expected = clnf.fit_many(image, boxes, workers=1)
+    for _ in range(3):
+        assert_same_fits(clnf.fit_many(image, boxes, workers=4), expected)

@@ -220,6 +220,16 @@ def test_foreign_parquet(tmp_path: Path) -> None:
         formats.read_parquet(tmp_path / "x.parquet")
 
 
+@pytest.mark.parametrize("values", (["a", "b"], [[1.0], [2.0]], [b"x", None]))
+def test_parquet_of_other_kinds(tmp_path: Path, values: list) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"confidence": [0.5, 1.0], "x_0": values})
+    parquet.write_table(table, tmp_path / "odd.parquet")
+    with pytest.raises(FormatError, match=r"odd\.parquet: the column 'x_0' holds no numbers"):
+        formats.read_parquet(tmp_path / "odd.parquet")
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_supervision() -> None:
     pytest.importorskip("supervision")

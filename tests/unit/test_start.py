@@ -197,6 +197,7 @@ def test_failed_fits_have_no_confidence() -> None:
 
 
 def test_a_wrong_calibration_is_an_error() -> None:
-    model = Model(MODEL.pdm, MODEL.scales, metadata={"confidence": {"image": {"intercept": 1.0}}})
+    model = Model(MODEL.pdm, MODEL.scales)
+    model.metadata["confidence"] = {"image": {"intercept": 1.0}}  # changed after they were checked
     with pytest.raises(ModelError, match="confidence"):
         CLNF(model).fit(np.full((200, 200), 90, np.uint8), (40, 40, 120, 110))
