@@ -39,6 +39,15 @@ class Camera:
         Focal lengths, px.
     cx, cy : float
         Principal point, px.
+
+    Examples
+    --------
+    >>> from pyclnf import Camera
+    >>> camera = Camera.from_size(640, 480)
+    >>> camera
+    Camera(fx=500.0, fy=500.0, cx=320.0, cy=240.0)
+    >>> camera.project([(0, 0, 1000), (100, 50, 1000)]).tolist()
+    [[320.0, 240.0], [370.0, 265.0]]
     """
 
     fx: float

@@ -81,6 +81,17 @@ class FitInfo(TypedDict):
         Pose (s, rx, ry, rz, tx, ty) and shape of the face.
     landmarks_3d : ndarray, shape (n, 3), float64
         The fitted shape, turned as the head is, in mm: x right, y down, z away from the camera.
+
+    Examples
+    --------
+    >>> import cv2
+    >>> from pyclnf import CLNF
+    >>> image = cv2.imread("examples/rendered_face.jpg")
+    >>> _, info = CLNF().fit(image, (165, 108, 222, 267))
+    >>> info["success"], info["failure"], info["confidence"] > 0.5
+    (True, None, True)
+    >>> info["params"].pose.shape, info["landmarks_3d"].shape
+    ((6,), (68, 3))
     """
 
     success: bool
@@ -136,9 +147,13 @@ class CLNF:
 
     Examples
     --------
-    >>> landmarks, info = CLNF("model.npz").fit(image, (210, 70, 160, 180))  # doctest: +SKIP
-    >>> landmarks.shape  # doctest: +SKIP
-    (68, 2)
+    >>> import cv2
+    >>> from pyclnf import CLNF
+    >>> image = cv2.imread("examples/rendered_face.jpg")
+    >>> clnf = CLNF()  # the model in the package; CLNF("openface") or a path for others
+    >>> landmarks, info = clnf.fit(image, (165, 108, 222, 267))
+    >>> landmarks.shape, info["success"]
+    ((68, 2), True)
     """
 
     def __init__(
@@ -375,6 +390,16 @@ class CLNF:
             If there are not as many images as boxes, or `workers` is not a positive number.
         BoxError
             If the boxes are not a sequence of boxes.
+
+        Examples
+        --------
+        >>> import cv2
+        >>> from pyclnf import CLNF
+        >>> image = cv2.imread("examples/rendered_face.jpg")
+        >>> found = CLNF().fit_many(image, [(165, 108, 222, 267), (900, 0, 50, 50)])
+        >>> landmarks, info = found[0]
+        >>> found[1]
+        BoxError('the box (900.0, 0.0, 50.0, 50.0) lies outside the image of 512 x 512 px')
         """
         try:
             listed = list(boxes)  # type: ignore[arg-type]
@@ -459,6 +484,15 @@ class CLNF:
             If the image has another shape or dtype.
         DetectionError
             If the detector is missing or fails.
+
+        Examples
+        --------
+        >>> import cv2
+        >>> from pyclnf import CLNF
+        >>> image = cv2.imread("examples/rendered_face.jpg")
+        >>> for face in CLNF().detect(image):
+        ...     print(face.landmarks.shape, face.success)
+        (68, 2) True
         """
         height, width = as_pixels(image).shape[:2]
         camera = Camera.from_size(width, height) if camera is None else camera
@@ -498,6 +532,16 @@ class CLNF:
         ------
         Face
             At least one a frame, failed or not.
+
+        Examples
+        --------
+        >>> from pyclnf import CLNF
+        >>> frames = ["examples/rendered_face.jpg"] * 3  # or "video.mp4"
+        >>> for face in CLNF().track(frames):
+        ...     print(face.frame, face.face_id, face.success)
+        0 0 True
+        1 0 True
+        2 0 True
         """
         options["detector"] = self._detector_named(options.get("detector"))
         return Tracker(self, **options).track(video)

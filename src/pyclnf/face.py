@@ -61,6 +61,16 @@ class Face:
         0-based index of the frame; 0 for photographs.
     timestamp : float
         Seconds from the beginning of the video; 0 for photographs.
+
+    Examples
+    --------
+    >>> import cv2
+    >>> from pyclnf import CLNF
+    >>> (face,) = CLNF().detect(cv2.imread("examples/rendered_face.jpg"))
+    >>> face.landmarks.shape, face.landmarks_3d.shape, face.pose.shape
+    ((68, 2), (68, 3), (6,))
+    >>> face
+    Face(id 0, frame 0, 0.000 s, box (..., ..., ..., ...), likelihood ..., ok)
     """
 
     landmarks: NDArray[np.float32]

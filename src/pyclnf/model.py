@@ -120,6 +120,16 @@ class Model:
     ------
     ModelError
         If the parts of the model do not fit together.
+
+    Examples
+    --------
+    >>> from pyclnf import CLNF, Model
+    >>> model = CLNF().model
+    >>> model.pdm.n_landmarks, len(model.scales) > 0
+    (68, True)
+    >>> model.save("copy.npz")
+    >>> Model.load("copy.npz").name == model.name
+    True
     """
 
     def __init__(
@@ -345,6 +355,13 @@ def load_model(source: str | Path) -> Model:
     ------
     ModelError
         If there is no such model or it is damaged.
+
+    Examples
+    --------
+    >>> from pyclnf import CLNF, load_model
+    >>> CLNF().model.save("own.npz")
+    >>> load_model("own.npz").pdm.n_landmarks
+    68
     """
     from pyclnf.openface import is_folder, read_model
 

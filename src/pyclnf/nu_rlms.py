@@ -80,6 +80,16 @@ class FitParameters:
         Weight of the shape's prior at scale 0.25.
     weight_factor : float
         Weight of the experts' confidences; 0: all landmarks count the same.
+
+    Examples
+    --------
+    >>> from pyclnf import CLNF, FitParameters
+    >>> video = FitParameters.named("video")
+    >>> video.windows, video.iterations
+    ((11, 9, 7, 5), 5)
+    >>> clnf = CLNF(parameters=video.changed(iterations=8))
+    >>> clnf.parameters.iterations
+    8
     """
 
     windows: tuple[int, ...] = (15, 13, 11, 11)

@@ -157,6 +157,14 @@ class Parameters:
         ``(s, rx, ry, rz, tx, ty)``: px per mm, radians, px.
     shape : ndarray, shape (m,), float64
         Coefficients *q* of the shape modes, mm.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyclnf import Parameters
+    >>> frontal = Parameters(np.array([1.5, 0, 0, 0, 320, 240]), np.zeros(34))
+    >>> bool((frontal.rotation == np.eye(3)).all())
+    True
     """
 
     pose: Float
@@ -184,6 +192,22 @@ class PDM:
     ------
     ModelError
         If the shapes do not fit together, are larger than docs/limits.md says, or a value is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyclnf import PDM, Parameters
+    >>> corners = [-50, 50, 0, 40, 40, -60, 0, 0, 0]  # x1 x2 x3, y1 y2 y3, z1 z2 z3, mm
+    >>> wider = np.array([[-1], [1], [0], [0], [0], [0], [0], [0], [0]]) / np.sqrt(2)
+    >>> pdm = PDM(corners, wider, [100.0])
+    >>> pdm
+    PDM(n_landmarks=3, n_modes=1)
+    >>> start = pdm.from_box((10, 20, 200, 200))
+    >>> pdm.landmarks_2d(start).round(6).tolist()
+    [[10.0, 220.0], [210.0, 220.0], [110.0, 20.0]]
+    >>> found = pdm.fit_landmarks([(12, 220), (208, 220), (110, 20)])
+    >>> bool(abs(found.shape[0]) < 3 * np.sqrt(pdm.eigenvalues[0]))
+    True
     """
 
     def __init__(self, mean: ArrayLike, components: ArrayLike, eigenvalues: ArrayLike) -> None:

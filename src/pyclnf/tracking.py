@@ -189,9 +189,17 @@ class Tracker:
 
     Examples
     --------
-    >>> tracker = Tracker(clnf, max_faces=4)  # doctest: +SKIP
-    >>> for face in tracker.track("meeting.mp4"):  # doctest: +SKIP
-    ...     print(face.frame, face.face_id, face.success)
+    Frames from anywhere:
+
+    >>> import cv2
+    >>> from pyclnf import CLNF, Tracker
+    >>> tracker = Tracker(CLNF(), max_faces=4, smooth=True)
+    >>> image = cv2.imread("examples/rendered_face.jpg")
+    >>> for frame in range(2):
+    ...     for face in tracker.update(image, timestamp=frame / 25):
+    ...         print(face.frame, round(face.timestamp, 2), face.face_id, face.detected)
+    0 0.0 0 True
+    1 0.04 0 False
     """
 
     def __init__(

@@ -87,9 +87,12 @@ class Video:
 
     Examples
     --------
-    >>> with Video("interview.mp4") as video:  # doctest: +SKIP
+    >>> from pyclnf.video import Video
+    >>> with Video(["examples/rendered_face.jpg"] * 2, frame_rate=25) as video:
     ...     for frame in video:
-    ...         print(frame.timestamp, frame.image is not None)
+    ...         print(frame.timestamp, frame.image.shape)
+    0.0 (512, 512, 3)
+    0.04 (512, 512, 3)
     """
 
     name: str
