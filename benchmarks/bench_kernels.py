@@ -6,11 +6,11 @@ pytest benchmarks/bench_kernels.py --benchmark-enable --benchmark-group-by=param
 from __future__ import annotations
 
 import pytest
-from cases import kernels, openface_model
+from cases import kernels, measured_model
 
 from pyclnf import _kernels
 
-NAMES = sorted(kernel.name for kernel in kernels(openface_model(), 11))
+NAMES = sorted(kernel.name for kernel in kernels(measured_model(), 11))
 COMPILED = [name for name in ("avx2", "baseline") if name == "baseline" or _kernels.VARIANT == "avx2"]
 
 
@@ -18,5 +18,5 @@ COMPILED = [name for name in ("avx2", "baseline") if name == "baseline" or _kern
 @pytest.mark.parametrize("window", [7, 11, 15])
 @pytest.mark.parametrize("name", NAMES)
 def test_kernel(benchmark, name: str, window: int, variant: str) -> None:
-    (kernel,) = (kernel for kernel in kernels(openface_model(), window) if kernel.name == name)
+    (kernel,) = (kernel for kernel in kernels(measured_model(), window) if kernel.name == name)
     benchmark(kernel.call(variant))

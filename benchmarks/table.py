@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from cases import BOX, MEGAPIXELS_12, fits, kernels, kernels_in_use, openface_model, peak, photograph
+from cases import BOX, MEGAPIXELS_12, fits, kernels, kernels_in_use, measured_model, peak, photograph
 
 from pyclnf import CLNF, Model, _kernels
 
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="an .npz or OpenFace's model folder")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
     options = parser.parse_args()
-    model = openface_model(options.model)
+    model = measured_model(options.model)
     budget, repeats = (0.1, 3) if options.quick else (1.0, 9)
     turn = peak()
     most = PEAK_TURNS * PEAK_OPERATIONS / processor_seconds(lambda: turn(PEAK_TURNS), budget)
