@@ -122,7 +122,7 @@ def write_bad_files(folder: Path, good: np.ndarray) -> dict[str, str]:
         "empty.jpg": "empty",
         "text.jpg": "not an image",
         "cut.png": "not an image, or damaged",
-        "enormous.png": "too large",
+        "enormous.png": "scale it down first",
     }
 
 
