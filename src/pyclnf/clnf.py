@@ -308,7 +308,8 @@ class CLNF:
         settings : FitParameters
         depth : ndarray, shape (H, W, 1), optional
         guesses : bool
-            The starts are the learned start's: of these, fewer are followed to the end.
+            The starts are the learned start's: of these, fewer are followed to the end, and the fits
+            are held to them rather than to the mean shape, as far as the model knows their errors.
 
         Returns
         -------
@@ -325,6 +326,7 @@ class CLNF:
             pixels,
             starts,
             depth,
+            prior=self.learned_start.prior if guesses and self.learned_start is not None else None,
             kept=nu_rlms.GUESSES_KEPT if guesses else (nu_rlms.KEPT_AFTER_RIGID, nu_rlms.KEPT_AFTER_FULL),
             exhaustive=self.exhaustive,
         )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyclnf.patch_experts import PatchScale
-    from pyclnf.pdm import PDM
+    from pyclnf.pdm import PDM, ShapePrior
 
     Float = NDArray[np.float64]
 
@@ -234,6 +234,8 @@ class _Fit:
     Attributes
     ----------
     pose, shape : ndarray, shapes (6,) and (m,), float64
+        With a prior about the start the shape is its difference from the start's, in the prior's basis;
+        mean, components, variances and limits are those that belong to it.
     failure : str or None
         Why the fit has ended early.
     """
@@ -246,11 +248,20 @@ class _Fit:
         image: NDArray[Any],
         start: Parameters,
         depth: NDArray[Any] | None,
+        prior: ShapePrior | None = None,
     ) -> None:
         self.pdm, self.scales, self.settings = pdm, scales, settings
         self.image, self.depth = image, depth
-        self.pose, self.shape = start.pose.copy(), start.shape.copy()
-        self.limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues)
+        self.start, self.prior = start, prior
+        self.pose = start.pose.copy()
+        if prior is None:
+            self.mean, self.components, self.variances = pdm.mean, pdm.components, pdm.eigenvalues
+            self.limits: Float = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues)
+            self.shape = start.shape.copy()
+        else:
+            self.mean = pdm.mean + pdm.components @ start.shape
+            self.components, self.variances, self.limits = prior.components, prior.variances, prior.limits
+            self.shape = np.zeros(pdm.n_modes)
         self.base = np.empty((pdm.n_landmarks, 2))
         self.to_reference, self.to_image = np.empty((2, 2)), np.empty((2, 2))
         self.iterations, self.converged = 0, False
@@ -261,14 +272,14 @@ class _Fit:
         scale, window = self.scales[index], self.settings.windows[index]
         patch_scales = [own.scale for own in self.scales]
         reg_factor, self.sigma, weight_factor = self.settings.at_scale(patch_scales, index)
-        self.regularisation = reg_factor / self.pdm.eigenvalues
+        self.regularisation = reg_factor / self.variances
         self.view = scale.nearest_view(self.pose[1:4])
         experts = scale.view(self.view)
         self.landmarks = experts.landmarks
         matrices = np.empty((self.landmarks.size, 2, 3))
         _kernels.place_areas(
-            self.pdm.mean,
-            self.pdm.components,
+            self.mean,
+            self.components,
             self.pose,
             self.shape,
             self.landmarks,
@@ -288,8 +299,8 @@ class _Fit:
     def move(self, *, rigid: bool) -> None:
         """Run a pass over the response maps."""
         done, self.converged = _kernels.nu_rlms_pass(
-            self.pdm.mean,
-            self.pdm.components,
+            self.mean,
+            self.components,
             self.regularisation,
             self.limits,
             self.pose,
@@ -340,7 +351,10 @@ class _Fit:
         """Return what the fit has found."""
         landmark_likelihoods = np.full(self.pdm.n_landmarks, np.nan)
         landmark_likelihoods[self.landmarks] = self.densities()
-        parameters = Parameters(self.pose, self.shape)
+        shape = self.shape
+        if self.prior is not None:
+            shape = self.pdm.clamp(self.start.shape + self.prior.basis @ shape)
+        parameters = Parameters(self.pose, shape)
         landmarks = self.pdm.landmarks_2d(parameters)
         self.failure = self.failure or astray(landmarks)
         return FitResult(
@@ -409,6 +423,7 @@ def fit_starts(
     starts: Sequence[Parameters],
     depth: NDArray[Any] | None = None,
     *,
+    prior: ShapePrior | None = None,
     kept: tuple[int, int] = (KEPT_AFTER_RIGID, KEPT_AFTER_FULL),
     exhaustive: bool = False,
 ) -> tuple[FitResult, int]:
@@ -422,6 +437,8 @@ def fit_starts(
     pdm, scales, settings, image, depth
         As for `fit`.
     starts : sequence of Parameters
+    prior : ShapePrior, optional
+        Of the true shape about each start's; otherwise the PDM's own, about the mean shape.
     kept : tuple of int
         How many go on after the coarsest scale's rigid pass, and after its full pass.
     exhaustive : bool
@@ -434,7 +451,7 @@ def fit_starts(
         Of the start that won.
     """
     first, *finer = _used(scales, settings)
-    fits = [_Fit(pdm, scales, settings, image, start, depth) for start in starts]
+    fits = [_Fit(pdm, scales, settings, image, start, depth, prior) for start in starts]
     for one in fits:
         one.respond(first)
         one.move(rigid=True)

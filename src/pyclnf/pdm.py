@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PDM",
     "Parameters",
+    "ShapePrior",
     "axis_angle_to_matrix",
     "euler_to_matrix",
     "matrix_to_axis_angle",
@@ -38,6 +39,9 @@ __all__ = [
 
 # A shape coefficient may be this many standard deviations from the mean.
 MAX_DEVIATIONS = 3.0
+
+# How far a shape may be from a start's guess, standard deviations of the prior about it.
+PRIOR_DEVIATIONS = 4.0
 
 
 def euler_to_matrix(euler: ArrayLike) -> Float:
@@ -488,6 +492,28 @@ class PDM:
         """
         limit = MAX_DEVIATIONS * np.sqrt(self.eigenvalues)
         return np.clip(np.asarray(shape, dtype=np.float64), -limit, limit)
+
+
+class ShapePrior:
+    """How true shapes lie about a start's guess: normal, in directions of its own.
+
+    A fit from such a start is held to the guess, as far as guesses are known to be right, instead of to the
+    mean shape.
+
+    Parameters
+    ----------
+    pdm : PDM
+    basis : ndarray, shape (m, m)
+        Orthonormal directions in the space of shape coefficients, one a column.
+    variances : ndarray, shape (m,)
+        Of the true shape about the guess along each.
+    """
+
+    def __init__(self, pdm: PDM, basis: Float, variances: Float) -> None:
+        self.basis = np.ascontiguousarray(basis, np.float64)
+        self.variances = np.ascontiguousarray(variances, np.float64)
+        self.components: Float = np.ascontiguousarray(pdm.components @ self.basis)
+        self.limits: Float = PRIOR_DEVIATIONS * np.sqrt(self.variances)
 
 
 def check_box(box: ArrayLike) -> tuple[float, float, float, float]:

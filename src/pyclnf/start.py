@@ -18,7 +18,7 @@ from pyclnf import _kernels
 from pyclnf._limits import MAX_NUMBER
 from pyclnf.crop import Crop
 from pyclnf.errors import ModelError, ParameterError
-from pyclnf.pdm import MAX_DEVIATIONS, PDM, Parameters, check_box, matrix_to_euler
+from pyclnf.pdm import MAX_DEVIATIONS, PDM, Parameters, ShapePrior, check_box, matrix_to_euler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,9 @@ BOX_CHANGES = (
     (0.0, 0.11, 0.0),
 )
 
+# Least variance of the true shapes about a guess, mm^2.
+MIN_PRIOR_VARIANCE = 1e-6
+
 _NAMES = ("landmarks", "offsets", "splits", "thresholds", "leaves", "units", "crop")
 
 
@@ -56,7 +59,13 @@ class LearnedStart:
     arrays : mapping of str to ndarray
         ``start/landmarks`` (S, F), ``start/offsets`` (S, F, 2), ``start/splits`` (S, T, M, 2),
         ``start/thresholds`` (S, T, M), ``start/leaves`` (S, T, M + 1, 6 + k), ``start/units``
-        (S, 6 + k) and ``start/crop`` (side of the crop in px, and in sides of the box).
+        (S, 6 + k) and ``start/crop`` (side of the crop in px, and in sides of the box). Optional:
+        ``start/basis`` (m, m) and ``start/variances`` (m,), see `ShapePrior`.
+
+    Attributes
+    ----------
+    prior : ShapePrior or None
+        How true shapes lie about the guesses.
 
     Raises
     ------
@@ -83,10 +92,33 @@ class LearnedStart:
         modes = self.leaves.shape[-1] - 6
         self.modes = np.ascontiguousarray(pdm.components[:, :modes])
         self.limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues[:modes])
+        self.prior = self._read_prior(arrays)
+
+    def _read_prior(self, arrays: Mapping[str, NDArray[Any]]) -> ShapePrior | None:
+        if "start/basis" not in arrays and "start/variances" not in arrays:
+            return None
+        missing = [name for name in ("start/basis", "start/variances") if name not in arrays]
+        if missing:
+            raise ModelError(f"the model's learned start lacks the arrays {missing}")
+        basis, variances = (_converted(arrays, name, np.float64) for name in ("basis", "variances"))
+        m = self.pdm.n_modes
+        if basis.shape != (m, m) or variances.shape != (m,):
+            raise ModelError(
+                f"the learned start's basis and variances have shapes {basis.shape} and {variances.shape}, "
+                f"not {(m, m)} and {(m,)}"
+            )
+        # Also false for NaN.
+        if not (np.abs(basis.T @ basis - np.eye(m)) <= 1e-3).all():
+            raise ModelError("the learned start's basis is not orthonormal")
+        if not ((variances >= MIN_PRIOR_VARIANCE) & (variances <= MAX_NUMBER)).all():
+            raise ModelError(
+                f"the learned start's variances must lie between {MIN_PRIOR_VARIANCE:g} and {MAX_NUMBER:g}"
+            )
+        return ShapePrior(self.pdm, basis, variances)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by the names under which a `Model` keeps them."""
-        return {
+        own = {
             "start/landmarks": self.landmarks,
             "start/offsets": self.offsets.astype(np.float16),
             "start/splits": self.splits,
@@ -95,6 +127,10 @@ class LearnedStart:
             "start/units": self.units,
             "start/crop": np.array([self.side, self.margin], np.float32),
         }
+        if self.prior is not None:
+            own["start/basis"] = self.prior.basis.astype(np.float32)
+            own["start/variances"] = self.prior.variances.astype(np.float32)
+        return own
 
     def _check(self) -> None:
         # The kernel trusts these numbers: an index beyond its array must not get there.

@@ -22,7 +22,7 @@ from scipy.spatial.transform import Rotation
 from pyclnf.crop import Crop
 from pyclnf.errors import TrainingError
 from pyclnf.pdm import PDM, Parameters
-from pyclnf.start import MIN_CONTRAST, LearnedStart
+from pyclnf.start import MIN_CONTRAST, MIN_PRIOR_VARIANCE, LearnedStart
 from pyclnf.training.symmetry import MIRROR_68, check_mirror
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ __all__ = ["StartConfig", "train_start"]
 
 # Faces whose pools are sampled at once.
 CHUNK = 4096
+
+# Fewer faces that were not learned from say too little about the start's errors.
+MIN_REST = 10
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ def train_start(
     faces : AnnotatedFaces
     pdm : PDM
     chosen : ndarray, shape (N,), bool
-        Faces to learn from.
+        Faces to learn from; from the others comes the start's `prior`.
     config : StartConfig, optional
     mirror : array_like of int, shape (n,), optional
         Counterpart of each landmark; default: the 68 iBUG landmarks.
@@ -209,7 +212,47 @@ def train_start(
     fields = zip(names, zip(*stages, strict=True), strict=True)
     arrays = {f"start/{name}": np.stack(field) for name, field in fields}
     arrays["start/crop"] = np.array([config.crop, config.margin], np.float32)
-    return LearnedStart(pdm, arrays)
+    start = LearnedStart(pdm, arrays)
+    rest = np.flatnonzero(~chosen)
+    if rest.size < MIN_REST:
+        return start
+    basis, variances = _prior(start, faces, rest, permutation, config, rng)
+    return LearnedStart(pdm, arrays | {"start/basis": basis, "start/variances": variances})
+
+
+def _prior(
+    start: LearnedStart,
+    faces: AnnotatedFaces,
+    chosen: NDArray[np.intp],
+    mirror: NDArray[np.intp],
+    config: StartConfig,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return basis and variances of the true shapes about the guesses at faces that were not learned from.
+
+    Faces that the start has lost altogether count less: a fit cannot bring them back.
+    """
+    pdm = start.pdm
+    rows = []
+    for i in chosen.tolist():
+        for flip in (None, mirror):
+            image, landmarks, _ = faces.face(pdm, i, flip)
+            truth = faces.parameters(i)
+            if flip is not None:
+                truth = _mirrored(pdm, truth, mirror, image.shape[1])
+            box = _disturbed(landmarks.min(axis=0), landmarks.max(axis=0), config, rng)
+            (guess,) = start.hypotheses(image[..., None], box)
+            rows.append(truth.shape - guess.shape)
+    errors = np.array(rows)
+    typical = np.maximum(np.median(errors**2, axis=0), np.finfo(float).tiny)
+    weights = 1 / (1 + (errors**2 / (3 * typical)).mean(axis=1))
+    covariance = (errors * weights[:, None]).T @ errors / weights.sum()
+    # Of few faces the correlations are not to be trusted.
+    share = pdm.n_modes / (pdm.n_modes + len(chosen))
+    covariance = (1 - share) * covariance + share * np.diag(np.diag(covariance))
+    variances, basis = np.linalg.eigh(covariance)
+    variances = np.maximum(variances, MIN_PRIOR_VARIANCE)
+    return basis[:, ::-1].astype(np.float32), variances[::-1].astype(np.float32)
 
 
 def _modes(pdm: PDM, n_modes: int) -> tuple[Float, Float]:
