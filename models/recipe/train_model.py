@@ -21,7 +21,14 @@ from photo import vary
 from tqdm import tqdm
 
 from pyclnf.pdm import euler_to_matrix
-from pyclnf.training import DrawConfig, ExpertConfig, StartConfig, TrainingConfig, train_model
+from pyclnf.training import (
+    DescentConfig,
+    DrawConfig,
+    ExpertConfig,
+    StartConfig,
+    TrainingConfig,
+    train_model,
+)
 
 MAX_SCALE = 1.0  # px per mm; in the rendered pictures it is 0.95 to 1.25
 OUTLINE_YAW = 60.0  # degrees; beyond it the outline behind the cheek says nothing
@@ -47,7 +54,10 @@ def training_config(table: dict[str, Any]) -> TrainingConfig:
     values = dict(table)
     draw = DrawConfig(**_tuples(values.pop("draw", {})))
     expert = ExpertConfig(**_tuples(values.pop("expert", {})))
-    start = StartConfig(**_tuples(values.pop("start", {})))
+    start_values = values.pop("start", {})
+    descent = start_values.pop("descent", None)
+    start_values["descent"] = None if descent is None else DescentConfig(**_tuples(descent))
+    start = StartConfig(**_tuples(start_values))
     parts = values.pop("pdm_emphasis")
     emphasis = tuple(tuple(parts[_part(i)]) for i in range(68))
     return TrainingConfig(draw=draw, expert=expert, start=start, pdm_emphasis=emphasis, **_tuples(values))

@@ -2,7 +2,8 @@
 
 Each stage looks at a pool of pixels that move with the current shape; trees on
 differences of two pixels add up to an update of pose and shape. The landmarks
-come out roughly right whichever way the head is turned; the fit does the rest.
+come out roughly right whichever way the head is turned; a linear step from what the
+image shows around all of them (`pyclnf.descent`) and the fit do the rest.
 
 Source: Kazemi, Sullivan, "One Millisecond Face Alignment with an Ensemble of
 Regression Trees", CVPR 2014; with the parameters of a 3D PDM in place of 2D landmarks.
@@ -17,6 +18,7 @@ import numpy as np
 from pyclnf import _kernels
 from pyclnf._limits import MAX_NUMBER
 from pyclnf.crop import Crop
+from pyclnf.descent import Descent
 from pyclnf.errors import ModelError, ParameterError
 from pyclnf.pdm import MAX_DEVIATIONS, PDM, Parameters, ShapePrior, check_box, matrix_to_euler
 
@@ -60,7 +62,8 @@ class LearnedStart:
         ``start/landmarks`` (S, F), ``start/offsets`` (S, F, 2), ``start/splits`` (S, T, M, 2),
         ``start/thresholds`` (S, T, M), ``start/leaves`` (S, T, M + 1, 6 + k), ``start/units``
         (S, 6 + k) and ``start/crop`` (side of the crop in px, and in sides of the box). Optional:
-        ``start/basis`` (m, m) and ``start/variances`` (m,), see `ShapePrior`.
+        ``start/descent_...``, see `Descent`; ``start/basis`` (m, m) and ``start/variances`` (m,),
+        see `ShapePrior`.
 
     Attributes
     ----------
@@ -92,6 +95,9 @@ class LearnedStart:
         modes = self.leaves.shape[-1] - 6
         self.modes = np.ascontiguousarray(pdm.components[:, :modes])
         self.limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues[:modes])
+        self.descent = Descent.read(pdm, arrays)
+        if self.descent is not None and self.descent.units.shape[1] != 6 + modes:
+            raise ModelError("the learned start's descent and trees are for different numbers of modes")
         self.prior = self._read_prior(arrays)
 
     def _read_prior(self, arrays: Mapping[str, NDArray[Any]]) -> ShapePrior | None:
@@ -127,6 +133,8 @@ class LearnedStart:
             "start/units": self.units,
             "start/crop": np.array([self.side, self.margin], np.float32),
         }
+        if self.descent is not None:
+            own |= self.descent.arrays()
         if self.prior is not None:
             own["start/basis"] = self.prior.basis.astype(np.float32)
             own["start/variances"] = self.prior.variances.astype(np.float32)
@@ -220,6 +228,8 @@ class LearnedStart:
             placement,
             shape,
         )
+        if self.descent is not None:
+            rotation, placement, shape = self.descent.run(pixels, rotation, placement, shape)
         whole = np.zeros(self.pdm.n_modes)
         whole[: shape.size] = shape
         if not (np.isfinite(rotation).all() and np.isfinite(placement).all()):

@@ -28,6 +28,8 @@ BOUNDS = {
     "place_areas": (1e-13, 0.0),
     "average_areas": (0.0, 1e-4),  # grey levels, sums in float32
     "run_cascade": (0.0, 1e-9),  # px of the crop, mm and rad, where both take the same branches
+    "describe_points": (0.0, 2e-6),  # of descriptors that are at most 1 long
+    "weigh_descriptors": (2e-6, 0.0),  # sums of a point's products in float32
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
 
@@ -261,6 +263,37 @@ def run_cascade(random: np.random.Generator) -> Arguments:
     ]
 
 
+def describe_points(random: np.random.Generator) -> Arguments:
+    side, n, around, r = int(random.integers(2, 30)), 7, 5, int(random.integers(0, 4))
+    angle = np.linspace(0, 2 * np.pi, int(random.integers(1, 7)), endpoint=False)
+    crop = random.integers(0, 256, (24, 24), dtype=np.uint8)
+    if random.random() < 0.2:
+        crop[:, :12] = crop[0, 0]
+    taps = random.dirichlet(np.ones(2 * r + 1)).astype(np.float32)
+    return [
+        crop,
+        np.column_stack([random.normal(0, 1, (2, 2)), random.uniform(-5, 25, 2)]),
+        side,
+        np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32),
+        taps,
+        random.uniform(-5, side + 5, (n, 2)),
+        random.normal(0, 4, (around, 2)).astype(np.float32),
+        20.0,
+        np.empty((n, around * len(angle)), np.float32),
+    ]
+
+
+def weigh_descriptors(random: np.random.Generator) -> Arguments:
+    n, d, w = (int(k) for k in random.integers(1, 40, 3))
+    return [
+        random.uniform(0, 0.5, (n, d)).astype(np.float32),
+        random.integers(-127, 128, (n, d, w), dtype=np.int8),
+        random.uniform(1e-4, 1e-3, w).astype(np.float32),
+        random.normal(0, 1, w).astype(np.float32),
+        np.empty(w),
+    ]
+
+
 MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "sample_areas": sample_areas,
     "sobel_magnitude": sobel_magnitude,
@@ -276,6 +309,8 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "place_areas": place_areas,
     "average_areas": average_areas,
     "run_cascade": run_cascade,
+    "describe_points": describe_points,
+    "weigh_descriptors": weigh_descriptors,
 }
 
 # Arguments besides the last that a kernel changes.

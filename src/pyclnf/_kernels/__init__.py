@@ -25,6 +25,7 @@ __all__ = [
     "apply_folded_sigma",
     "apply_sigma",
     "average_areas",
+    "describe_points",
     "jacobian",
     "likelihoods",
     "load_variant",
@@ -37,6 +38,7 @@ __all__ = [
     "sample_areas",
     "sobel_magnitude",
     "solve",
+    "weigh_descriptors",
 ]
 
 VARIANTS = ("avx2", "baseline", "reference")
@@ -87,6 +89,7 @@ _module = load_variant(VARIANT)
 apply_folded_sigma = _module.apply_folded_sigma
 apply_sigma = _module.apply_sigma
 average_areas = _module.average_areas
+describe_points = _module.describe_points
 jacobian = _module.jacobian
 likelihoods = _module.likelihoods
 mean_shift = _module.mean_shift
@@ -98,3 +101,4 @@ place_areas = _module.place_areas
 sample_areas = _module.sample_areas
 sobel_magnitude = _module.sobel_magnitude
 solve = _module.solve
+weigh_descriptors = _module.weigh_descriptors

@@ -330,6 +330,53 @@ def run_cascade(
         shape[:] = np.clip(shape + update[6:], -limits, limits)
 
 
+def describe_points(
+    crop: NDArray[np.uint8],
+    matrix: Float,
+    side: int,
+    directions: Float32,
+    taps: Float32,
+    points: Float,
+    offsets: Float32,
+    floor: float,
+    out: Float32,
+) -> None:
+    """Describe points of a patch by the slopes around them in some directions."""
+    row, column = np.mgrid[:side, :side]
+    x, y = (m[0] * column + m[1] * row + m[2] for m in matrix)
+    patch = _bilinear(crop[None], x, y)[0].astype(np.float64)
+    padded = np.pad(patch, 1, mode="edge")
+    dx, dy = padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]
+    maps = np.maximum(directions[:, :1, None] * dx + directions[:, 1:, None] * dy, 0)
+    r = len(taps) // 2
+    for axis in (2, 1):
+        width = [(0, 0), (0, 0), (0, 0)]
+        width[axis] = (r, r)
+        maps = sliding_window_view(np.pad(maps, width, mode="edge"), len(taps), axis=axis) @ taps
+    at = points[:, None] + offsets.astype(np.float64)
+    found = _bilinear(maps, at[..., 0], at[..., 1]).transpose(1, 2, 0).reshape(out.shape)
+    out[:] = found / (np.linalg.norm(found, axis=1, keepdims=True) + floor)
+
+
+def _bilinear(maps: NDArray[Any], x: Float, y: Float) -> Float:
+    """Return the values of maps (B, h, w) at points; their borders go on outside."""
+    last = maps.shape[1] - 1
+    x, y = (np.clip(np.nan_to_num(a), 0, last) for a in (x, y))
+    left, top = np.minimum(x.astype(np.intp), last - 1), np.minimum(y.astype(np.intp), last - 1)
+    fx, fy = x - left, y - top
+    upper = maps[:, top, left] * (1 - fx) + maps[:, top, left + 1] * fx
+    lower = maps[:, top + 1, left] * (1 - fx) + maps[:, top + 1, left + 1] * fx
+    return np.asarray(upper * (1 - fy) + lower * fy)
+
+
+def weigh_descriptors(
+    descriptors: Float32, weights: NDArray[np.int8], units: Float32, bias: Float32, out: Float
+) -> None:
+    """Compute ``bias + units * sum(descriptors * weights)``."""
+    flat = weights.reshape(-1, weights.shape[2]).astype(np.float64)
+    out[:] = bias + units * (descriptors.reshape(-1).astype(np.float64) @ flat)
+
+
 def _axis_angle_to_matrix(w: Float) -> Float:
     x, y, z = w
     angle = np.sqrt(w @ w)

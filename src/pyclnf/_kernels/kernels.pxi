@@ -11,6 +11,7 @@ include "mean_shift.pyx"
 include "jacobian.pyx"
 include "nu_rlms.pyx"
 include "start.pyx"
+include "describe.pyx"
 include "place.pyx"
 
 cdef extern from "cpu.h":

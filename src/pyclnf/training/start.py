@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.linalg import solve
 from scipy.spatial.transform import Rotation
 
 from pyclnf.crop import Crop
+from pyclnf.descent import Descent, PatchLayout
 from pyclnf.errors import TrainingError
 from pyclnf.pdm import PDM, Parameters
 from pyclnf.start import MIN_CONTRAST, MIN_PRIOR_VARIANCE, LearnedStart
@@ -32,13 +35,73 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["StartConfig", "train_start"]
+__all__ = ["DescentConfig", "StartConfig", "train_start"]
 
 # Faces whose pools are sampled at once.
 CHUNK = 4096
 
 # Fewer faces that were not learned from say too little about the start's errors.
 MIN_REST = 10
+
+
+@dataclass(frozen=True)
+class DescentConfig:
+    """How the linear stage after the trees is built, see `pyclnf.descent`.
+
+    Attributes
+    ----------
+    side, scale : int, float
+        Of the patch around the face: px, and px per mm.
+    blur, floor : float
+        Of the slopes, patch px; added to the length of a descriptor.
+    directions : int
+    radii : tuple of float
+        Of the rings of samples around a landmark, patch px.
+    around : int
+        Samples on a ring.
+    edges : tuple of float
+        Yaws between the views, degrees.
+    margin : float
+        Faces this far beyond the limits of a view are used too, degrees.
+    penalty : float
+        Of the squared weights, in mean variances of the descriptors.
+    spread : float
+        The trees err less on the faces that they are trained on than on others: share of another face's
+        error that is added to each.
+    max_samples : int
+        Most faces and boxes a view.
+    steps : int
+        How often the step is taken.
+    """
+
+    side: int = 112
+    scale: float = 0.45
+    blur: float = 2.0
+    floor: float = 20.0
+    directions: int = 6
+    radii: tuple[float, ...] = (6.0, 12.0)
+    around: int = 8
+    edges: tuple[float, ...] = (25.0, 50.0)
+    margin: float = 6.0
+    penalty: float = 2.0
+    spread: float = 0.5
+    max_samples: int = 20000
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        if not (self.side >= 8 and self.scale > 0 and self.blur >= 0.1 and self.floor > 0):
+            raise TrainingError("side, scale, blur and floor of a descent are positive")
+        if min(self.directions, self.around, self.steps, self.max_samples) < 1 or not self.penalty > 0:
+            raise TrainingError("the counts of a descent are at least 1, its penalty is positive")
+
+    def layout(self) -> PatchLayout:
+        """Return the layout of the patch."""
+        angles = 2 * np.pi * np.arange(self.around) / self.around
+        ring = np.column_stack([np.cos(angles), np.sin(angles)])
+        offsets = np.concatenate([np.zeros((1, 2)), *(radius * ring for radius in self.radii)])
+        return PatchLayout(
+            self.side, self.scale, self.blur, self.floor, self.directions, offsets.astype(np.float32)
+        )
 
 
 @dataclass(frozen=True)
@@ -66,6 +129,8 @@ class StartConfig:
         Standard deviations of the boxes' shift (as a share of the side), log size and log aspect ratio.
     crop, margin : int, float
         Side of the crop that is looked at, px, and of its square in sides of the box.
+    descent : DescentConfig or None
+        None: no linear stage after the trees.
     """
 
     stages: int = 10
@@ -83,6 +148,7 @@ class StartConfig:
     aspect: float = 0.06
     crop: int = 128
     margin: float = 2.0
+    descent: DescentConfig | None = None
 
     def __post_init__(self) -> None:
         counts = (self.stages, self.trees, self.depth, self.candidates, self.modes, self.boxes)
@@ -212,12 +278,82 @@ def train_start(
     fields = zip(names, zip(*stages, strict=True), strict=True)
     arrays = {f"start/{name}": np.stack(field) for name, field in fields}
     arrays["start/crop"] = np.array([config.crop, config.margin], np.float32)
+    if config.descent is not None:
+        descent = _train_descent(pdm, config.descent, crops, index, state, truth, permutation, rng)
+        arrays |= descent.arrays()
     start = LearnedStart(pdm, arrays)
     rest = np.flatnonzero(~chosen)
     if rest.size < MIN_REST:
         return start
     basis, variances = _prior(start, faces, rest, permutation, config, rng)
     return LearnedStart(pdm, arrays | {"start/basis": basis, "start/variances": variances})
+
+
+def _train_descent(
+    pdm: PDM,
+    config: DescentConfig,
+    crops: NDArray[np.uint8],
+    index: NDArray[np.intp],
+    state: _State,
+    truth: _State,
+    mirror: NDArray[np.intp],
+    rng: np.random.Generator,
+) -> Descent:
+    """Learn the linear step from what the trees give to the truth, by ridge regression in each view."""
+    n_modes, layout = state.shape.shape[1], config.layout()
+    views, width = len(config.edges) + 1, 6 + n_modes
+    weights = np.zeros((views, pdm.n_landmarks, layout.width, width), np.int8)
+    units, bias = np.ones((views, width), np.float32), np.zeros((views, width), np.float32)
+    edges = np.radians(config.edges)
+    step = Descent(pdm, layout, edges, mirror, weights, units, bias, config.steps)
+    yaw = np.arcsin(np.clip(state.rotation[:, 0, 2], -1, 1))
+    # The error of a face that is turned about as far.
+    order = np.argsort(yaw, kind="stable")
+    neighbour = np.arange(order.size) + rng.integers(-200, 201, order.size)
+    other = np.empty_like(order)
+    other[order] = order[np.clip(neighbour, 0, order.size - 1)]
+    _, limits = _modes(pdm, n_modes)
+    state = state.updated(-config.spread * state.to(truth)[other], limits)
+    wanted = state.to(truth)
+    lengths, margin = _lengths(pdm, n_modes), np.radians(config.margin)
+    turned = np.abs(np.arcsin(np.clip(state.rotation[:, 0, 2], -1, 1)))
+    for view, (low, high) in enumerate(pairwise([-np.inf, *edges, np.inf])):
+        some = np.flatnonzero((turned >= low - margin) & (turned <= high + margin))
+        if some.size > config.max_samples:
+            some = np.sort(rng.choice(some, config.max_samples, replace=False))
+        if some.size < 2:
+            continue  # no step for heads that are turned so far
+        X = np.empty((some.size, weights[view].size // width), np.float32)
+        Y = wanted[some] * lengths
+        for row, i in enumerate(some.tolist()):
+            placement = np.array([state.scale[i], *state.translation[i]])
+            seen = step.describe(crops[index[i]], state.rotation[i], placement, state.shape[i])
+            X[row] = seen.descriptors.reshape(-1)
+            if seen.mirrored:
+                Y[row] *= step.signs
+        found = _ridge(X, Y, config.penalty) / lengths
+        units[view] = np.maximum(np.abs(found[1:]).max(axis=0) / 127, np.finfo(np.float32).tiny)
+        whole = np.rint(found[1:] / units[view])
+        weights[view] = whole.reshape(weights[view].shape).astype(np.int8)
+        # The middle of the data is met in spite of the rounding.
+        bias[view] = found[0] + X.mean(axis=0, dtype=np.float64) @ (found[1:] - whole * units[view])
+    return Descent(pdm, layout, edges, mirror, weights, units, bias, config.steps)
+
+
+def _ridge(X: NDArray[np.float32], Y: Float, penalty: float) -> Float:
+    """Return constant and weights, (1 + d, w), of the regression from X (N, d) to Y (N, w).
+
+    Rows whose Y is far off count less: a linear step does not bring them back.
+    """
+    squared = ((Y - np.median(Y, axis=0)) ** 2).sum(axis=1)
+    w = 1 / (1 + squared / max(3 * float(np.median(squared)), np.finfo(float).tiny))
+    w /= w.sum()
+    x_mean, y_mean = w @ X, w @ Y
+    X = (X - x_mean.astype(np.float32)) * np.sqrt(w)[:, None].astype(np.float32)
+    G = (X.T @ X).astype(np.float64)
+    G[np.diag_indices_from(G)] += max(penalty * float(np.trace(G)) / len(G), np.finfo(float).tiny)
+    W = solve(G, X.T @ ((Y - y_mean) * np.sqrt(w)[:, None]), assume_a="pos", overwrite_a=True)
+    return np.concatenate([(y_mean - x_mean @ W)[None], W])
 
 
 def _prior(
