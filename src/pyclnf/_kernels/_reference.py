@@ -296,16 +296,17 @@ def run_cascade(
     leaves: NDArray[np.int8],
     units: Float32,
     contrast: float,
-    rotation: Float,
-    placement: Float,
-    shape: Float,
+    rotations: Float,
+    placements: Float,
+    shapes: Float,
 ) -> None:
     """Run a cascade of regression trees on differences of pixels that move with the shape."""
     last = len(crop) - 1
     trees = np.arange(splits.shape[1])
-    for stage in range(len(landmarks)):
+    for guess, stage in np.ndindex(len(placements), len(landmarks)):
+        rotation, placement, shape = rotations[guess], placements[guess], shapes[guess]
         scale = placement[0]
-        points = (mean + modes @ shape).reshape(3, -1).T @ rotation[:2].T * scale + placement[1:]
+        points = (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T * scale + placement[1:]
         cosine, sine = rotation[1, 1], -rotation[0, 1]
         length = max(np.hypot(cosine, sine), 1e-300)
         upright = np.array([[cosine, -sine], [sine, cosine]]) / length
