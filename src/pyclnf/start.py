@@ -49,6 +49,12 @@ BOX_CHANGES = (
 # Least variance of the true shapes about a guess, mm^2.
 MIN_PRIOR_VARIANCE = 1e-6
 
+_SHIFTS = np.array([change[:2] for change in BOX_CHANGES])
+_SIZES = np.exp([[change[2]] for change in BOX_CHANGES])
+
+# So many leaves of eight bits have a sum of 32 bits.
+_MAX_TREES = 2**24
+
 _NAMES = ("landmarks", "offsets", "splits", "thresholds", "leaves", "units", "crop")
 
 
@@ -93,7 +99,7 @@ class LearnedStart:
         self.side, self.margin = int(crop[0]), float(crop[1])
         self._check()
         modes = self.leaves.shape[-1] - 6
-        self.modes = np.ascontiguousarray(pdm.components[:, :modes])
+        self.modes = np.ascontiguousarray(pdm.components[:, :modes].T)
         self.limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues[:modes])
         self.descent = Descent.read(pdm, arrays)
         if self.descent is not None and self.descent.units.shape[1] != 6 + modes:
@@ -159,8 +165,15 @@ class LearnedStart:
                 raise ModelError(
                     f"the learned start's {name} have shape {getattr(self, name).shape}, not {shape}"
                 )
-        if (nodes + 1) & nodes or not 6 <= width <= 6 + self.pdm.n_modes or 0 in (stages, pool, trees, nodes):
-            raise ModelError(f"the learned start has {nodes} nodes a tree and leaves of {width} numbers")
+        if (
+            (nodes + 1) & nodes
+            or not 6 <= width <= 6 + self.pdm.n_modes
+            or 0 in (stages, pool, trees, nodes)
+            or trees > _MAX_TREES
+        ):
+            raise ModelError(
+                f"the learned start has {trees} trees of {nodes} nodes, and leaves of {width} numbers"
+            )
         if self.landmarks.max() >= self.pdm.n_landmarks or self.splits.max() >= pool:
             raise ModelError("the learned start names landmarks or pixels that do not exist")
         if not (2 <= self.side <= 1024 and 1 <= self.margin <= 10):
@@ -199,19 +212,13 @@ class LearnedStart:
         length = self.margin * np.sqrt(w * h)
         crop = Crop.cut(image, np.array([x + w / 2, y + h / 2]), length, self.side)
         pixels = crop.pixels if crop.pixels.dtype == np.uint8 else np.rint(crop.pixels).astype(np.uint8)
-        return [self._run(crop, pixels, np.array([x, y, w, h]), change) for change in BOX_CHANGES[:count]]
-
-    def _run(
-        self,
-        crop: Crop,
-        pixels: NDArray[np.uint8],
-        box: NDArray[np.float64],
-        change: tuple[float, float, float],
-    ) -> Parameters:
-        size = box[2:] * np.exp(change[2])
-        corner = box[:2] + box[2:] * change[:2] - (size - box[2:]) / 2
-        pose = crop.parameters_in(self.pdm.from_box([*corner, *size])).pose
-        rotation, placement, shape = np.eye(3), pose[[0, 4, 5]], np.zeros(len(self.limits))
+        sides = np.array([w, h])
+        sizes = sides * _SIZES[:count]
+        corners = np.array([x, y]) + sides * _SHIFTS[:count] - (sizes - sides) / 2
+        placements = self.pdm.placements(corners, sizes)
+        placements[:, 0] /= crop.step
+        placements[:, 1:] = crop.points_in(placements[:, 1:])
+        rotations, shapes = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, len(self.limits)))
         _kernels.run_cascade(
             pixels,
             self.pdm.mean,
@@ -224,18 +231,24 @@ class LearnedStart:
             self.leaves,
             self.units,
             MIN_CONTRAST,
-            rotation,
-            placement,
-            shape,
+            rotations,
+            placements,
+            shapes,
         )
         if self.descent is not None:
-            rotation, placement, shape = self.descent.run(pixels, rotation, placement, shape)
-        whole = np.zeros(self.pdm.n_modes)
-        whole[: shape.size] = shape
-        if not (np.isfinite(rotation).all() and np.isfinite(placement).all()):
+            for i in range(count):
+                rotations[i], placements[i], shapes[i] = self.descent.run(
+                    pixels, rotations[i], placements[i], shapes[i]
+                )
+        if not (np.isfinite(rotations).all() and np.isfinite(placements).all()):
             raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
-        scale, tx, ty = placement
-        return crop.parameters_out(Parameters(np.array([scale, *matrix_to_euler(rotation), tx, ty]), whole))
+        poses = np.empty((count, 6))
+        poses[:, 0] = placements[:, 0] * crop.step
+        poses[:, 1:4] = matrix_to_euler(rotations)
+        poses[:, 4:] = crop.points_out(placements[:, 1:])
+        whole = np.zeros((count, self.pdm.n_modes))
+        whole[:, : shapes.shape[1]] = shapes
+        return [Parameters(pose, shape) for pose, shape in zip(poses, whole, strict=True)]
 
 
 def _converted(arrays: Mapping[str, NDArray[Any]], name: str, dtype: DTypeLike) -> NDArray[Any]:

@@ -28,7 +28,9 @@ BOUNDS = {
     "place_areas": (1e-13, 0.0),
     "average_areas": (0.0, 1e-4),  # grey levels, sums in float32
     "run_cascade": (0.0, 1e-9),  # px of the crop, mm and rad, where both take the same branches
-    "describe_points": (0.0, 2e-6),  # of descriptors that are at most 1 long
+    # Four roundings of a grey level (8e-6 each) over the floor of a descriptor's length, 20, and as many of
+    # the descriptor.
+    "describe_points": (0.0, 4e-6),
     "weigh_descriptors": (2e-6, 0.0),  # sums of a point's products in float32
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
@@ -244,11 +246,12 @@ def average_areas(random: np.random.Generator, image: np.ndarray | None = None) 
 
 def run_cascade(random: np.random.Generator) -> Arguments:
     n, k, stages, pool, trees, depth, side = 9, int(random.integers(0, 5)), 3, 17, 6, 3, 24
+    guesses = int(random.integers(1, 4))
     nodes = 2**depth - 1
     return [
         random.integers(0, 256, (side, side), dtype=np.uint8),
         random.normal(0, 8, 3 * n),
-        random.normal(0, 0.3, (3 * n, k)),
+        random.normal(0, 0.3, (k, 3 * n)),
         random.uniform(0.5, 3, k),
         random.integers(0, n, (stages, pool), dtype=np.uint8),
         random.normal(0, 4, (stages, pool, 2)).astype(np.float32),
@@ -257,9 +260,9 @@ def run_cascade(random: np.random.Generator) -> Arguments:
         random.integers(-127, 128, (stages, trees, nodes + 1, 6 + k), dtype=np.int8),
         random.uniform(1e-4, 1e-3, (stages, 6 + k)).astype(np.float32),
         4.0,
-        rotation_matrix(random),
-        np.array([random.uniform(0.3, 1.5), *random.uniform(0, side, 2)]),
-        random.normal(0, 1, k),
+        np.stack([rotation_matrix(random) for _ in range(guesses)]),
+        np.column_stack([random.uniform(0.3, 1.5, guesses), random.uniform(0, side, (guesses, 2))]),
+        random.normal(0, 1, (guesses, k)),
     ]
 
 

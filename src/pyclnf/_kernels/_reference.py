@@ -296,16 +296,17 @@ def run_cascade(
     leaves: NDArray[np.int8],
     units: Float32,
     contrast: float,
-    rotation: Float,
-    placement: Float,
-    shape: Float,
+    rotations: Float,
+    placements: Float,
+    shapes: Float,
 ) -> None:
     """Run a cascade of regression trees on differences of pixels that move with the shape."""
     last = len(crop) - 1
     trees = np.arange(splits.shape[1])
-    for stage in range(len(landmarks)):
+    for guess, stage in np.ndindex(len(placements), len(landmarks)):
+        rotation, placement, shape = rotations[guess], placements[guess], shapes[guess]
         scale = placement[0]
-        points = (mean + modes @ shape).reshape(3, -1).T @ rotation[:2].T * scale + placement[1:]
+        points = (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T * scale + placement[1:]
         cosine, sine = rotation[1, 1], -rotation[0, 1]
         length = max(np.hypot(cosine, sine), 1e-300)
         upright = np.array([[cosine, -sine], [sine, cosine]]) / length
@@ -361,7 +362,7 @@ def describe_points(
 def _bilinear(maps: NDArray[Any], x: Float, y: Float) -> Float:
     """Return the values of maps (B, h, w) at points; their borders go on outside."""
     last = maps.shape[1] - 1
-    x, y = (np.clip(np.nan_to_num(a), 0, last) for a in (x, y))
+    x, y = (np.clip(np.nan_to_num(a), 0, last).astype(np.float32) for a in (x, y))
     left, top = np.minimum(x.astype(np.intp), last - 1), np.minimum(y.astype(np.intp), last - 1)
     fx, fy = x - left, y - top
     upper = maps[:, top, left] * (1 - fx) + maps[:, top, left + 1] * fx

@@ -7,6 +7,27 @@ cdef extern from "describe.h":
     void add_weighted(float value, const signed char *weights, Py_ssize_t n, float *total) noexcept nogil
 
 
+cdef inline float c_bilinear(const uint8_t[:, ::1] crop, double px, double py) noexcept nogil:
+    """The crop's value at a point; its border goes on outside."""
+    cdef double last = crop.shape[0] - 1
+    # Also true for NaN.
+    if not px > 0.0:
+        px = 0.0
+    if not py > 0.0:
+        py = 0.0
+    cdef float x = <float>(px if px < last else last)
+    cdef float y = <float>(py if py < last else last)
+    cdef Py_ssize_t left = <Py_ssize_t>x, top = <Py_ssize_t>y
+    if left > crop.shape[0] - 2:
+        left = crop.shape[0] - 2
+    if top > crop.shape[0] - 2:
+        top = crop.shape[0] - 2
+    cdef float fx = x - left, fy = y - top
+    cdef float upper = crop[top, left] * (1 - fx) + crop[top, left + 1] * fx
+    cdef float lower = crop[top + 1, left] * (1 - fx) + crop[top + 1, left + 1] * fx
+    return upper * (1 - fy) + lower * fy
+
+
 cdef inline float c_sample(const float *map, Py_ssize_t n, float x, float y) noexcept nogil:
     """The map's value at a point; its border goes on outside."""
     cdef float last = <float>(n - 1)

@@ -26,6 +26,12 @@
 #define PYCLNF_INLINE static inline __attribute__((always_inline))
 #endif
 
+#if defined(__GNUC__)
+#define PYCLNF_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define PYCLNF_PREFETCH(p) ((void)(p))
+#endif
+
 #if defined(__AVX2__)
 
 #include <immintrin.h>

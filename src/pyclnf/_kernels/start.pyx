@@ -1,5 +1,19 @@
 # The learned start: areas of an image averaged into a crop, and a cascade of regression trees on it.
 
+cdef extern from "cascade.h":
+    void add_scaled(double scale, const double *v, Py_ssize_t n, double *sum) noexcept nogil
+    void project(const double *shape, Py_ssize_t n, const double *R, double scale, double tx, double ty, double *x,
+                 double *y) noexcept nogil
+    void pool_coordinates(const double *landmarks, const uint8_t *which, const float *offsets, double a, double b,
+                          double scale, Py_ssize_t count, double *out) noexcept nogil
+    void split_coordinates(const double *at, Py_ssize_t count, int32_t last, int32_t *first,
+                           float *share) noexcept nogil
+    void read_pool(const uint8_t *crop, Py_ssize_t side, Py_ssize_t count, const int32_t *x, const int32_t *y,
+                   const float *u, const float *v, uint32_t *packed, float *pool) noexcept nogil
+    void normalise_pool(float *pool, Py_ssize_t count, double contrast) noexcept nogil
+    void run_trees(const float *pool, const uint16_t *splits, const float *thresholds, const signed char *leaves,
+                   Py_ssize_t trees, Py_ssize_t nodes, Py_ssize_t width, int32_t *found, int32_t *sum) noexcept nogil
+
 
 cdef void read_line(const pixel_t[:, :, :] image, Py_ssize_t row, const int32_t[::1] columns,
                     float *out) noexcept nogil:
@@ -94,27 +108,6 @@ def average_areas(const pixel_t[:, :, :] image, const int32_t[::1] rows, const i
     free(held)
 
 
-cdef inline float c_bilinear(const uint8_t[:, ::1] crop, double px, double py) noexcept nogil:
-    """The crop's value at a point; its border goes on outside."""
-    cdef double last = crop.shape[0] - 1
-    # Also true for NaN.
-    if not px > 0.0:
-        px = 0.0
-    if not py > 0.0:
-        py = 0.0
-    cdef float x = <float>(px if px < last else last)
-    cdef float y = <float>(py if py < last else last)
-    cdef Py_ssize_t left = <Py_ssize_t>x, top = <Py_ssize_t>y
-    if left > crop.shape[0] - 2:
-        left = crop.shape[0] - 2
-    if top > crop.shape[0] - 2:
-        top = crop.shape[0] - 2
-    cdef float fx = x - left, fy = y - top
-    cdef float upper = crop[top, left] * (1 - fx) + crop[top, left + 1] * fx
-    cdef float lower = crop[top + 1, left] * (1 - fx) + crop[top + 1, left + 1] * fx
-    return upper * (1 - fy) + lower * fy
-
-
 cdef void c_turn(double *R, const double *w) noexcept nogil:
     """R <- the rotation about w by |w|, times R."""
     cdef double angle = sqrt(w[0] * w[0] + w[1] * w[1] + w[2] * w[2])
@@ -141,18 +134,76 @@ cdef void c_turn(double *R, const double *w) noexcept nogil:
     memcpy(R, product, 9 * sizeof(double))
 
 
+cdef void c_run_stage(Py_ssize_t stage, const uint8_t[:, ::1] crop, const double[::1] mean,
+                      const double[:, ::1] modes, const double[::1] limits, const uint8_t[:, ::1] landmarks,
+                      const float[:, :, ::1] offsets, const uint16_t[:, :, :, ::1] splits,
+                      const float[:, :, ::1] thresholds, const signed char[:, :, :, ::1] leaves,
+                      const float[:, ::1] units, double contrast, double *R, double *placement, double *shape,
+                      double *work) noexcept nogil:
+    cdef Py_ssize_t n = mean.shape[0] // 3, modes_count = limits.shape[0], pool_size = landmarks.shape[1]
+    cdef Py_ssize_t j, width = 6 + modes_count
+    cdef int32_t last = <int32_t>crop.shape[0] - 1
+    cdef double *points = work                        # x1..xn, y1..yn, z1..zn in object space
+    cdef double *x = points + 3 * n                   # in the crop
+    cdef double *y = x + n
+    cdef double *at = y + n                           # one coordinate of the pool
+    cdef double *update = at + pool_size
+    cdef float *pool = <float *>(update + width)
+    cdef float *u = pool + pool_size
+    cdef float *v = u + pool_size
+    cdef int32_t *left = <int32_t *>(v + pool_size)
+    cdef int32_t *top = left + pool_size
+    cdef uint32_t *packed = <uint32_t *>(top + pool_size)
+    cdef int32_t *sums = <int32_t *>(packed + pool_size)
+    cdef int32_t *found = sums + width                # a leaf of each tree
+    cdef double turn[3]
+    cdef double c, s, length, scale = placement[0], value
+    memcpy(points, &mean[0], 3 * n * sizeof(double))
+    for j in range(modes_count):
+        add_scaled(shape[j], &modes[j, 0], 3 * n, points)
+    project(points, n, R, scale, placement[1], placement[2], x, y)
+    # The rotation in the image plane that brings an upright face to this roll.
+    c = R[4]
+    s = -R[1]
+    length = hypot(c, s)
+    length = length if length > 1e-300 else 1e-300
+    c /= length
+    s /= length
+    pool_coordinates(x, &landmarks[stage, 0], &offsets[stage, 0, 0], c, -s, scale, pool_size, at)
+    split_coordinates(at, pool_size, last, left, u)
+    pool_coordinates(y, &landmarks[stage, 0], &offsets[stage, 0, 0], s, c, scale, pool_size, at)
+    split_coordinates(at, pool_size, last, top, v)
+    read_pool(&crop[0, 0], crop.shape[1], pool_size, left, top, u, v, packed, pool)
+    normalise_pool(pool, pool_size, contrast)
+    run_trees(pool, &splits[stage, 0, 0, 0], &thresholds[stage, 0, 0], &leaves[stage, 0, 0, 0],
+              splits.shape[1], splits.shape[2], width, found, sums)
+    for j in range(width):
+        update[j] = <double>sums[j] * units[stage, j]
+    turn[0] = c * update[1] - s * update[2]
+    turn[1] = s * update[1] + c * update[2]
+    turn[2] = update[3]
+    placement[1] += scale * (c * update[4] - s * update[5])
+    placement[2] += scale * (s * update[4] + c * update[5])
+    placement[0] = scale * exp(update[0])
+    c_turn(R, turn)
+    for j in range(modes_count):
+        value = shape[j] + update[6 + j]
+        value = limits[j] if value > limits[j] else value
+        shape[j] = -limits[j] if value < -limits[j] else value
+
+
 def run_cascade(const uint8_t[:, ::1] crop, const double[::1] mean, const double[:, ::1] modes,
                 const double[::1] limits, const uint8_t[:, ::1] landmarks, const float[:, :, ::1] offsets,
                 const uint16_t[:, :, :, ::1] splits, const float[:, :, ::1] thresholds,
                 const signed char[:, :, :, ::1] leaves, const float[:, ::1] units, double contrast,
-                double[:, ::1] rotation, double[::1] placement, double[::1] shape):
+                double[:, :, ::1] rotations, double[:, ::1] placements, double[:, ::1] shapes):
     """Run a cascade of regression trees on differences of pixels that move with the shape.
 
     Parameters
     ----------
     crop : ndarray, shape (side, side), uint8
-    mean, modes : ndarray, shapes (3n,) and (3n, k), float64
-        The PDM's mean, and those of its modes that are predicted.
+    mean, modes : ndarray, shapes (3n,) and (k, 3n), float64
+        The PDM's mean, and those of its modes that are predicted, one a row.
     limits : ndarray, shape (k,), float64
         Bound of each shape coefficient's magnitude.
     landmarks : ndarray, shape (S, F), uint8
@@ -168,84 +219,25 @@ def run_cascade(const uint8_t[:, ::1] crop, const double[::1] mean, const double
         Value of 1 in a leaf: log scale, rotation, translation (mm), shape.
     contrast : float
         Added to the pool's standard deviation, by which its pixels are divided.
-    rotation : ndarray, shape (3, 3), float64
-        Changed in place, as are
-    placement : ndarray, shape (3,), float64
+    rotations : ndarray, shape (g, 3, 3), float64
+        Of g guesses, each of which is changed in place by itself, as are
+    placements : ndarray, shape (g, 3), float64
         (scale, tx, ty), px of the crop, and
-    shape : ndarray, shape (k,), float64
+    shapes : ndarray, shape (g, k), float64
     """
-    cdef Py_ssize_t n = mean.shape[0] // 3, modes_count = shape.shape[0], pool_size = landmarks.shape[1]
-    cdef Py_ssize_t stage, i, j, tree, node, nodes = splits.shape[2], width = 6 + modes_count
-    cdef double *points = <double *>malloc(2 * n * sizeof(double))
-    cdef float *pool = <float *>malloc(pool_size * sizeof(float))
-    cdef double *update = <double *>malloc(width * sizeof(double))
-    cdef double R[9]
-    cdef double turn[3]
-    cdef double c, s, length, scale, x, y, value, average, spread
-    cdef double xyz[3]
-    cdef const signed char *leaf
-    if points == NULL or pool == NULL or update == NULL:
-        free(points)
-        free(pool)
-        free(update)
+    cdef Py_ssize_t stage, guess, modes_count = limits.shape[0], pool_size = landmarks.shape[1]
+    cdef double *shape
+    # Doubles: 5n of points, the pool's coordinates, updates; then numbers of four bytes.
+    cdef double *work = <double *>malloc(
+        (5 * (mean.shape[0] // 3) + pool_size + 6 + modes_count) * sizeof(double)
+        + (6 * pool_size + 6 + modes_count + splits.shape[1]) * sizeof(int32_t))
+    if work == NULL:
         raise MemoryError
     with nogil:
-        memcpy(R, &rotation[0, 0], 9 * sizeof(double))
+        # All guesses stage by stage: they read the same trees.
         for stage in range(landmarks.shape[0]):
-            scale = placement[0]
-            for i in range(n):
-                for j in range(3):
-                    value = mean[j * n + i]
-                    for node in range(modes_count):
-                        value = value + modes[j * n + i, node] * shape[node]
-                    xyz[j] = value
-                points[2 * i] = scale * (R[0] * xyz[0] + R[1] * xyz[1] + R[2] * xyz[2]) + placement[1]
-                points[2 * i + 1] = scale * (R[3] * xyz[0] + R[4] * xyz[1] + R[5] * xyz[2]) + placement[2]
-            # The rotation in the image plane that brings an upright face to this roll.
-            c = R[4]
-            s = -R[1]
-            length = hypot(c, s)
-            length = length if length > 1e-300 else 1e-300
-            c /= length
-            s /= length
-            average = 0.0
-            for i in range(pool_size):
-                x = offsets[stage, i, 0]
-                y = offsets[stage, i, 1]
-                pool[i] = c_bilinear(crop, points[2 * landmarks[stage, i]] + scale * (c * x - s * y),
-                                     points[2 * landmarks[stage, i] + 1] + scale * (s * x + c * y))
-                average += pool[i]
-            average /= pool_size
-            spread = 0.0
-            for i in range(pool_size):
-                spread += (pool[i] - average) * (pool[i] - average)
-            spread = sqrt(spread / pool_size) + contrast
-            for i in range(pool_size):
-                pool[i] = <float>(pool[i] / spread)
-            for j in range(width):
-                update[j] = 0.0
-            for tree in range(splits.shape[1]):
-                node = 0
-                while node < nodes:
-                    value = pool[splits[stage, tree, node, 0]] - pool[splits[stage, tree, node, 1]]
-                    node = 2 * node + 1 + (value > thresholds[stage, tree, node])
-                leaf = &leaves[stage, tree, node - nodes, 0]
-                for j in range(width):
-                    update[j] += leaf[j]
-            for j in range(width):
-                update[j] *= units[stage, j]
-            turn[0] = c * update[1] - s * update[2]
-            turn[1] = s * update[1] + c * update[2]
-            turn[2] = update[3]
-            placement[1] += scale * (c * update[4] - s * update[5])
-            placement[2] += scale * (s * update[4] + c * update[5])
-            placement[0] = scale * exp(update[0])
-            c_turn(R, turn)
-            for j in range(modes_count):
-                value = shape[j] + update[6 + j]
-                value = limits[j] if value > limits[j] else value
-                shape[j] = -limits[j] if value < -limits[j] else value
-        memcpy(&rotation[0, 0], R, 9 * sizeof(double))
-    free(points)
-    free(pool)
-    free(update)
+            for guess in range(placements.shape[0]):
+                shape = &shapes[guess, 0] if modes_count > 0 else NULL
+                c_run_stage(stage, crop, mean, modes, limits, landmarks, offsets, splits, thresholds, leaves, units,
+                            contrast, &rotations[guess, 0, 0], &placements[guess, 0], shape, work)
+    free(work)
