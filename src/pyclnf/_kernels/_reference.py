@@ -362,9 +362,9 @@ def describe_points(
 def _bilinear(maps: NDArray[Any], x: Float, y: Float) -> Float:
     """Return the values of maps (B, h, w) at points; their borders go on outside."""
     last = maps.shape[1] - 1
-    x, y = (np.clip(np.nan_to_num(a), 0, last).astype(np.float32) for a in (x, y))
-    left, top = np.minimum(x.astype(np.intp), last - 1), np.minimum(y.astype(np.intp), last - 1)
-    fx, fy = x - left, y - top
+    px, py = (np.clip(np.nan_to_num(a), 0, last).astype(np.float32) for a in (x, y))
+    left, top = np.minimum(px.astype(np.intp), last - 1), np.minimum(py.astype(np.intp), last - 1)
+    fx, fy = px - left, py - top
     upper = maps[:, top, left] * (1 - fx) + maps[:, top, left + 1] * fx
     lower = maps[:, top + 1, left] * (1 - fx) + maps[:, top + 1, left + 1] * fx
     return np.asarray(upper * (1 - fy) + lower * fy)
