@@ -30,33 +30,50 @@ static void slopes(const float *PYCLNF_RESTRICT patch, ptrdiff_t n, float c, flo
     }
 }
 
+#define PYCLNF_BLOCK 16
+
+/* out[j] = sum over k of taps[k] * rows[k][j]. A block of sums at a time stays in registers. */
+static void weighted_rows(const float *const *rows, const float *PYCLNF_RESTRICT taps, ptrdiff_t count, ptrdiff_t n,
+                          float *PYCLNF_RESTRICT out)
+{
+    ptrdiff_t j, k, l;
+    for (j = 0; j + PYCLNF_BLOCK <= n; j += PYCLNF_BLOCK) {
+        float total[PYCLNF_BLOCK] = {0.0f};
+        for (k = 0; k < count; ++k) {
+            const float *PYCLNF_RESTRICT row = rows[k] + j;
+            for (l = 0; l < PYCLNF_BLOCK; ++l) total[l] += taps[k] * row[l];
+        }
+        for (l = 0; l < PYCLNF_BLOCK; ++l) out[j + l] = total[l];
+    }
+    for (; j < n; ++j) {
+        float total = 0.0f;
+        for (k = 0; k < count; ++k) total += taps[k] * rows[k][j];
+        out[j] = total;
+    }
+}
+
 /* Blur a map (n x n) along both axes with the taps (2 r + 1), border replicated. `line` holds n + 2 r
- * values, `other` n x n. */
+ * values, `other` n x n, `rows` 2 r + 1 pointers. */
 static void blur(float *PYCLNF_RESTRICT map, ptrdiff_t n, const float *PYCLNF_RESTRICT taps, ptrdiff_t r,
-                 float *PYCLNF_RESTRICT line, float *PYCLNF_RESTRICT other)
+                 float *PYCLNF_RESTRICT line, float *PYCLNF_RESTRICT other, const float **rows)
 {
     ptrdiff_t i, j, k;
+    for (k = 0; k <= 2 * r; ++k) rows[k] = line + k;
     for (i = 0; i < n; ++i) {
-        float *row = map + i * n;
-        float *out = other + i * n;
+        const float *row = map + i * n;
         for (j = 0; j < r; ++j) {
             line[j] = row[0];
             line[n + r + j] = row[n - 1];
         }
         for (j = 0; j < n; ++j) line[r + j] = row[j];
-        for (j = 0; j < n; ++j) out[j] = taps[0] * line[j];
-        for (k = 1; k <= 2 * r; ++k) {
-            for (j = 0; j < n; ++j) out[j] += taps[k] * line[j + k];
-        }
+        weighted_rows(rows, taps, 2 * r + 1, n, other + i * n);
     }
     for (i = 0; i < n; ++i) {
-        float *out = map + i * n;
-        for (j = 0; j < n; ++j) out[j] = 0.0f;
         for (k = 0; k <= 2 * r; ++k) {
-            ptrdiff_t at = i + k - r;
-            const float *row = other + (at < 0 ? 0 : at < n ? at : n - 1) * n;
-            for (j = 0; j < n; ++j) out[j] += taps[k] * row[j];
+            const ptrdiff_t at = i + k - r;
+            rows[k] = other + (at < 0 ? 0 : at < n ? at : n - 1) * n;
         }
+        weighted_rows(rows, taps, 2 * r + 1, n, map + i * n);
     }
 }
 

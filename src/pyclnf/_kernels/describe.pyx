@@ -3,7 +3,8 @@
 
 cdef extern from "describe.h":
     void slopes(const float *patch, Py_ssize_t n, float c, float s, float *out) noexcept nogil
-    void blur(float *map, Py_ssize_t n, const float *taps, Py_ssize_t r, float *line, float *other) noexcept nogil
+    void blur(float *map, Py_ssize_t n, const float *taps, Py_ssize_t r, float *line, float *other,
+              const float **rows) noexcept nogil
     void add_weighted(float value, const signed char *weights, Py_ssize_t n, float *total) noexcept nogil
 
 
@@ -78,13 +79,16 @@ def describe_points(const uint8_t[:, ::1] crop, const double[:, ::1] matrix, Py_
     cdef Py_ssize_t n_directions = directions.shape[0], r = taps.shape[0] // 2, n_offsets = offsets.shape[0]
     cdef Py_ssize_t i, j, k, b, area = side * side
     cdef float *work = <float *>malloc((area * (n_directions + 2) + side + 2 * r) * sizeof(float))
+    cdef const float **rows = <const float **>malloc((2 * r + 1) * sizeof(void *))
     cdef float *patch = work
     cdef float *other = work + area
     cdef float *maps = work + 2 * area
     cdef float *line = work + (n_directions + 2) * area
     cdef double total
     cdef float factor
-    if work == NULL:
+    if work == NULL or rows == NULL:
+        free(work)
+        free(rows)
         raise MemoryError
     with nogil:
         for i in range(side):
@@ -93,7 +97,7 @@ def describe_points(const uint8_t[:, ::1] crop, const double[:, ::1] matrix, Py_
                                                  matrix[1, 0] * j + matrix[1, 1] * i + matrix[1, 2])
         for b in range(n_directions):
             slopes(patch, side, directions[b, 0], directions[b, 1], maps + b * area)
-            blur(maps + b * area, side, &taps[0], r, line, other)
+            blur(maps + b * area, side, &taps[0], r, line, other, rows)
         for i in range(points.shape[0]):
             total = 0.0
             for k in range(n_offsets):
@@ -106,6 +110,7 @@ def describe_points(const uint8_t[:, ::1] crop, const double[:, ::1] matrix, Py_
             for k in range(out.shape[1]):
                 out[i, k] *= factor
     free(work)
+    free(rows)
 
 
 def weigh_descriptors(const float[:, ::1] descriptors, const signed char[:, :, ::1] weights,
