@@ -69,19 +69,31 @@ def average_areas(const pixel_t[:, :, :] image, const int32_t[::1] rows, const i
         uint8: rounded, a half upwards, for grey values of 0..255.
     """
     cdef Py_ssize_t i, j, k, slot, width = columns.shape[0], kept = row_taps.shape[1]
-    cdef float weight, total
-    cdef float *lines = <float *>malloc(kept * (width + 1) * sizeof(float))
-    cdef float *line = <float *>malloc((width + 1) * sizeof(float))
-    cdef int32_t *held = <int32_t *>malloc((kept + 1) * sizeof(int32_t))
+    cdef Py_ssize_t count = out.shape[1], taps = column_taps.shape[1]
+    cdef float weight
+    cdef float *lines = <float *>malloc((kept + 2) * width * sizeof(float))
+    cdef float *sums = <float *>malloc((taps + 2) * count * sizeof(float))
+    cdef int32_t *picked = <int32_t *>malloc(taps * count * sizeof(int32_t))
+    cdef int32_t *held = <int32_t *>malloc(kept * sizeof(int32_t))
+    cdef float *line
+    cdef float *weights
     cdef const float *source
-    if lines == NULL or line == NULL or held == NULL:
+    if lines == NULL or sums == NULL or picked == NULL or held == NULL:
         free(lines)
-        free(line)
+        free(sums)
+        free(picked)
         free(held)
         raise MemoryError
+    line = lines + kept * width
+    weights = sums + 2 * count
     with nogil:
         for k in range(kept):
             held[k] = -1
+        # The same taps of all columns side by side.
+        for j in range(count):
+            for k in range(taps):
+                picked[k * count + j] = column_taps[j, k]
+                weights[k * count + j] = column_weights[j, k]
         for i in range(out.shape[0]):
             memset(line, 0, width * sizeof(float))
             for k in range(kept):
@@ -94,17 +106,18 @@ def average_areas(const pixel_t[:, :, :] image, const int32_t[::1] rows, const i
                 if held[slot] != row_taps[i, k]:
                     held[slot] = row_taps[i, k]
                     read_line(image, rows[row_taps[i, k]], columns, lines + slot * width)
-                add_line(weight, source, width, line)
-            for j in range(out.shape[1]):
-                total = 0.0
-                for k in range(column_taps.shape[1]):
-                    total += column_weights[j, k] * line[column_taps[j, k]]
+                add_line(weight, source, width, line + width, line)
+            memset(sums, 0, count * sizeof(float))
+            for k in range(taps):
+                add_picked(weights + k * count, picked + k * count, line, count, sums + count, sums)
+            for j in range(count):
                 if average_t is uint8_t:
-                    out[i, j] = <uint8_t><int>(total + <float>0.5)
+                    out[i, j] = <uint8_t><int>(sums[j] + <float>0.5)
                 else:
-                    out[i, j] = total
+                    out[i, j] = sums[j]
     free(lines)
-    free(line)
+    free(sums)
+    free(picked)
     free(held)
 
 
