@@ -26,6 +26,7 @@ BOUNDS = {
     "normal_equations": (1e-14, 0.0),
     "solve": (1e-12, 0.0),
     "place_areas": (1e-13, 0.0),
+    "axis_taps": (0.0, 0.0),
     "average_areas": (0.0, 1e-4),  # grey levels, sums in float32
     "run_cascade": (0.0, 1e-9),  # px of the crop, mm and rad, where both take the same branches
     # Four roundings of a grey level (8e-6 each) over the floor of a descriptor's length, 20, and as many of
@@ -233,15 +234,26 @@ def average_areas(random: np.random.Generator, image: np.ndarray | None = None) 
     m, n, taps = (int(k) for k in random.integers(1, 7, 3))
 
     def axis(size: int, count: int) -> Arguments:
-        used = np.sort(random.choice(size, int(random.integers(taps, size)), replace=False)).astype(np.int32)
-        if random.random() < 0.5:  # side by side, as nearly always
-            used = used[0] // 2 + np.arange(min(used.size, size - used[0] // 2), dtype=np.int32)
-        first = np.sort(random.integers(0, used.size - taps + 1, count))
+        # Side by side, as nearly always, or far apart.
+        step = 1 if random.random() < 0.5 else int(random.integers(1, (size - 1) // taps + 1))
+        first = np.sort(random.integers(0, size - step * (taps - 1), count))
         weights = random.dirichlet(np.ones(taps), count).astype(np.float32)
         weights[random.random(weights.shape) < 0.1] = 0
-        return [used, (first[:, None] + np.arange(taps)).astype(np.int32), weights]
+        return [(first[:, None] + step * np.arange(taps)).astype(np.int32), weights]
 
     return [image, *axis(height, m), *axis(width, n), np.empty((m, n), np.float32)]
+
+
+def axis_taps(random: np.random.Generator) -> Arguments:
+    size, side = int(random.integers(1, 60)), int(random.integers(1, 30))
+    step = float(random.uniform(0.2, 9)) if random.random() < 0.8 else float(random.integers(1, 7))
+    sampled = step > 5
+    count = 6 if sampled else 2 if step < 1 else int(np.ceil(step)) + 1
+    edges = random.uniform(-20, size) + step * np.arange(side)
+    if random.random() < 0.2:
+        edges = np.rint(edges)
+    taps, weights = np.empty((side, count), np.int32), np.empty((side, count), np.float32)
+    return [edges, step, size, sampled, taps, weights]
 
 
 def run_cascade(random: np.random.Generator) -> Arguments:
@@ -310,6 +322,7 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "solve": solve,
     "nu_rlms_pass": nu_rlms_pass,
     "place_areas": place_areas,
+    "axis_taps": axis_taps,
     "average_areas": average_areas,
     "run_cascade": run_cascade,
     "describe_points": describe_points,
@@ -317,7 +330,7 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
 }
 
 # Arguments besides the last that a kernel changes.
-CHANGED = {"nu_rlms_pass": (4, 5), "run_cascade": (11, 12)}
+CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12)}
 # Kernels that read their last argument as well.
 READS_LAST = {"run_cascade"}
 

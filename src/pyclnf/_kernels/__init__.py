@@ -25,6 +25,7 @@ __all__ = [
     "apply_folded_sigma",
     "apply_sigma",
     "average_areas",
+    "axis_taps",
     "describe_points",
     "jacobian",
     "likelihoods",
@@ -89,6 +90,7 @@ _module = load_variant(VARIANT)
 apply_folded_sigma = _module.apply_folded_sigma
 apply_sigma = _module.apply_sigma
 average_areas = _module.average_areas
+axis_taps = _module.axis_taps
 describe_points = _module.describe_points
 jacobian = _module.jacobian
 likelihoods = _module.likelihoods

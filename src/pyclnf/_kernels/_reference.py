@@ -267,20 +267,40 @@ def nu_rlms_pass(
     return max_iterations, False
 
 
+def axis_taps(
+    edges: Float, step: float, size: int, sampled: bool, taps: NDArray[np.int32], weights: Float32
+) -> None:
+    """Find the pixels along one axis of an image that each pixel of a grid is the average of."""
+    count = taps.shape[1]
+    if sampled:
+        index = np.floor(edges[:, None] + step * (np.arange(count) + 0.5) / count)
+        shares = np.full(index.shape, 1 / count)
+    elif step < 1:
+        middles = edges + step / 2 - 0.5
+        index = np.floor(middles)[:, None] + np.arange(count)
+        shares = 1 - np.abs(middles[:, None] - index)
+    else:
+        index = np.floor(edges)[:, None] + np.arange(count)
+        overlap = np.minimum(edges[:, None] + step, index + 1) - np.maximum(edges[:, None], index)
+        shares = np.clip(overlap, 0, None) / step
+    weights[:] = np.where((index >= 0) & (index < size), shares, 0)
+    taps[:] = np.clip(index, 0, size - 1)
+
+
 def average_areas(
     image: NDArray[Any],
-    rows: Int,
     row_taps: Int,
     row_weights: Float32,
-    columns: Int,
     column_taps: Int,
     column_weights: Float32,
     out: NDArray[Any],
 ) -> None:
     """Average grey values over the areas of a grid, one axis after the other."""
+    rows, row_at = np.unique(row_taps, return_inverse=True)
+    columns, column_at = np.unique(column_taps, return_inverse=True)
     grey = _grey(image, rows[:, None], columns)
-    lines = (grey[row_taps] * row_weights[:, :, None]).sum(axis=1)
-    averages = (lines[:, column_taps] * column_weights).sum(axis=2)
+    lines = (grey[row_at.reshape(row_taps.shape)] * row_weights[:, :, None]).sum(axis=1)
+    averages = (lines[:, column_at.reshape(column_taps.shape)] * column_weights).sum(axis=2)
     out[:] = np.floor(averages + np.float32(0.5)) if out.dtype == np.uint8 else averages
 
 

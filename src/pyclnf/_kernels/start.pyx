@@ -15,26 +15,71 @@ cdef extern from "cascade.h":
                    Py_ssize_t trees, Py_ssize_t nodes, Py_ssize_t width, int32_t *found, int32_t *sum) noexcept nogil
 
 
-cdef void read_line(const pixel_t[:, :, :] image, Py_ssize_t row, const int32_t[::1] columns,
-                    float *out) noexcept nogil:
-    """Grey values of one row of the image at some columns."""
+def axis_taps(const double[::1] edges, double step, Py_ssize_t size, bint sampled, int32_t[:, ::1] taps,
+              float[:, ::1] weights):
+    """Find the pixels along one axis of an image that each pixel of a grid is the average of.
+
+    Parameters
+    ----------
+    edges : ndarray, shape (m,), float64
+        Where the grid's pixels begin; pixel p of the image reaches from p to p + 1.
+    step : float
+        Their size.
+    size : int
+        Pixels of the image along the axis.
+    sampled : bool
+        Some pixels, side by side in equal parts of the grid's pixel, stand for all that it covers. Otherwise each
+        counts as far as it is covered or, where the step is below 1, two are interpolated between.
+    taps : ndarray, shape (m, K), int32
+        Get the pixels, all inside.
+    weights : ndarray, shape (m, K), float32
+        Get their shares; 0 for pixels outside.
+    """
+    cdef Py_ssize_t i, k, count = taps.shape[1]
+    cdef double edge, first, index, weight
+    for i in range(edges.shape[0]):
+        edge = edges[i]
+        if step < 1.0:
+            edge = edge + step / 2 - 0.5
+        first = floor(edge)
+        for k in range(count):
+            index = first + k
+            if sampled:
+                index = floor(edge + step * (k + 0.5) / count)
+                weight = 1.0 / count
+            elif step < 1.0:
+                weight = 1.0 - fabs(edge - index)
+            else:
+                weight = min(edge + step, index + 1) - max(edge, index)
+                weight = (weight if weight > 0.0 else 0.0) / step
+            # Also true for NaN.
+            if not (index >= 0.0 and index < size):
+                weight = 0.0
+            index = index if index > 0.0 else 0.0
+            taps[i, k] = <int32_t>(index if index < size - 1 else size - 1)
+            weights[i, k] = <float>weight
+
+
+cdef void read_line(const pixel_t[:, :, :] image, Py_ssize_t row, Py_ssize_t first, const int32_t *columns,
+                    Py_ssize_t count, float *out) noexcept nogil:
+    """Grey values of one row of the image: of some columns or, without their numbers, from the first one on."""
     cdef Py_ssize_t j, step = image.strides[1], channel = image.strides[2]
     cdef const char *pixels = <const char *>&image[row, 0, 0]
     cdef const pixel_t *b
     cdef const pixel_t *g
     cdef const pixel_t *r
     if pixel_t is uint8_t:
-        # Without a gap in memory or among the columns (ascending, each once): a loop that vectorises.
-        if columns[columns.shape[0] - 1] - columns[0] + 1 == columns.shape[0]:
-            b = <const uint8_t *>(pixels + columns[0] * step)
+        # Without a gap: a loop that vectorises.
+        if columns == NULL:
+            b = <const uint8_t *>(pixels + first * step)
             if image.shape[2] == 1 and step == 1:
-                grey_line(b, columns.shape[0], out)
+                grey_line(b, count, out)
                 return
             if image.shape[2] == 3 and step == 3 and channel == 1:
-                bgr_line(b, columns.shape[0], out)
+                bgr_line(b, count, out)
                 return
-    for j in range(columns.shape[0]):
-        b = <const pixel_t *>(pixels + columns[j] * step)
+    for j in range(count):
+        b = <const pixel_t *>(pixels + (first + j if columns == NULL else columns[j]) * step)
         if image.shape[2] == 1:
             out[j] = <float>b[0]
             continue
@@ -51,8 +96,7 @@ ctypedef fused average_t:
     float
 
 
-def average_areas(const pixel_t[:, :, :] image, const int32_t[::1] rows, const int32_t[:, ::1] row_taps,
-                  const float[:, ::1] row_weights, const int32_t[::1] columns,
+def average_areas(const pixel_t[:, :, :] image, const int32_t[:, ::1] row_taps, const float[:, ::1] row_weights,
                   const int32_t[:, ::1] column_taps, const float[:, ::1] column_weights, average_t[:, ::1] out):
     """Average grey values over the areas of a grid, one axis after the other.
 
@@ -60,28 +104,49 @@ def average_areas(const pixel_t[:, :, :] image, const int32_t[::1] rows, const i
     ----------
     image : ndarray, shape (H, W, 1 or 3), uint8, float32 or float64
         Grey or BGR; any strides.
-    rows, columns : ndarray, shapes (R,) and (L,), int32
-        Rows and columns of the image that are looked at; ascending, each once, all inside.
-    row_taps, column_taps : ndarray, shapes (m, K) and (n, K), int32
-        Which of these go into each row and column of the grid.
-    row_weights, column_weights : ndarray, shapes (m, K) and (n, K), float32
+    row_taps, column_taps : ndarray, shapes (m, K) and (n, L), int32
+        Which rows and columns of the image go into each row and column of the grid; all inside.
+    row_weights, column_weights : ndarray, shapes (m, K) and (n, L), float32
     out : ndarray, shape (m, n), float32 or uint8
         uint8: rounded, a half upwards, for grey values of 0..255.
     """
-    cdef Py_ssize_t i, j, k, slot, width = columns.shape[0], kept = row_taps.shape[1]
-    cdef float weight, total
-    cdef float *lines = <float *>malloc(kept * (width + 1) * sizeof(float))
-    cdef float *line = <float *>malloc((width + 1) * sizeof(float))
-    cdef int32_t *held = <int32_t *>malloc((kept + 1) * sizeof(int32_t))
+    cdef Py_ssize_t i, j, k, slot, kept = row_taps.shape[1], count = out.shape[1], taps = column_taps.shape[1]
+    cdef Py_ssize_t first, last, width
+    cdef float weight
+    cdef float *lines = NULL
+    cdef float *sums = <float *>malloc((taps + 2) * count * sizeof(float))
+    cdef float *weights = sums + 2 * count
+    cdef int32_t *columns = <int32_t *>malloc(taps * count * sizeof(int32_t))
+    cdef int32_t *picked = <int32_t *>malloc(taps * count * sizeof(int32_t))
+    cdef int32_t *held = <int32_t *>malloc(kept * sizeof(int32_t))
+    cdef float *line
     cdef const float *source
-    if lines == NULL or line == NULL or held == NULL:
+    first = last = column_taps[0, 0]
+    for j in range(count):
+        for k in range(taps):
+            first = min(first, column_taps[j, k])
+            last = max(last, column_taps[j, k])
+    # Every pixel between the first and the last if these are few, or else only those that are needed.
+    width = min(last - first + 1, taps * count)
+    lines = <float *>malloc((kept + 2) * width * sizeof(float))
+    if lines == NULL or sums == NULL or columns == NULL or picked == NULL or held == NULL:
         free(lines)
-        free(line)
+        free(sums)
+        free(columns)
+        free(picked)
         free(held)
         raise MemoryError
+    line = lines + kept * width
     with nogil:
         for k in range(kept):
             held[k] = -1
+        # The same taps of all columns side by side.
+        for j in range(count):
+            for k in range(taps):
+                columns[k * count + j] = column_taps[j, k]
+                weights[k * count + j] = column_weights[j, k]
+        for j in range(taps * count):
+            picked[j] = <int32_t>(columns[j] - first if width > last - first else j)
         for i in range(out.shape[0]):
             memset(line, 0, width * sizeof(float))
             for k in range(kept):
@@ -93,18 +158,21 @@ def average_areas(const pixel_t[:, :, :] image, const int32_t[::1] rows, const i
                 source = lines + slot * width
                 if held[slot] != row_taps[i, k]:
                     held[slot] = row_taps[i, k]
-                    read_line(image, rows[row_taps[i, k]], columns, lines + slot * width)
-                add_line(weight, source, width, line)
-            for j in range(out.shape[1]):
-                total = 0.0
-                for k in range(column_taps.shape[1]):
-                    total += column_weights[j, k] * line[column_taps[j, k]]
+                    read_line(image, row_taps[i, k], first, NULL if width > last - first else columns, width,
+                              lines + slot * width)
+                add_line(weight, source, width, line + width, line)
+            memset(sums, 0, count * sizeof(float))
+            for k in range(taps):
+                add_picked(weights + k * count, picked + k * count, line, count, sums + count, sums)
+            for j in range(count):
                 if average_t is uint8_t:
-                    out[i, j] = <uint8_t><int>(total + <float>0.5)
+                    out[i, j] = <uint8_t><int>(sums[j] + <float>0.5)
                 else:
-                    out[i, j] = total
+                    out[i, j] = sums[j]
     free(lines)
-    free(line)
+    free(sums)
+    free(columns)
+    free(picked)
     free(held)
 
 
