@@ -135,7 +135,7 @@ class CLNF:
         Run every start to its end, as OpenFace does. Otherwise the starts are compared early and
         only the best go on (three, or one of the learned start's guesses): a third of the time, and
         nearly always the same winner.
-    windows, iterations, sigma, reg_factor, weight_factor : optional
+    windows, iterations, sigma, reg_factor, weight_factor, response_power : optional
         Replace a number of the parameter set, see `FitParameters`.
 
     Raises
@@ -170,6 +170,7 @@ class CLNF:
         sigma: float | None = None,
         reg_factor: float | None = None,
         weight_factor: float | None = None,
+        response_power: int | None = None,
     ) -> None:
         if model is not None and model_dir is not None:
             raise ModelError("give model or model_dir, not both")
@@ -184,6 +185,7 @@ class CLNF:
             "sigma": sigma,
             "reg_factor": reg_factor,
             "weight_factor": weight_factor,
+            "response_power": response_power,
         }
         settings = settings.changed(**{name: value for name, value in numbers.items() if value is not None})
         if len(settings.windows) < len(whole.scales):

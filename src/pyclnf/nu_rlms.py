@@ -80,6 +80,9 @@ class FitParameters:
         Weight of the shape's prior at scale 0.25.
     weight_factor : float
         Weight of the experts' confidences; 0: all landmarks count the same.
+    response_power : int
+        Landmarks also count by this power of the highest response in their map, relative to the others': one
+        that is hidden, or not found, counts less.
 
     Examples
     --------
@@ -97,6 +100,7 @@ class FitParameters:
     sigma: float = 1.25
     reg_factor: float = 35.0
     weight_factor: float = 2.5
+    response_power: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "windows", tuple(self.windows))
@@ -111,6 +115,9 @@ class FitParameters:
             raise ParameterError("at least one scale needs a window")
         if not isinstance(self.iterations, int | np.integer) or not 1 <= self.iterations <= 1000:
             raise ParameterError(f"iterations is a whole number from 1 to 1000, not {self.iterations!r}")
+        power = self.response_power
+        if not isinstance(power, int | np.integer) or not 0 <= power <= 8:
+            raise ParameterError(f"response_power is a whole number from 0 to 8, not {power!r}")
         for name, low in (("sigma", 0.1), ("reg_factor", 0.0), ("weight_factor", 0.0)):
             value = getattr(self, name)
             if not (isinstance(value, int | float | np.number) and low <= value <= 1e6):
@@ -294,6 +301,13 @@ class _Fit:
         self.weights = (
             weight_factor * experts.confidences if weight_factor > 0 else np.ones(self.landmarks.size)
         )
+        if self.settings.response_power:
+            peaks = self.responses.max(axis=(1, 2)).astype(np.float64) + LIKELIHOOD_FLOOR
+            relative = np.ones(peaks.size)
+            # Products: a power function rounds otherwise on another machine.
+            for _ in range(self.settings.response_power):
+                relative *= peaks
+            self.weights = self.weights * (relative / relative.mean())
         self.offsets = np.empty((self.landmarks.size, 2))
 
     def move(self, *, rigid: bool) -> None:

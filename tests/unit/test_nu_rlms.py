@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pyclnf import FitParameters, Model, ParameterError, Parameters
-from pyclnf.nu_rlms import PARAMETER_SETS, fit, fit_starts, gaussian_kernel
+from pyclnf.nu_rlms import PARAMETER_SETS, _Fit, fit, fit_starts, gaussian_kernel
 from pyclnf.pdm import ShapePrior
 
 
@@ -26,6 +26,9 @@ def test_numbers_are_replaced() -> None:
         FitParameters().changed(sigmas=2.0)
     with pytest.raises(ParameterError, match="sigma"):
         FitParameters().changed(sigma=-2.0)
+    for power in (-1, 9, 1.5):
+        with pytest.raises(ParameterError, match="response_power"):
+            FitParameters().changed(response_power=power)
 
 
 def test_refinement_by_scale() -> None:
@@ -64,6 +67,33 @@ def test_a_strong_prior_keeps_the_mean_shape(model: Model, picture) -> None:
     free = fit(model.pdm, model.scales, replace(settings, reg_factor=0.0), image, start)
     bound = fit(model.pdm, model.scales, replace(settings, reg_factor=1e6), image, start)
     assert np.abs(bound.parameters.shape).max() < 0.05 * np.abs(free.parameters.shape).max()
+
+
+def test_landmarks_without_a_response_count_less(model: Model, picture) -> None:
+    """Half of the face is covered: with weights by response the other half is found the better for it."""
+    pdm, settings = model.pdm, replace(FitParameters.named("video"), reg_factor=1.0)
+    image = picture.image.copy()
+    covered = picture.landmarks[:, 0] > np.median(picture.landmarks[:, 0])
+    image[:, int(np.median(picture.landmarks[:, 0])) :] = 128
+    start = pdm.from_box(picture.disturbed)
+    errors = []
+    for power in (0, 2):
+        found = fit(pdm, model.scales, replace(settings, response_power=power), image[:, :, None], start)
+        errors.append(np.linalg.norm(found.landmarks - picture.landmarks, axis=1)[~covered].mean())
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_weights_follow_the_highest_responses(model: Model, picture) -> None:
+    one = _Fit(
+        model.pdm, model.scales, FitParameters.named("video"), picture.image[:, :, None],
+        model.pdm.from_box(picture.box), None,
+    )  # fmt: skip
+    one.respond(0)
+    plain, peaks = one.weights.copy(), one.responses.max(axis=(1, 2))
+    one.settings = replace(one.settings, response_power=3)
+    one.respond(0)
+    np.testing.assert_allclose(one.weights, plain * peaks**3 / np.mean(peaks.astype(float) ** 3), rtol=1e-6)
+    assert one.weights.mean() == pytest.approx(plain.mean())
 
 
 def test_skipped_scales_are_not_run(model: Model, picture) -> None:
