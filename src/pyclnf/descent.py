@@ -1,8 +1,9 @@
-"""The last stage of the learned start: a linear step from descriptors around all landmarks at once.
+"""The last stage of the learned start: linear steps from descriptors around all landmarks at once.
 
 The trees bring the landmarks near; from there the step to the face is close to
-linear in what the image shows around them. Heads turned more or less far have a
-step each; heads turned the other way are looked at in the mirror.
+linear in what the image shows around them, the more so the nearer it is. Heads
+turned more or less far have steps of their own; heads turned the other way are
+looked at in the mirror.
 
 Sources: Xiong, De la Torre, "Supervised Descent Method and its Applications to
 Face Alignment", CVPR 2013, with the parameters of a 3D PDM in place of 2D
@@ -23,13 +24,13 @@ from pyclnf.errors import ModelError
 from pyclnf.pdm import PDM, axis_angle_to_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     Float = NDArray[np.float64]
 
-__all__ = ["Descent", "Description", "PatchLayout", "upright"]
+__all__ = ["Descent", "DescentStep", "Description", "PatchLayout", "upright"]
 
 # A face of less has no extent, px of the crop per mm.
 MIN_SCALE = 1e-6
@@ -108,8 +109,8 @@ class Description:
     mirrored: bool
 
 
-class Descent:
-    """The trained step.
+class DescentStep:
+    """One trained step.
 
     Parameters
     ----------
@@ -124,8 +125,6 @@ class Descent:
     units, bias : ndarray, shapes (V, 6 + k), float32
         Value of 1 in the weights, and what is added: log scale, rotation, translation (mm) in the frame that
         turns with the head's roll, and the first k shape coefficients.
-    steps : int
-        How often the step is taken.
 
     Raises
     ------
@@ -142,9 +141,8 @@ class Descent:
         weights: NDArray[np.int8],
         units: NDArray[np.float32],
         bias: NDArray[np.float32],
-        steps: int,
     ) -> None:
-        self.pdm, self.layout, self.steps = pdm, layout, steps
+        self.pdm, self.layout = pdm, layout
         self.edges = np.asarray(edges, np.float64)
         self.mirror = np.asarray(mirror, np.intp)
         self.weights = np.ascontiguousarray(weights)
@@ -153,80 +151,6 @@ class Descent:
         self._modes = np.ascontiguousarray(pdm.components[:, : units.shape[1] - 6])
         self._limits = 3 * np.sqrt(pdm.eigenvalues[: units.shape[1] - 6])
         self.signs = np.concatenate([[1, 1, -1, -1, -1, 1], self._mode_signs()])
-
-    @classmethod
-    def read(cls, pdm: PDM, arrays: Mapping[str, NDArray[Any]]) -> Descent | None:
-        """Return the step that a model file holds, or None.
-
-        Raises
-        ------
-        ModelError
-            If an array is missing or does not fit the others.
-        """
-        names = ("patch", "offsets", "edges", "mirror", "weights", "units", "bias")
-        there = [name for name in names if f"start/descent_{name}" in arrays]
-        if not there:
-            return None
-        if len(there) < len(names):
-            missing = sorted(set(names) - set(there))
-            raise ModelError(f"the learned start's descent lacks the arrays {missing}")
-        found = {name: np.asarray(arrays[f"start/descent_{name}"]) for name in names}
-        for name, array in found.items():
-            usable = array.dtype.kind in "iuf"
-            # Also false for NaN.
-            if not usable or not np.abs(array.astype(np.float64)).max(initial=0) <= MAX_NUMBER:
-                raise ModelError(f"the learned start's descent_{name} must hold numbers up to {MAX_NUMBER:g}")
-        patch, mirror = found["patch"], found["mirror"]
-        if patch.shape != (6,) or found["offsets"].shape != (len(found["offsets"]), 2):
-            raise ModelError("the learned start's descent has a patch of 6 numbers and offsets of 2")
-        layout = PatchLayout(
-            int(patch[0]), float(patch[1]), float(patch[2]), float(patch[3]), int(patch[4]),
-            found["offsets"].astype(np.float32),
-        )  # fmt: skip
-        steps = int(patch[5])
-        whole = 2 <= layout.side <= MAX_SIDE and 1 <= layout.directions <= MAX_DIRECTIONS
-        whole &= 1 <= steps <= MAX_STEPS and 1 <= len(layout.offsets) <= MAX_SAMPLES
-        if not (whole and 0 < layout.scale <= 100 and 0.1 <= layout.blur <= 20 and layout.floor > 0):
-            raise ModelError(f"the numbers {patch.tolist()} of the learned start's descent are out of range")
-        width = found["units"].shape[-1] if found["units"].ndim == 2 else 0
-        views = len(found["edges"]) + 1 if found["edges"].ndim == 1 else 0
-        shapes = {
-            "weights": (views, pdm.n_landmarks, layout.width, width),
-            "units": (views, width),
-            "bias": (views, width),
-            "mirror": (pdm.n_landmarks,),
-        }
-        for name, shape in shapes.items():
-            if found[name].shape != shape:
-                raise ModelError(
-                    f"the learned start's descent_{name} has shape {found[name].shape}, not {shape}"
-                )
-        if not 6 <= width <= 6 + pdm.n_modes or found["weights"].dtype != np.int8:
-            raise ModelError(
-                f"the learned start's descent has steps of {width} numbers, or no weights of int8"
-            )
-        if mirror.dtype.kind == "f" or not np.array_equal(np.sort(mirror), np.arange(pdm.n_landmarks)):
-            raise ModelError("the learned start's descent_mirror is no permutation of the landmarks")
-        if (np.diff(found["edges"], prepend=0) <= 0).any():
-            raise ModelError("the learned start's descent_edges must rise from 0")
-        return cls(
-            pdm, layout, found["edges"], mirror, found["weights"],
-            found["units"].astype(np.float32), found["bias"].astype(np.float32), steps,
-        )  # fmt: skip
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays by the names under which a `Model` keeps them."""
-        layout = self.layout
-        numbers = (layout.side, layout.scale, layout.blur, layout.floor, layout.directions, self.steps)
-        return {
-            "start/descent_patch": np.array(numbers, np.float32),
-            "start/descent_offsets": layout.offsets,
-            "start/descent_edges": self.edges.astype(np.float32),
-            "start/descent_mirror": self.mirror.astype(np.uint8),
-            "start/descent_weights": self.weights,
-            "start/descent_units": self.units,
-            "start/descent_bias": self.bias,
-        }
 
     def _mode_signs(self) -> Float:
         """Return 1 for each symmetric mode and -1 for each antisymmetric one."""
@@ -276,27 +200,141 @@ class Descent:
     def run(
         self, crop: NDArray[np.uint8], rotation: Float, placement: Float, shape: Float
     ) -> tuple[Float, Float, Float]:
-        """Take the steps; arguments as of `describe`, and returned are their new values.
+        """Take the step; arguments as of `describe`, and returned are their new values.
 
-        They are not finite where a damaged model's steps lead out of all bounds.
+        They are not finite where a damaged model's step leads out of all bounds.
         """
-        for _ in range(self.steps):
-            if not (
-                np.isfinite(rotation).all() and np.isfinite(placement).all() and placement[0] >= MIN_SCALE
-            ):
-                return rotation, np.full(3, np.nan), shape
-            seen = self.describe(crop, rotation, placement, shape)
-            update = np.empty(self.units.shape[1])
-            _kernels.weigh_descriptors(
-                seen.descriptors, self.weights[seen.view], self.units[seen.view], self.bias[seen.view], update
+        usable = np.isfinite(rotation).all() and np.isfinite(placement).all()
+        if not (usable and placement[0] >= MIN_SCALE):
+            return rotation, np.full(3, np.nan), shape
+        seen = self.describe(crop, rotation, placement, shape)
+        update = np.empty(self.units.shape[1])
+        _kernels.weigh_descriptors(
+            seen.descriptors, self.weights[seen.view], self.units[seen.view], self.bias[seen.view], update
+        )
+        if seen.mirrored:
+            update *= self.signs
+        turn, plane = update[1:4].copy(), upright(rotation)
+        turn[:2] = plane @ turn[:2]
+        with np.errstate(over="ignore"):
+            scale = placement[0] * np.exp(update[0])
+        placement = np.array([scale, *(placement[1:] + placement[0] * (plane @ update[4:6]))])
+        shape = np.clip(shape + update[6:], -self._limits, self._limits)
+        return axis_angle_to_matrix(turn) @ rotation, placement, shape
+
+
+class Descent:
+    """The steps, one after the other.
+
+    Parameters
+    ----------
+    steps : sequence of DescentStep
+        Of the same directions, samples, views and modes.
+    """
+
+    def __init__(self, steps: Sequence[DescentStep]) -> None:
+        self.steps = tuple(steps)
+
+    @property
+    def n_modes(self) -> int:
+        """Shape coefficients that the steps change."""
+        return self.steps[0].units.shape[1] - 6
+
+    @classmethod
+    def read(cls, pdm: PDM, arrays: Mapping[str, NDArray[Any]]) -> Descent | None:
+        """Return the steps that a model file holds, or None.
+
+        Raises
+        ------
+        ModelError
+            If an array is missing or does not fit the others.
+        """
+        names = ("patch", "offsets", "edges", "mirror", "weights", "units", "bias")
+        there = [name for name in names if f"start/descent_{name}" in arrays]
+        if not there:
+            return None
+        if len(there) < len(names):
+            missing = sorted(set(names) - set(there))
+            raise ModelError(f"the learned start's descent lacks the arrays {missing}")
+        found = {name: np.asarray(arrays[f"start/descent_{name}"]) for name in names}
+        for name, array in found.items():
+            usable = array.dtype.kind in "iuf"
+            # Also false for NaN.
+            if not usable or not np.abs(array.astype(np.float64)).max(initial=0) <= MAX_NUMBER:
+                raise ModelError(f"the learned start's descent_{name} must hold numbers up to {MAX_NUMBER:g}")
+        patch, offsets, mirror = found["patch"], found["offsets"], found["mirror"]
+        if patch.ndim != 2 or patch.shape[1] != 5 or not 1 <= len(patch) <= MAX_STEPS:
+            raise ModelError(f"the learned start's descent has 1 to {MAX_STEPS} patches of 5 numbers each")
+        if offsets.ndim != 3 or offsets.shape[2] != 2 or not 1 <= offsets.shape[1] <= MAX_SAMPLES:
+            raise ModelError(
+                f"the learned start's descent has 1 to {MAX_SAMPLES} offsets of 2 numbers a step"
             )
-            if seen.mirrored:
-                update *= self.signs
-            turn, plane = update[1:4].copy(), upright(rotation)
-            turn[:2] = plane @ turn[:2]
-            with np.errstate(over="ignore"):
-                scale = placement[0] * np.exp(update[0])
-            placement = np.array([scale, *(placement[1:] + placement[0] * (plane @ update[4:6]))])
-            rotation = axis_angle_to_matrix(turn) @ rotation
-            shape = np.clip(shape + update[6:], -self._limits, self._limits)
+        layouts = [
+            PatchLayout(
+                int(one[0]),
+                float(one[1]),
+                float(one[2]),
+                float(one[3]),
+                int(one[4]),
+                around.astype(np.float32),
+            )
+            for one, around in zip(patch, offsets, strict=False)
+        ]
+        for layout in layouts:
+            whole = 2 <= layout.side <= MAX_SIDE and 1 <= layout.directions <= MAX_DIRECTIONS
+            if not (whole and 0 < layout.scale <= 100 and 0.1 <= layout.blur <= 20 and layout.floor > 0):
+                raise ModelError(
+                    f"the numbers {patch.tolist()} of the learned start's descent are out of range"
+                )
+        width = found["units"].shape[-1] if found["units"].ndim else 0
+        views = len(found["edges"]) + 1 if found["edges"].ndim == 1 else 0
+        shapes = {
+            "offsets": (len(patch), *offsets.shape[1:]),
+            "weights": (len(patch), views, pdm.n_landmarks, layouts[0].width, width),
+            "units": (len(patch), views, width),
+            "bias": (len(patch), views, width),
+            "mirror": (pdm.n_landmarks,),
+        }
+        for name, shape in shapes.items():
+            if found[name].shape != shape:
+                raise ModelError(
+                    f"the learned start's descent_{name} has shape {found[name].shape}, not {shape}"
+                )
+        if len({layout.directions for layout in layouts}) > 1:
+            raise ModelError("the learned start's descent has steps of several numbers of directions")
+        if not 6 <= width <= 6 + pdm.n_modes or found["weights"].dtype != np.int8:
+            raise ModelError(f"the learned start's descent has steps of {width} numbers, weights of no int8")
+        if mirror.dtype.kind == "f" or not np.array_equal(np.sort(mirror), np.arange(pdm.n_landmarks)):
+            raise ModelError("the learned start's descent_mirror is no permutation of the landmarks")
+        if (np.diff(found["edges"], prepend=0) <= 0).any():
+            raise ModelError("the learned start's descent_edges must rise from 0")
+        weights, units, bias = found["weights"], found["units"].astype(np.float32), found["bias"]
+        return cls(
+            [
+                DescentStep(pdm, layout, found["edges"], mirror, w, u, b)
+                for layout, w, u, b in zip(layouts, weights, units, bias.astype(np.float32), strict=True)
+            ]
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by the names under which a `Model` keeps them."""
+        first = self.steps[0]
+        layouts = [step.layout for step in self.steps]
+        numbers = [(one.side, one.scale, one.blur, one.floor, one.directions) for one in layouts]
+        return {
+            "start/descent_patch": np.array(numbers, np.float32),
+            "start/descent_offsets": np.stack([one.offsets for one in layouts]),
+            "start/descent_edges": first.edges.astype(np.float32),
+            "start/descent_mirror": first.mirror.astype(np.uint8),
+            "start/descent_weights": np.stack([step.weights for step in self.steps]),
+            "start/descent_units": np.stack([step.units for step in self.steps]),
+            "start/descent_bias": np.stack([step.bias for step in self.steps]),
+        }
+
+    def run(
+        self, crop: NDArray[np.uint8], rotation: Float, placement: Float, shape: Float
+    ) -> tuple[Float, Float, Float]:
+        """Take the steps, as `DescentStep.run` takes one."""
+        for step in self.steps:
+            rotation, placement, shape = step.run(crop, rotation, placement, shape)
         return rotation, placement, shape

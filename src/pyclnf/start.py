@@ -102,7 +102,7 @@ class LearnedStart:
         self.modes = np.ascontiguousarray(pdm.components[:, :modes].T)
         self.limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues[:modes])
         self.descent = Descent.read(pdm, arrays)
-        if self.descent is not None and self.descent.units.shape[1] != 6 + modes:
+        if self.descent is not None and self.descent.n_modes != modes:
             raise ModelError("the learned start's descent and trees are for different numbers of modes")
         self.prior = self._read_prior(arrays)
 

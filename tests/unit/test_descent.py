@@ -7,7 +7,7 @@ import pytest
 from drawn_faces import dataset
 
 from pyclnf import ModelError, Parameters
-from pyclnf.descent import Descent, PatchLayout, upright
+from pyclnf.descent import Descent, DescentStep, PatchLayout, upright
 from pyclnf.errors import TrainingError
 from pyclnf.pdm import PDM, axis_angle_to_matrix, euler_to_matrix
 from pyclnf.start import LearnedStart
@@ -21,6 +21,7 @@ from pyclnf.training import (
 )
 
 K = 4
+PATCH = np.float32([[60, 0.3, 1.2, 20, 5]] * 2)
 LAYOUT = PatchLayout(60, 0.3, 1.2, 20.0, 5, np.array([[0, 0], [4, 0], [0, -4]], np.float32))
 
 
@@ -30,13 +31,13 @@ def pdm() -> PDM:
 
 
 def descent(pdm: PDM, bias: np.ndarray, *, weights: np.ndarray | None = None, steps: int = 1) -> Descent:
-    """Return a step in three views; without weights it is the same everywhere."""
+    """Return steps in three views; without weights they are the same everywhere."""
     if weights is None:
         weights = np.zeros((3, 68, LAYOUT.width, 6 + K), np.int8)
     units = np.full((3, 6 + K), 1e-3, np.float32)
-    return Descent(
-        pdm, LAYOUT, np.radians([25, 50]), MIRROR_68, weights, units, np.float32(np.tile(bias, (3, 1))), steps
-    )
+    biases = np.float32(np.tile(bias, (3, 1)))
+    step = DescentStep(pdm, LAYOUT, np.radians([25, 50]), MIRROR_68, weights, units, biases)
+    return Descent([step] * steps)
 
 
 def crop(seed: int = 0) -> np.ndarray:
@@ -65,7 +66,7 @@ def test_a_face_turned_the_other_way_gets_the_mirrored_step(pdm: PDM) -> None:
     """The picture flipped, and the face in it: the same descriptors, and the mirrored step."""
     rng = np.random.default_rng(1)
     weights = rng.integers(-127, 128, (3, 68, LAYOUT.width, 6 + K)).astype(np.int8)
-    step = descent(pdm, rng.normal(0, 0.05, 6 + K), weights=weights)
+    (step,) = descent(pdm, rng.normal(0, 0.05, 6 + K), weights=weights).steps
     picture, shape = crop(), rng.normal(0, 2, K)
     euler = np.array([0.1, 0.6, 0.2])
     placement = np.array([0.4, 55.0, 62.0])
@@ -90,7 +91,7 @@ def test_a_face_turned_the_other_way_gets_the_mirrored_step(pdm: PDM) -> None:
 @pytest.mark.parametrize(("yaw", "view"), ((0.0, 0), (20.0, 0), (-30.0, 1), (49.0, 1), (51.0, 2), (-89.0, 2)))
 def test_views_by_yaw(pdm: PDM, yaw: float, view: int) -> None:
     R = euler_to_matrix((0, np.radians(yaw), 0))
-    seen = descent(pdm, np.zeros(6 + K)).describe(crop(), R, np.array([0.4, 60, 60]), np.zeros(K))
+    seen = descent(pdm, np.zeros(6 + K)).steps[0].describe(crop(), R, np.array([0.4, 60, 60]), np.zeros(K))
     assert seen.view == view
     assert (np.linalg.norm(seen.descriptors, axis=1) < 1).all()
 
@@ -123,7 +124,7 @@ def start_arrays(pdm: PDM, **changed: np.ndarray) -> dict[str, np.ndarray]:
         "start/units": np.ones((1, 6 + K), np.float32),
         "start/crop": np.array([80, 2.0], np.float32),
     }
-    own = descent(pdm, np.array([0.0, 0, 0, 0, 1.0, -2.0, 0, 0, 0, 0])).arrays()
+    own = descent(pdm, np.array([0.0, 0, 0, 0, 0.5, -1.0, 0, 0, 0, 0]), steps=2).arrays()
     return trees | own | {f"start/descent_{name}": value for name, value in changed.items()}
 
 
@@ -133,32 +134,37 @@ def test_a_start_ends_with_the_step(pdm: PDM) -> None:
     begin = pdm.from_box((100, 100, 120, 110))
     np.testing.assert_allclose((found.pose[4:6] - begin.pose[4:6]) / begin.pose[0], [1, -2], atol=1e-5)
     again = LearnedStart(pdm, start.arrays())
-    assert again.descent is not None and again.descent.steps == 1
-    np.testing.assert_array_equal(again.descent.weights, start.descent.weights)
-    np.testing.assert_array_equal(again.descent.signs, start.descent.signs)
+    assert again.descent is not None and start.descent is not None and len(again.descent.steps) == 2
+    for one, other in zip(again.descent.steps, start.descent.steps, strict=True):
+        np.testing.assert_array_equal(one.weights, other.weights)
+        np.testing.assert_array_equal(one.signs, other.signs)
+        assert one.layout.taps.tolist() == other.layout.taps.tolist()
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     (
-        ("patch", np.array([60, 0.3, 1.2, 20, 5], np.float32), "patch of 6"),
-        ("patch", np.array([1, 0.3, 1.2, 20, 5, 1], np.float32), "out of range"),
-        ("patch", np.array([60, 0.3, 1.2, 20, 5, 1000], np.float32), "out of range"),
-        ("patch", np.array([60, 0.3, 1.2, 0, 5, 1], np.float32), "out of range"),
-        ("patch", np.array([60, 0.3, 1.2, 20, 4, 1], np.float32), "weights has shape"),
-        ("patch", np.array([60, np.nan, 1.2, 20, 5, 1], np.float32), "must hold numbers"),
-        ("offsets", np.zeros((3, 3), np.float32), "offsets of 2"),
-        ("offsets", np.full((3, 2), np.inf, np.float32), "must hold numbers"),
+        ("patch", PATCH[:, :4], "patches of 5"),
+        ("patch", np.repeat(PATCH, 20, axis=0), "patches of 5"),
+        ("patch", PATCH * [0, 1, 1, 1, 1], "out of range"),
+        ("patch", PATCH * [1, 1, 1, 0, 1], "out of range"),
+        ("patch", PATCH * [1, 1, 1, 1, 2], "weights has shape"),
+        ("patch", PATCH * [[1, 1, 1, 1, 1], [1, 1, 1, 1, 2]], "several numbers of directions"),
+        ("patch", PATCH * [1, np.nan, 1, 1, 1], "must hold numbers"),
+        ("patch", PATCH[:1], "offsets has shape"),
+        ("offsets", np.zeros((2, 3, 3), np.float32), "offsets of 2"),
+        ("offsets", np.zeros((3, 3, 2), np.float32), "offsets has shape"),
+        ("offsets", np.full((2, 3, 2), np.inf, np.float32), "must hold numbers"),
         ("edges", np.radians([50.0, 25.0]), "must rise"),
         ("edges", np.radians([25.0]), "has shape"),
         ("edges", np.zeros((2, 2)), "has shape"),
         ("mirror", np.zeros(68, np.uint8), "permutation"),
         ("mirror", np.arange(68.0), "permutation"),
         ("mirror", np.array(["left"] * 68), "must hold numbers"),
-        ("units", np.ones((3, 9), np.float32), "has shape"),
-        ("units", np.ones(3, np.float32), "has shape"),
-        ("weights", np.zeros((3, 68, 15, 6 + K), np.int16), "int8"),
-        ("bias", np.full((3, 6 + K), np.nan, np.float32), "must hold numbers"),
+        ("units", np.ones((2, 3, 9), np.float32), "has shape"),
+        ("units", np.float32(1), "has shape"),
+        ("weights", np.zeros((2, 3, 68, 15, 6 + K), np.int16), "int8"),
+        ("bias", np.full((2, 3, 6 + K), np.nan, np.float32), "must hold numbers"),
     ),
 )
 def test_arrays_that_do_not_fit_are_refused(pdm: PDM, name: str, value: np.ndarray, message: str) -> None:
@@ -185,10 +191,9 @@ def test_trees_and_descent_are_for_the_same_modes(pdm: PDM) -> None:
 @pytest.mark.parametrize("number", (0, 1, 4))
 @pytest.mark.parametrize("value", (-1e12, 1e12))
 def test_a_step_out_of_all_bounds_is_a_damaged_model(pdm: PDM, number: int, value: float) -> None:
-    bias = np.zeros((3, 6 + K), np.float32)
-    bias[:, number] = value
+    bias = np.zeros((2, 3, 6 + K), np.float32)
+    bias[..., number] = value
     content = start_arrays(pdm, bias=bias)
-    content["start/descent_patch"][-1] = 3
     start = LearnedStart(pdm, content)
     image = np.full((300, 300, 1), 90, np.uint8)
     if number == 1:  # a rotation by any angle is one
@@ -203,7 +208,9 @@ def test_a_step_out_of_all_bounds_is_a_damaged_model(pdm: PDM, number: int, valu
 # --- training
 
 TREES = StartConfig(stages=3, trees=15, depth=4, pool=150, modes=4, boxes=4)
-LINEAR = DescentConfig(side=60, scale=0.3, radii=(5.0,), around=4, directions=4, penalty=1.0, edges=(20.0,))
+LINEAR = DescentConfig(
+    side=60, scale=0.3, radii=(6.0, 4.0), blurs=(2.0, 1.2), around=4, directions=4, edges=(20.0,)
+)
 
 
 def test_the_step_brings_the_start_nearer_to_faces_it_has_not_seen() -> None:
@@ -228,6 +235,12 @@ def test_the_step_brings_the_start_nearer_to_faces_it_has_not_seen() -> None:
 
 
 def test_configurations_that_cannot_be_are_refused() -> None:
-    for changed in ({"side": 4}, {"blur": 0.0}, {"directions": 0}, {"penalty": 0.0}):
+    for changed in (
+        {"side": 4},
+        {"blurs": (1, 1, 0)},
+        {"directions": 0},
+        {"penalty": 0.0},
+        {"radii": (1.0,)},
+    ):
         with pytest.raises(TrainingError):
             DescentConfig(**changed)

@@ -22,7 +22,7 @@ from scipy.linalg import solve
 from scipy.spatial.transform import Rotation
 
 from pyclnf.crop import Crop
-from pyclnf.descent import Descent, PatchLayout
+from pyclnf.descent import Descent, DescentStep, PatchLayout
 from pyclnf.errors import TrainingError
 from pyclnf.pdm import PDM, Parameters
 from pyclnf.start import MIN_CONTRAST, MIN_PRIOR_VARIANCE, LearnedStart
@@ -46,19 +46,18 @@ MIN_REST = 10
 
 @dataclass(frozen=True)
 class DescentConfig:
-    """How the linear stage after the trees is built, see `pyclnf.descent`.
+    """How the linear steps after the trees are built, see `pyclnf.descent`.
 
     Attributes
     ----------
     side, scale : int, float
         Of the patch around the face: px, and px per mm.
-    blur, floor : float
-        Of the slopes, patch px; added to the length of a descriptor.
-    directions : int
-    radii : tuple of float
-        Of the rings of samples around a landmark, patch px.
-    around : int
-        Samples on a ring.
+    radii, blurs : tuple of float
+        Of each step: radius of the ring of samples around a landmark, and the blur, patch px.
+    floor : float
+        Added to the length of a descriptor, grey levels per px.
+    directions, around : int
+        Directions of slopes, samples on a ring.
     edges : tuple of float
         Yaws between the views, degrees.
     margin : float
@@ -66,42 +65,44 @@ class DescentConfig:
     penalty : float
         Of the squared weights, in mean variances of the descriptors.
     spread : float
-        The trees err less on the faces that they are trained on than on others: share of another face's
-        error that is added to each.
+        What comes before errs less on the faces that it was trained on than on others: share of another
+        face's error that is added to each.
     max_samples : int
         Most faces and boxes a view.
-    steps : int
-        How often the step is taken.
     """
 
     side: int = 112
     scale: float = 0.45
-    blur: float = 2.0
+    radii: tuple[float, ...] = (12.0, 8.0, 5.0)
+    blurs: tuple[float, ...] = (2.5, 1.8, 1.2)
     floor: float = 20.0
     directions: int = 6
-    radii: tuple[float, ...] = (6.0, 12.0)
     around: int = 8
     edges: tuple[float, ...] = (25.0, 50.0)
     margin: float = 6.0
-    penalty: float = 2.0
-    spread: float = 0.5
+    penalty: float = 0.7
+    spread: float = 0.4
     max_samples: int = 20000
-    steps: int = 1
 
     def __post_init__(self) -> None:
-        if not (self.side >= 8 and self.scale > 0 and self.blur >= 0.1 and self.floor > 0):
-            raise TrainingError("side, scale, blur and floor of a descent are positive")
-        if min(self.directions, self.around, self.steps, self.max_samples) < 1 or not self.penalty > 0:
+        if not (self.side >= 8 and self.scale > 0 and min(self.blurs) >= 0.1 and self.floor > 0):
+            raise TrainingError("side, scale, blurs and floor of a descent are positive")
+        if min(self.directions, self.around, self.max_samples) < 1 or not self.penalty > 0:
             raise TrainingError("the counts of a descent are at least 1, its penalty is positive")
+        if len(self.radii) != len(self.blurs):
+            raise TrainingError("each step of a descent has a radius and a blur")
 
-    def layout(self) -> PatchLayout:
-        """Return the layout of the patch."""
+    def layouts(self) -> list[PatchLayout]:
+        """Return the layout of the patch of each step."""
         angles = 2 * np.pi * np.arange(self.around) / self.around
         ring = np.column_stack([np.cos(angles), np.sin(angles)])
-        offsets = np.concatenate([np.zeros((1, 2)), *(radius * ring for radius in self.radii)])
-        return PatchLayout(
-            self.side, self.scale, self.blur, self.floor, self.directions, offsets.astype(np.float32)
-        )
+        return [
+            PatchLayout(
+                self.side, self.scale, blur, self.floor, self.directions,
+                np.concatenate([np.zeros((1, 2)), radius * ring]).astype(np.float32),
+            )
+            for radius, blur in zip(self.radii, self.blurs, strict=True)
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -299,21 +300,51 @@ def _train_descent(
     mirror: NDArray[np.intp],
     rng: np.random.Generator,
 ) -> Descent:
-    """Learn the linear step from what the trees give to the truth, by ridge regression in each view."""
-    n_modes, layout = state.shape.shape[1], config.layout()
+    """Learn steps from what the trees give to the truth."""
+    steps = []
+    _, limits = _modes(pdm, state.shape.shape[1])
+    for layout in config.layouts():
+        # The error of a face that is turned about as far.
+        order = np.argsort(state.rotation[:, 0, 2], kind="stable")
+        neighbour = np.arange(order.size) + rng.integers(-200, 201, order.size)
+        other = np.empty_like(order)
+        other[order] = order[np.clip(neighbour, 0, order.size - 1)]
+        disturbed = state.updated(-config.spread * state.to(truth)[other], limits)
+        step = _train_step(pdm, config, layout, crops, index, disturbed, truth, mirror, rng)
+        steps.append(step)
+        if len(steps) < len(config.radii):
+            state = _after(step, crops, index, state)
+    return Descent(steps)
+
+
+def _after(step: DescentStep, crops: NDArray[np.uint8], index: NDArray[np.intp], state: _State) -> _State:
+    """Return where a step leads."""
+    rows = [
+        step.run(crops[index[i]], state.rotation[i], np.array([state.scale[i], *state.translation[i]]), shape)
+        for i, shape in enumerate(state.shape)
+    ]
+    rotation, placement, shape = (np.array(column) for column in zip(*rows, strict=True))
+    return _State(placement[:, 0], rotation, placement[:, 1:], shape)
+
+
+def _train_step(
+    pdm: PDM,
+    config: DescentConfig,
+    layout: PatchLayout,
+    crops: NDArray[np.uint8],
+    index: NDArray[np.intp],
+    state: _State,
+    truth: _State,
+    mirror: NDArray[np.intp],
+    rng: np.random.Generator,
+) -> DescentStep:
+    """Learn one step by ridge regression in each view."""
+    n_modes = state.shape.shape[1]
     views, width = len(config.edges) + 1, 6 + n_modes
     weights = np.zeros((views, pdm.n_landmarks, layout.width, width), np.int8)
     units, bias = np.ones((views, width), np.float32), np.zeros((views, width), np.float32)
     edges = np.radians(config.edges)
-    step = Descent(pdm, layout, edges, mirror, weights, units, bias, config.steps)
-    yaw = np.arcsin(np.clip(state.rotation[:, 0, 2], -1, 1))
-    # The error of a face that is turned about as far.
-    order = np.argsort(yaw, kind="stable")
-    neighbour = np.arange(order.size) + rng.integers(-200, 201, order.size)
-    other = np.empty_like(order)
-    other[order] = order[np.clip(neighbour, 0, order.size - 1)]
-    _, limits = _modes(pdm, n_modes)
-    state = state.updated(-config.spread * state.to(truth)[other], limits)
+    step = DescentStep(pdm, layout, edges, mirror, weights, units, bias)
     wanted = state.to(truth)
     lengths, margin = _lengths(pdm, n_modes), np.radians(config.margin)
     turned = np.abs(np.arcsin(np.clip(state.rotation[:, 0, 2], -1, 1)))
@@ -337,7 +368,7 @@ def _train_descent(
         weights[view] = whole.reshape(weights[view].shape).astype(np.int8)
         # The middle of the data is met in spite of the rounding.
         bias[view] = found[0] + X.mean(axis=0, dtype=np.float64) @ (found[1:] - whole * units[view])
-    return Descent(pdm, layout, edges, mirror, weights, units, bias, config.steps)
+    return DescentStep(pdm, layout, edges, mirror, weights, units, bias)
 
 
 def _ridge(X: NDArray[np.float32], Y: Float, penalty: float) -> Float:
