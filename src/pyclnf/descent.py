@@ -238,7 +238,7 @@ class Descent:
     @property
     def n_modes(self) -> int:
         """Shape coefficients that the steps change."""
-        return self.steps[0].units.shape[1] - 6
+        return int(self.steps[0].units.shape[1]) - 6
 
     @classmethod
     def read(cls, pdm: PDM, arrays: Mapping[str, NDArray[Any]]) -> Descent | None:
