@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MULTI_VIEW_STARTS", "FitParameters", "FitResult", "fit", "fit_starts"]
 
-# Which kernels are in use, for reports: avx2, baseline or reference.
+# Which kernels are in use, for reports: avx512, avx2, baseline or reference.
 KERNEL_VARIANT = _kernels.VARIANT
 # Faces below this many px per mm are too small for the coarsest experts.
 MIN_FACE_SCALE = 0.25
