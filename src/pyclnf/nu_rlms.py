@@ -16,14 +16,14 @@ import numpy as np
 from pyclnf import _kernels
 from pyclnf._limits import MAX_COORDINATE
 from pyclnf.errors import ParameterError
-from pyclnf.pdm import MAX_DEVIATIONS, Parameters
+from pyclnf.pdm import Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from pyclnf.patch_experts import PatchScale
+    from pyclnf.patch_experts import PatchScale, ViewExperts
     from pyclnf.pdm import PDM
 
     Float = NDArray[np.float64]
@@ -228,6 +228,35 @@ def gaussian_kernel(window: int, sigma: float) -> Float:
     return kernel
 
 
+class _Level:
+    """A scale with the numbers of its fit, which all starts have in common.
+
+    Attributes
+    ----------
+    scale : PatchScale
+    window : int
+    sigma, weight_factor : float
+        See `FitParameters.at_scale`.
+    regularisation : ndarray, shape (m,), float64
+        Weight of the prior on each shape coefficient.
+    gaussians : ndarray, shape (10 w, w), float64
+        See `gaussian_kernel`.
+    """
+
+    def __init__(self, pdm: PDM, scales: Sequence[PatchScale], settings: FitParameters, index: int) -> None:
+        self.scale, self.window = scales[index], settings.windows[index]
+        patch_scales = [own.scale for own in scales]
+        reg_factor, self.sigma, self.weight_factor = settings.at_scale(patch_scales, index)
+        self.regularisation = reg_factor / pdm.eigenvalues
+        self.gaussians = gaussian_kernel(self.window, self.sigma)
+
+    def weights(self, experts: ViewExperts) -> Float:
+        """Return the weights of the landmarks of a view."""
+        if self.weight_factor > 0:
+            return self.weight_factor * experts.confidences
+        return np.ones(experts.landmarks.size)
+
+
 class _Fit:
     """A fit under way: the parameters so far, and what the last pass left.
 
@@ -241,27 +270,22 @@ class _Fit:
     def __init__(
         self,
         pdm: PDM,
-        scales: Sequence[PatchScale],
-        settings: FitParameters,
+        max_iterations: int,
         image: NDArray[Any],
         start: Parameters,
         depth: NDArray[Any] | None,
     ) -> None:
-        self.pdm, self.scales, self.settings = pdm, scales, settings
+        self.pdm, self.max_iterations = pdm, max_iterations
         self.image, self.depth = image, depth
         self.pose, self.shape = start.pose.copy(), start.shape.copy()
-        self.limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues)
         self.base = np.empty((pdm.n_landmarks, 2))
         self.to_reference, self.to_image = np.empty((2, 2)), np.empty((2, 2))
         self.iterations, self.converged = 0, False
         self.failure: str | None = None
 
-    def respond(self, index: int) -> None:
+    def respond(self, level: _Level) -> None:
         """Compute the response maps of a scale around the landmarks as they are now."""
-        scale, window = self.scales[index], self.settings.windows[index]
-        patch_scales = [own.scale for own in self.scales]
-        reg_factor, self.sigma, weight_factor = self.settings.at_scale(patch_scales, index)
-        self.regularisation = reg_factor / self.pdm.eigenvalues
+        self.level, scale, window = level, level.scale, level.window
         self.view = scale.nearest_view(self.pose[1:4])
         experts = scale.view(self.view)
         self.landmarks = experts.landmarks
@@ -280,9 +304,7 @@ class _Fit:
             matrices,
         )
         self.responses = scale.responses(self.view, window, self.image, matrices, self.depth)
-        self.weights = (
-            weight_factor * experts.confidences if weight_factor > 0 else np.ones(self.landmarks.size)
-        )
+        self.weights = level.weights(experts)
         self.offsets = np.empty((self.landmarks.size, 2))
 
     def move(self, *, rigid: bool) -> None:
@@ -290,8 +312,8 @@ class _Fit:
         done, self.converged = _kernels.nu_rlms_pass(
             self.pdm.mean,
             self.pdm.components,
-            self.regularisation,
-            self.limits,
+            self.level.regularisation,
+            self.pdm.limits,
             self.pose,
             self.shape,
             self.base,
@@ -299,10 +321,10 @@ class _Fit:
             self.responses,
             self.to_reference,
             self.to_image,
-            gaussian_kernel(self.responses.shape[1], self.sigma),
+            self.level.gaussians,
             self.weights,
             rigid,
-            self.settings.iterations,
+            self.max_iterations,
             TOLERANCE,
             self.offsets,
         )
@@ -316,10 +338,10 @@ class _Fit:
                 f"(about {MIN_FACE_SCALE * 140:.0f} px across)"
             )
 
-    def run(self, indices: Sequence[int]) -> None:
+    def run(self, levels: Sequence[_Level]) -> None:
         """Run both passes at each scale, until the fit fails."""
-        for index in indices:
-            self.respond(index)
+        for level in levels:
+            self.respond(level)
             self.move(rigid=True)
             self.move(rigid=False)
             self.check_size()
@@ -329,17 +351,17 @@ class _Fit:
     def densities(self) -> Float:
         """Return the kernel density of each visible landmark before the last update."""
         density = np.empty(self.landmarks.size)
-        _kernels.likelihoods(self.responses, self.offsets, self.sigma, density)
+        _kernels.likelihoods(self.responses, self.offsets, self.level.sigma, density)
         return density
 
     def likelihood(self) -> float:
         """Return the mean of the logarithms of the densities."""
-        return float(np.log(self.densities() + LIKELIHOOD_FLOOR).mean())
+        return _mean_logarithm(self.densities())
 
     def result(self) -> FitResult:
         """Return what the fit has found."""
         landmark_likelihoods = np.full(self.pdm.n_landmarks, np.nan)
-        landmark_likelihoods[self.landmarks] = self.densities()
+        landmark_likelihoods[self.landmarks] = densities = self.densities()
         parameters = Parameters(self.pose, self.shape)
         landmarks = self.pdm.landmarks_2d(parameters)
         self.failure = self.failure or astray(landmarks)
@@ -349,10 +371,14 @@ class _Fit:
             self.view,
             self.iterations,
             self.converged,
-            self.likelihood(),
+            _mean_logarithm(densities),
             landmark_likelihoods,
             self.failure,
         )
+
+
+def _mean_logarithm(densities: Float) -> float:
+    return float(np.log(densities + LIKELIHOOD_FLOOR).mean())
 
 
 def astray(landmarks: Float) -> str | None:
@@ -396,8 +422,8 @@ def fit(
     ImageError
         If the image holds values around the face that are not finite.
     """
-    one = _Fit(pdm, scales, settings, image, start, depth)
-    one.run(_used(scales, settings))
+    one = _Fit(pdm, settings.iterations, image, start, depth)
+    one.run(_levels(pdm, scales, settings))
     return one.result()
 
 
@@ -433,8 +459,8 @@ def fit_starts(
     index : int
         Of the start that won.
     """
-    first, *finer = _used(scales, settings)
-    fits = [_Fit(pdm, scales, settings, image, start, depth) for start in starts]
+    first, *finer = _levels(pdm, scales, settings)
+    fits = [_Fit(pdm, settings.iterations, image, start, depth) for start in starts]
     for one in fits:
         one.respond(first)
         one.move(rigid=True)
@@ -461,6 +487,6 @@ def _most_likely(fits: Sequence[_Fit], indices: list[int], count: int) -> list[i
     return sorted(indices, key=rank.__getitem__)[:count]
 
 
-def _used(scales: Sequence[PatchScale], settings: FitParameters) -> list[int]:
-    """Return the indices of the scales that are not skipped."""
-    return [index for index in range(len(scales)) if settings.windows[index]]
+def _levels(pdm: PDM, scales: Sequence[PatchScale], settings: FitParameters) -> list[_Level]:
+    """Return the scales that are not skipped."""
+    return [_Level(pdm, scales, settings, index) for index in range(len(scales)) if settings.windows[index]]

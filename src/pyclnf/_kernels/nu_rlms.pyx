@@ -80,7 +80,7 @@ cdef (int, bint) c_nu_rlms_pass(
     cdef double *H = row_weights + rows           # (stride, stride)
     cdef double *g = H + stride * stride
     cdef double *gaussian = g + stride            # the mean shift's, two rows
-    cdef double *weighted = gaussian + 2 * window # (rows, stride)
+    cdef double *weighted = gaussian + 2 * window  # (rows, stride)
     cdef double R[9]
     cdef double shift[2]
     cdef double centre = (window - 1) / 2.0, s, x, y, dx, dy, vx, vy, moved
