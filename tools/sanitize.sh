@@ -62,10 +62,10 @@ esac
 if [ $# -gt 0 ]; then
   kernels=() tests=("$@")
 fi
-for variant in baseline avx2; do
-  if [ "$variant" = avx2 ] && ! PYCLNF_KERNELS=baseline LD_PRELOAD="$preload" "$python" -c \
-      "import sys; from pyclnf import _kernels as k; sys.exit(not k.load_variant('baseline').has_avx2())"; then
-    echo "this CPU has no AVX2: that variant is left out"
+for variant in baseline avx2 avx512; do
+  if [ "$variant" != baseline ] && ! PYCLNF_KERNELS=baseline LD_PRELOAD="$preload" "$python" -c \
+      "import sys; from pyclnf import _kernels as k; sys.exit(not k.load_variant('baseline').has_$variant())"; then
+    echo "this CPU has no $variant: that variant is left out"
     continue
   fi
   echo "+ $kind, $variant"

@@ -149,7 +149,7 @@ class DescentStep:
         self.units, self.bias = np.ascontiguousarray(units), np.ascontiguousarray(bias)
         self._taps, self._directions = layout.taps, layout.unit_vectors
         self._modes = np.ascontiguousarray(pdm.components[:, : units.shape[1] - 6])
-        self._limits = 3 * np.sqrt(pdm.eigenvalues[: units.shape[1] - 6])
+        self._limits = pdm.limits[: units.shape[1] - 6]
         self.signs = np.concatenate([[1, 1, -1, -1, -1, 1], self._mode_signs()])
 
     def _mode_signs(self) -> Float:

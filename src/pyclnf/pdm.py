@@ -241,7 +241,9 @@ class PDM:
                 raise ModelError(f"the PDM's {name} hold values beyond {MAX_NUMBER:g}")
         if (self.eigenvalues < MIN_VARIANCE).any():
             raise ModelError(f"the PDM's eigenvalues must all be positive, at least {MIN_VARIANCE:g}")
-        for array in (self.mean, self.components, self.eigenvalues):
+        # Bounds of the shape coefficients' magnitudes.
+        self.limits: Float = MAX_DEVIATIONS * np.sqrt(self.eigenvalues)
+        for array in (self.mean, self.components, self.eigenvalues, self.limits):
             array.flags.writeable = False
         self._extents: dict[tuple[float, float, float], tuple[Float, Float]] = {}
 
@@ -524,8 +526,7 @@ class PDM:
         -------
         ndarray, shape (m,), float64
         """
-        limit = MAX_DEVIATIONS * np.sqrt(self.eigenvalues)
-        return np.clip(np.asarray(shape, dtype=np.float64), -limit, limit)
+        return np.clip(np.asarray(shape, dtype=np.float64), -self.limits, self.limits)
 
 
 class ShapePrior:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pyclnf import FitParameters, Model, ParameterError, Parameters
-from pyclnf.nu_rlms import PARAMETER_SETS, _Fit, fit, fit_starts, gaussian_kernel
+from pyclnf.nu_rlms import PARAMETER_SETS, _Fit, _Level, fit, fit_starts, gaussian_kernel
 from pyclnf.pdm import ShapePrior
 
 
@@ -84,14 +84,11 @@ def test_landmarks_without_a_response_count_less(model: Model, picture) -> None:
 
 
 def test_weights_follow_the_highest_responses(model: Model, picture) -> None:
-    one = _Fit(
-        model.pdm, model.scales, FitParameters.named("video"), picture.image[:, :, None],
-        model.pdm.from_box(picture.box), None,
-    )  # fmt: skip
-    one.respond(0)
+    settings, scales = FitParameters.named("video"), model.scales
+    one = _Fit(model.pdm, 5, picture.image[:, :, None], model.pdm.from_box(picture.box), None)
+    one.respond(_Level(model.pdm.eigenvalues, scales, settings, 0))
     plain, peaks = one.weights.copy(), one.responses.max(axis=(1, 2))
-    one.settings = replace(one.settings, response_power=3)
-    one.respond(0)
+    one.respond(_Level(model.pdm.eigenvalues, scales, replace(settings, response_power=3), 0))
     np.testing.assert_allclose(one.weights, plain * peaks**3 / np.mean(peaks.astype(float) ** 3), rtol=1e-6)
     assert one.weights.mean() == pytest.approx(plain.mean())
 

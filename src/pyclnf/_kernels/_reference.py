@@ -30,6 +30,9 @@ def has_avx2() -> bool:
     return False
 
 
+has_avx512 = has_avx2
+
+
 def sample_areas(image: NDArray[Any], matrices: Float, out: Float32) -> None:
     """Sample square areas of an image through affine maps."""
     side = out.shape[1]

@@ -16,8 +16,14 @@ include "place.pyx"
 
 cdef extern from "cpu.h":
     int c_has_avx2 "has_avx2" () noexcept nogil
+    int c_has_avx512 "has_avx512" () noexcept nogil
 
 
 def has_avx2() -> bool:
     """Whether this CPU and operating system can run the AVX2 variant."""
     return c_has_avx2() != 0
+
+
+def has_avx512() -> bool:
+    """Whether this CPU and operating system can run the AVX-512 variant."""
+    return c_has_avx512() != 0

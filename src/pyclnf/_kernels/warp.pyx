@@ -48,8 +48,12 @@ cdef inline float grey(const pixel_t[:, :, :] image, Py_ssize_t y, Py_ssize_t x)
         return <float>(0.114 * image[y, x, 0] + 0.587 * image[y, x, 1] + 0.299 * image[y, x, 2])
 
 
-cdef inline bint between(int32_t first, int32_t last, Py_ssize_t end) noexcept nogil:
-    return 0 <= first and 0 <= last and first < end and last < end
+cdef inline bint is_inside(const pixel_t[:, :, :] image, int32_t x0, int32_t y0, int32_t x1,
+                           int32_t y1) noexcept nogil:
+    """Whether two pixels have neighbours in the image: two to the right, one below."""
+    cdef Py_ssize_t rows = image.shape[0] - 1, columns = image.shape[1] - 2
+    return (0 <= x0 and 0 <= x1 and x0 < columns and x1 < columns
+            and 0 <= y0 and 0 <= y1 and y0 < rows and y1 < rows)
 
 
 ctypedef struct grey_part:
@@ -104,13 +108,12 @@ cdef void fill_part(const pixel_t[:, :, :] image, grey_part *part, uint8_t *line
             before = line
 
 
-cdef void read_row(const pixel_t[:, :, :] image, const grey_part *part, Py_ssize_t count, const int32_t *x,
-                   const int32_t *y, uint32_t *scratch, uint32_t *packed) noexcept nogil:
-    """The 8-bit grey values around a row of samples."""
+cdef void read_samples(const pixel_t[:, :, :] image, const grey_part *part, bint inside, Py_ssize_t count,
+                       const int32_t *x, const int32_t *y, uint32_t *scratch, uint32_t *packed) noexcept nogil:
+    """The 8-bit grey values around samples that lie inside the image, with a pixel to spare, or anywhere."""
     cdef Py_ssize_t j
     if pixel_t is uint8_t:
-        # Positions go one way along a row, so that its ends tell whether all of it is inside.
-        if between(x[0], x[count - 1], image.shape[1] - 2) and between(y[0], y[count - 1], image.shape[0] - 1):
+        if inside:
             if part.pairs != NULL:
                 read_pairs(part.pairs, <int32_t>part.columns, <int32_t>(part.top * part.columns + part.left), count,
                            x, y, <int32_t *>scratch, packed)
@@ -130,40 +133,52 @@ cdef void read_row(const pixel_t[:, :, :] image, const grey_part *part, Py_ssize
 cdef void c_sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices,
                          float[:, :, ::1] out, int32_t *scratch, const grey_part *part) noexcept nogil:
     cdef Py_ssize_t k, i, j, at
-    cdef Py_ssize_t side = out.shape[1], size = side * side
+    cdef Py_ssize_t side = out.shape[1], size = side * side, last = size - side
+    # Rows are split eight positions at a time: what is beyond a row's end, the next one writes anew.
+    cdef Py_ssize_t padded = (side + 7) // 8 * 8, room = size + 8
     cdef int32_t *steps_x = scratch               # along a row
-    cdef int32_t *steps_y = steps_x + side
-    cdef int32_t *starts_x = steps_y + side       # of the rows
-    cdef int32_t *starts_y = starts_x + side
-    cdef uint32_t *row_scratch = <uint32_t *>(starts_y + side)
-    cdef int32_t *x = <int32_t *>(row_scratch + 4 * side)
-    cdef int32_t *y = x + size
-    cdef float *u = <float *>(y + size)
-    cdef float *v = u + size
-    cdef float *values = v + size
+    cdef int32_t *steps_y = steps_x + padded
+    cdef int32_t *starts_x = steps_y + padded     # of the rows
+    cdef int32_t *starts_y = starts_x + padded
+    cdef int32_t *x = starts_y + padded
+    cdef int32_t *y = x + room
+    cdef float *u = <float *>(y + room)
+    cdef float *v = u + room
+    cdef float *values = v + room
+    cdef uint32_t *packed = <uint32_t *>values
+    cdef uint32_t *read_scratch = packed + size
+    cdef bint first_row, last_row
     for k in range(out.shape[0]):
         # As a rule all areas are turned and scaled alike.
         if k == 0 or matrices[k, 0, 0] != matrices[k - 1, 0, 0]:
-            fixed_numbers(matrices[k, 0, 0], 0.0, side, steps_x)
+            fixed_numbers(matrices[k, 0, 0], 0.0, padded, steps_x)
         if k == 0 or matrices[k, 1, 0] != matrices[k - 1, 1, 0]:
-            fixed_numbers(matrices[k, 1, 0], 0.0, side, steps_y)
-        fixed_numbers(matrices[k, 0, 1], matrices[k, 0, 2], side, starts_x)
-        fixed_numbers(matrices[k, 1, 1], matrices[k, 1, 2], side, starts_y)
+            fixed_numbers(matrices[k, 1, 0], 0.0, padded, steps_y)
+        fixed_numbers(matrices[k, 0, 1], matrices[k, 0, 2], padded, starts_x)
+        fixed_numbers(matrices[k, 1, 1], matrices[k, 1, 2], padded, starts_y)
         for i in range(side):
             at = i * side
-            split_positions(starts_x[i] + FIXED_HALF, steps_x, side, x + at, u + at)
-            split_positions(starts_y[i] + FIXED_HALF, steps_y, side, y + at, v + at)
-            if pixel_t is uint8_t:
-                read_row(image, part, side, x + at, y + at, row_scratch, <uint32_t *>values + at)
-            else:
-                for j in range(at, at + side):
-                    values[j] = grey(image, y[j], x[j])
-                    values[size + j] = grey(image, y[j], x[j] + 1)
-                    values[2 * size + j] = grey(image, y[j] + 1, x[j])
-                    values[3 * size + j] = grey(image, y[j] + 1, x[j] + 1)
+            split_positions(starts_x[i] + FIXED_HALF, steps_x, padded, x + at, u + at)
+            split_positions(starts_y[i] + FIXED_HALF, steps_y, padded, y + at, v + at)
         if pixel_t is uint8_t:
-            blend_packed(<uint32_t *>values, u, v, size, &out[k, 0, 0])
+            # Positions go one way along rows and columns: an area's corners tell whether all of it is inside,
+            # a row's ends whether the row is.
+            first_row = is_inside(image, x[0], y[0], x[side - 1], y[side - 1])
+            last_row = is_inside(image, x[last], y[last], x[size - 1], y[size - 1])
+            if first_row and last_row:
+                read_samples(image, part, True, size, x, y, read_scratch, packed)
+            else:
+                for i in range(side):
+                    at = i * side
+                    read_samples(image, part, is_inside(image, x[at], y[at], x[at + side - 1], y[at + side - 1]),
+                                 side, x + at, y + at, read_scratch, packed + at)
+            blend_packed(packed, u, v, size, &out[k, 0, 0])
         else:
+            for j in range(size):
+                values[j] = grey(image, y[j], x[j])
+                values[size + j] = grey(image, y[j], x[j] + 1)
+                values[2 * size + j] = grey(image, y[j] + 1, x[j])
+                values[3 * size + j] = grey(image, y[j] + 1, x[j] + 1)
             blend(values, values + size, values + 2 * size, values + 3 * size, u, v, size, &out[k, 0, 0])
 
 
@@ -180,7 +195,9 @@ def sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices,
         Grey values, bilinear, 0 outside the image.
     """
     cdef Py_ssize_t side = out.shape[1], pixels
-    cdef int32_t *scratch = <int32_t *>malloc(8 * side * (side + 1) * sizeof(int32_t))
+    # Four rows of numbers, padded, four arrays of positions and shares, five of values.
+    cdef int32_t *scratch = <int32_t *>malloc((4 * (side + 7) + 4 * (side * side + 8) + 5 * side * side)
+                                              * sizeof(int32_t))
     cdef uint8_t *lines = NULL
     cdef grey_part part
     if scratch == NULL:
