@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -79,6 +79,8 @@ def test_gimbal_lock(rx: float, ry: float, rz: float) -> None:
 
 @quick
 @given(axis=axes, angle=angles)
+@example(axis=np.array([-0.6, 0.0, 0.8]), angle=-3.0)
+@example(axis=np.array([-0.6, 0.0, 0.8]), angle=3.0)
 def test_rodrigues_against_scipy(axis: np.ndarray, angle: float) -> None:
     R = axis_angle_to_matrix(axis * angle)
     np.testing.assert_allclose(R, Rotation.from_rotvec(axis * angle).as_matrix(), rtol=0, atol=ROUNDING)
@@ -286,6 +288,15 @@ def test_fit_landmarks_to_three_of_them(pdm: PDM) -> None:
     visible = np.isin(np.arange(68), (0, 8, 16))
     found = pdm.fit_landmarks(landmarks, visible=visible)
     assert np.abs(pdm.landmarks_2d(found) - landmarks)[visible].max() < 1
+
+
+def test_fit_landmarks_of_a_flat_shape() -> None:
+    """Seen from the front, nothing says about two of the rotations: the damping keeps them."""
+    x, y = np.random.default_rng(0).uniform(-50, 50, (2, 9))
+    flat = PDM(np.concatenate([x, y, np.zeros(9)]), np.zeros((27, 0)), [])
+    truth = np.array([2, 0, 0, 0.5, 70, 80])
+    found = flat.fit_landmarks(flat.landmarks_2d(Parameters(truth, np.zeros(0))))
+    np.testing.assert_allclose(found.pose, truth, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("part", (slice(0, 68), slice(27, 60)))
