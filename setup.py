@@ -38,9 +38,7 @@ if CHECKED:
 
 # One wheel a platform for every CPython from 3.11 on. The free-threaded builds
 # have no limited API. (0: tools/limited_api_cost.py compares the two.)
-LIMITED_API = (
-    not sysconfig.get_config_var("Py_GIL_DISABLED") and os.environ.get("PYCLNF_LIMITED_API") != "0"
-)
+LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED") and os.environ.get("PYCLNF_LIMITED_API") != "0"
 X86_64 = platform.machine().lower() in ("x86_64", "amd64")
 
 if sys.platform == "win32":
