@@ -37,8 +37,8 @@ if CHECKED:
     DIRECTIVES.update(boundscheck=True, initializedcheck=True, show_performance_hints=False)
 
 # One wheel a platform for every CPython from 3.11 on. The free-threaded builds
-# have no limited API.
-LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
+# have no limited API. (0: tools/limited_api_cost.py compares the two.)
+LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED") and os.environ.get("PYCLNF_LIMITED_API") != "0"
 X86_64 = platform.machine().lower() in ("x86_64", "amd64")
 
 if sys.platform == "win32":

@@ -141,8 +141,7 @@ def matrix_to_axis_angle(rotation: ArrayLike) -> Float:
             [R[1, 0] - R[0, 1], R[0, 2] + R[2, 0], R[1, 2] + R[2, 1], 1 - R[0, 0] - R[1, 1] + R[2, 2]],
         ]
     )
-    quaternion = products[np.argmax(np.diag(products))]
-    quaternion = quaternion / np.sqrt(quaternion @ quaternion)
+    quaternion = products[np.argmax(np.diag(products))]  # of any length
     if quaternion[0] < 0:
         quaternion = -quaternion
     w, axis = quaternion[0], quaternion[1:]

@@ -1,6 +1,6 @@
 """Mutation testing: change one thing of a function, and see whether a test fails.
 
-    python tests/mutation/mutate.py pdm nu_rlms          # the modules; settings in settings.toml
+    python tests/mutation/mutate.py pdm                  # a module of settings.toml
     python tests/mutation/mutate.py pdm --every 4        # every fourth mutant
     python tests/mutation/mutate.py pdm --only from_box  # functions whose name holds this
 
@@ -81,6 +81,11 @@ class Mutant:
     def __str__(self) -> str:
         return f"{self.function}:{self.line}: {self.what}"
 
+    @property
+    def name(self) -> str:
+        """What settings.toml calls it: without the line, which moves."""
+        return f"{self.function}: {self.what}"
+
 
 def changes(node: ast.AST) -> Iterator[tuple[ast.AST | None, str]]:
     """Return what a node may become (None: it is left out), with a word for each."""
@@ -115,21 +120,22 @@ def changes(node: ast.AST) -> Iterator[tuple[ast.AST | None, str]]:
         yield ast.Pass(), "call"
 
 
-def places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
-    """Return every place below a node, (parent, field, index), whose content may be changed."""
+def places(
+    node: ast.AST, statement: ast.AST | None = None
+) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
+    """Return every place below a node whose content may be changed: parent, field, index, statement."""
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "args", "decorator_list") and isinstance(
             node, ast.FunctionDef | ast.AnnAssign
         ):
             continue
-        if isinstance(value, ast.JoinedStr | ast.Raise):  # messages
-            continue
         children = value if isinstance(value, list) else [value]
         for i, child in enumerate(children):
-            if not isinstance(child, ast.AST) or isinstance(child, ast.JoinedStr | ast.Raise):
+            if not isinstance(child, ast.AST) or isinstance(child, ast.JoinedStr | ast.Raise):  # messages
                 continue
-            yield node, field, i if isinstance(value, list) else None
-            yield from places(child)
+            own = child if isinstance(child, ast.stmt) or statement is None else statement
+            yield node, field, i if isinstance(value, list) else None, own
+            yield from places(child, own)
 
 
 def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -155,26 +161,32 @@ def mutants(path: Path) -> Iterator[Mutant]:
     """Return all mutants of a module."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for name, function in functions(tree):
-        for parent, field, index in list(places(function)):
+        for parent, field, index, statement in list(places(function)):
             value = getattr(parent, field)
             node = value if index is None else value[index]
             for new, what in changes(node):
-                before = ast.unparse(node).splitlines()[0]
-                after = ast.unparse(ast.fix_missing_locations(ast.copy_location(new, node))).splitlines()[0]  # type: ignore[arg-type]
-                if index is None:
-                    setattr(parent, field, new)
-                else:
-                    value[index] = new
+                # The whole statement, so that two mutants of a function have two names.
+                before = first_line(statement)
+                ast.fix_missing_locations(ast.copy_location(new, node))  # type: ignore[arg-type]
+                put(parent, field, index, new)
+                after = first_line(new if statement is node else statement)  # type: ignore[arg-type]
                 yield Mutant(
-                    name,
-                    node.lineno,
-                    f"{what}: {before}  ->  {after}",
-                    code_of(tree, str(path), name),  # type: ignore[attr-defined]
-                )
-                if index is None:
-                    setattr(parent, field, node)
-                else:
-                    value[index] = node
+                    name, node.lineno, f"{what}: {before}  ->  {after}", code_of(tree, str(path), name)
+                )  # type: ignore[attr-defined]
+                put(parent, field, index, node)
+
+
+def put(parent: ast.AST, field: str, index: int | None, node: Any) -> None:
+    """Set what a place holds."""
+    if index is None:
+        setattr(parent, field, node)
+    else:
+        getattr(parent, field)[index] = node
+
+
+def first_line(statement: ast.AST) -> str:
+    """Return a statement in one line, without the body that it may have."""
+    return ast.unparse(statement).splitlines()[0]
 
 
 def function_named(module: types.ModuleType, name: str) -> tuple[types.FunctionType, Callable[[], None]]:
@@ -200,6 +212,7 @@ class Plugin:
     def __init__(self, module: str, every: int, only: str, equivalent: list[str]) -> None:
         self.module, self.every, self.only, self.equivalent = module, every, only, set(equivalent)
         self.survivors: list[Mutant] = []
+        self.stale: list[str] = []
         self.count = self.killed = self.known = 0
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -231,16 +244,21 @@ class Plugin:
         items = sorted(session.items, key=lambda item: (order[item.path], took[item]))
         print(f"{len(items)} tests in {sum(took.values()):.1f} s", flush=True)
         module = importlib.import_module(f"pyclnf.{self.module}")
-        found = [one for one in mutants(Path(module.__file__ or "")) if self.only in one.function]
+        every = list(mutants(Path(module.__file__ or "")))
+        self.stale = sorted(self.equivalent - {mutant.name for mutant in every})
+        for name in self.stale:
+            print(f"settings.toml names a mutant that there is not: {name}", flush=True)
+        found = [one for one in every if self.only in one.function]
         for mutant in found[:: self.every]:
             self.count += 1
+            function, forget = function_named(module, mutant.function)
+            assert function.__code__.co_freevars == mutant.code.co_freevars, mutant
             pid = os.fork()
             if pid == 0:
                 resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, CPU_LIMIT))
                 devnull = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(devnull, 1), os.dup2(devnull, 2)
                 try:
-                    function, forget = function_named(module, mutant.function)
                     function.__code__ = mutant.code
                     forget()
                     alive = all(passes(item, items[(i + 1) % len(items)]) for i, item in enumerate(items))
@@ -250,7 +268,7 @@ class Plugin:
             _, status = os.waitpid(pid, 0)
             if status != 0:
                 self.killed += 1
-            elif str(mutant).partition(":")[0] + ": " + mutant.what in self.equivalent:
+            elif mutant.name in self.equivalent:
                 self.known += 1
             else:
                 self.survivors.append(mutant)
@@ -264,7 +282,7 @@ class Plugin:
 
 
 def main() -> int:
-    """Mutate the modules named and return 1 if a mutant survives."""
+    """Mutate the module named and return 1 if one survives that settings.toml does not explain."""
     settings = tomllib.loads((HERE / "settings.toml").read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("module", choices=list(settings))
@@ -277,13 +295,13 @@ def main() -> int:
     sys.path.insert(0, str(root / "tests"))
     import generate_model
 
-    for name in ("generate_model", "generate_pdm"):
-        if name == "generate_model":
-            setattr(generate_model, name, functools.cache(getattr(generate_model, name)))
+    generate_model.generate_model = functools.cache(generate_model.generate_model)
     plugin = Plugin(options.module, options.every, options.only, own.get("equivalent", []))
     tests = [str(root / test) for test in own["tests"]]
-    code = pytest.main(["-q", "-p", "no:cacheprovider", "-s", *tests], plugins=[plugin])
-    return int(bool(code) or bool(plugin.survivors))
+    code = pytest.main(
+        ["-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-s", *tests], plugins=[plugin]
+    )
+    return int(bool(code) or not plugin.count or bool(plugin.survivors or plugin.stale))
 
 
 if __name__ == "__main__":

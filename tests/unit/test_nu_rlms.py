@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pyclnf import FitParameters, Model, ParameterError, Parameters
-from pyclnf.nu_rlms import PARAMETER_SETS, _Fit, _Level, fit, fit_starts, gaussian_kernel
+from pyclnf import PDM, FitParameters, Model, ParameterError, Parameters, _kernels
+from pyclnf._kernels import _reference
+from pyclnf.nu_rlms import (
+    LIKELIHOOD_FLOOR,
+    MIN_FACE_SCALE,
+    PARAMETER_SETS,
+    _Fit,
+    _Level,
+    _most_likely,
+    astray,
+    fit,
+    fit_starts,
+    gaussian_kernel,
+)
 from pyclnf.pdm import ShapePrior
 
 
@@ -31,6 +46,32 @@ def test_numbers_are_replaced() -> None:
             FitParameters().changed(response_power=power)
 
 
+@pytest.mark.parametrize(
+    ("name", "taken", "refused"),
+    [
+        (
+            "windows",
+            [(3,), (0, 31), (np.int64(5), 0), [7, 9]],
+            [(1,), (4,), (33,), (5.0,), (-3,), (0, 0), ()],
+        ),
+        ("iterations", [1, 1000, np.int32(7)], [0, 1001, 5.0, "5"]),
+        ("sigma", [0.1, 1, 1e6, np.float32(2)], [0.099, 1.000001e6, np.nan, "1"]),
+        ("reg_factor", [0.0, 1e6], [-1e-9, 1.000001e6, None]),
+        ("weight_factor", [0.0, 1e6], [-1e-9, 1.000001e6]),
+    ],
+)
+def test_the_bounds_of_the_numbers(name: str, taken: list[Any], refused: list[Any]) -> None:
+    for value in taken:
+        assert np.array_equal(getattr(FitParameters(**{name: value}), name), value)
+    for value in refused:
+        with pytest.raises(ParameterError, match="window" if name == "windows" else name):
+            FitParameters(**{name: value})
+
+
+def test_parameters_made_from_a_list_can_be_a_key() -> None:
+    assert {FitParameters([3, 5]): 1}[FitParameters((3, 5))] == 1  # type: ignore[arg-type]
+
+
 def test_refinement_by_scale() -> None:
     """reg - 15 k, sigma + k / 4 and weight (1 + 2 k), k = log2(scale / 0.25), up to the third scale."""
     settings = FitParameters((11, 9, 7, 5), 5, 1.5, 25.0, 2.0)
@@ -39,6 +80,7 @@ def test_refinement_by_scale() -> None:
     assert settings.at_scale(scales, 1) == (10.0, 1.75, 6.0)
     assert settings.at_scale(scales, 2) == (0.001, 2.0, 10.0)
     assert settings.at_scale(scales, 3) == settings.at_scale(scales, 2)
+    assert replace(settings, sigma=0.3).at_scale((0.0625,), 0) == (55.0, 0.1, 0.0)
 
 
 @pytest.mark.parametrize("window", (3, 11))
@@ -98,7 +140,7 @@ def test_skipped_scales_are_not_run(model: Model, picture) -> None:
     image = picture.image[:, :, None]
     skipped = fit(model.pdm, model.scales, replace(settings, windows=(0, 0, 7)), image, start)
     alone = fit(model.pdm, model.scales[:2], replace(settings, windows=(0, 9)), image, start)
-    assert skipped.iterations <= 2 * settings.iterations and alone.iterations <= 2 * settings.iterations
+    assert 2 <= skipped.iterations <= 2 * settings.iterations and alone.iterations <= 2 * settings.iterations
     assert np.abs(skipped.landmarks - alone.landmarks).max() > 1e-3
 
 
@@ -153,3 +195,91 @@ def test_shapes_stay_within_the_pdms_limits(model: Model, picture) -> None:
     found, _ = fit_starts(pdm, model.scales, settings, image, [start], prior=wide)
     assert (np.abs(found.parameters.shape) <= limits).all()
     np.testing.assert_allclose(found.landmarks, pdm.landmarks_2d(found.parameters), atol=1e-9)
+
+
+def kernel_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[dict[str, Any]]:
+    """Return a list that gets the arguments, by name, of each call of a kernel."""
+    calls: list[dict[str, Any]] = []
+    kernel, signature = getattr(_kernels, name), inspect.signature(getattr(_reference, name))
+
+    def noted(*arguments: Any) -> Any:
+        calls.append(dict(signature.bind(*arguments).arguments))
+        return kernel(*arguments)
+
+    monkeypatch.setattr(_kernels, name, noted)
+    return calls
+
+
+@pytest.mark.parametrize("weight_factor", (0.0, 0.5))
+def test_what_the_kernels_are_given(
+    model: Model, picture, monkeypatch: pytest.MonkeyPatch, weight_factor: float
+) -> None:
+    areas, passes = kernel_calls(monkeypatch, "place_areas"), kernel_calls(monkeypatch, "nu_rlms_pass")
+    settings = FitParameters((11, 9, 7), 5, 1.5, 25.0, weight_factor)
+    start = model.pdm.from_box(picture.disturbed)
+    result = fit(model.pdm, model.scales, settings, picture.image[:, :, None], start)
+    assert len(areas) == 3 and [one["rigid"] for one in passes] == [True, False] * 3
+    eigenvalues, scales = model.pdm.eigenvalues, [scale.scale for scale in model.scales]
+    for index, scale in enumerate(model.scales):
+        reg_factor, sigma, weight = settings.at_scale(scales, index)
+        window = settings.windows[index]
+        assert areas[index]["patch_scale"] == scale.scale
+        assert areas[index]["side"] == window + 11 - 1
+        for one in passes[2 * index : 2 * index + 2]:
+            np.testing.assert_array_equal(one["regularisation"], reg_factor / eigenvalues)
+            np.testing.assert_array_equal(one["limits"], 3 * np.sqrt(eigenvalues))
+            np.testing.assert_array_equal(one["kernel"], gaussian_kernel(window, sigma))
+            confidences = scale.view(result.view).confidences
+            expected = weight * confidences if weight_factor else np.ones_like(confidences)
+            np.testing.assert_array_equal(one["weights"], expected)
+            assert one["max_iterations"] == 5
+
+
+def test_the_shape_stays_within_three_deviations(model: Model, picture) -> None:
+    narrow = PDM(model.pdm.mean, model.pdm.components, model.pdm.eigenvalues / 400)
+    settings = replace(FitParameters.named("video"), reg_factor=0.0)
+    start = narrow.from_box(picture.disturbed)
+    result = fit(narrow, model.scales, settings, picture.image[:, :, None], start)
+    deviations = np.abs(result.parameters.shape) / np.sqrt(narrow.eigenvalues)
+    assert deviations.max() == pytest.approx(3, rel=1e-12)
+
+
+def test_a_face_that_becomes_too_small_ends_the_fit(
+    model: Model, picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = kernel_calls(monkeypatch, "nu_rlms_pass")
+    start = model.pdm.from_box((150, 150, 12, 12))
+    result = fit(model.pdm, model.scales, FitParameters.named("video"), picture.image[:, :, None], start)
+    assert result.failure is not None and "too small" in result.failure
+    assert len(passes) == 2
+
+
+def test_the_smallest_face(model: Model, picture) -> None:
+    start = model.pdm.from_box(picture.box)
+    one = _Fit(model.pdm, 5, picture.image[:, :, None], start, None)
+    for scale, failure in ((MIN_FACE_SCALE, False), (np.nextafter(MIN_FACE_SCALE, 0), True), (np.nan, True)):
+        one.pose[0], one.failure = scale, None
+        one.check_size()
+        assert (one.failure is not None) == failure
+
+
+def test_landmarks_that_went_astray() -> None:
+    assert astray(np.array([[-1e9, 0.0], [3, 1e9]])) is None
+    for value in (1.001e9, -1.001e9, np.nan, np.inf):
+        assert "astray" in str(astray(np.array([[0.0, 0], [3, value]])))
+
+
+def test_fits_that_failed_are_the_least_likely() -> None:
+    def a_fit(likelihood: float, failure: str | None = None) -> Any:
+        return SimpleNamespace(likelihood=lambda: likelihood, failure=failure)
+
+    fits = [
+        a_fit(0.5, "too small"),
+        a_fit(-3.0),
+        a_fit(np.log(LIKELIHOOD_FLOOR)),
+        a_fit(-2.0),
+        a_fit(0.1, "x"),
+    ]
+    assert _most_likely(fits, [0, 1, 2, 3, 4], 4) == [3, 1, 2, 0]
+    assert _most_likely(fits, [0, 1, 2], 1) == [1]
+    assert _most_likely(fits, [4, 0], 2) == [4, 0]

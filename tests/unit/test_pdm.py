@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -79,10 +79,14 @@ def test_gimbal_lock(rx: float, ry: float, rz: float) -> None:
 
 @quick
 @given(axis=axes, angle=angles)
+@example(axis=np.array([-0.6, 0.0, 0.8]), angle=-3.0)
+@example(axis=np.array([-0.6, 0.0, 0.8]), angle=3.0)
 def test_rodrigues_against_scipy(axis: np.ndarray, angle: float) -> None:
     R = axis_angle_to_matrix(axis * angle)
     np.testing.assert_allclose(R, Rotation.from_rotvec(axis * angle).as_matrix(), rtol=0, atol=ROUNDING)
-    np.testing.assert_allclose(axis_angle_to_matrix(matrix_to_axis_angle(R)), R, rtol=0, atol=ROUNDING)
+    w = matrix_to_axis_angle(R)
+    np.testing.assert_allclose(axis_angle_to_matrix(w), R, rtol=0, atol=ROUNDING)
+    assert np.linalg.norm(w) <= np.pi * (1 + 1e-15)
 
 
 @quick
@@ -103,6 +107,7 @@ def test_rodrigues_at_pi(axis: np.ndarray) -> None:
     np.testing.assert_allclose(axis_angle_to_matrix(axis * np.pi), exact, rtol=0, atol=ROUNDING)
     found = matrix_to_axis_angle(exact)
     assert np.linalg.norm(found) == pytest.approx(np.pi, abs=1e-14)
+    assert found[np.flatnonzero(found)[0]] > 0
     sign = 1 if found @ axis > 0 else -1
     np.testing.assert_allclose(found, sign * np.pi * axis, rtol=0, atol=1e-13)
 
@@ -184,6 +189,7 @@ def test_from_box(pdm: PDM, rotation: tuple[float, float, float]) -> None:
     [
         (0, 0, 10),
         (0, 0, 0, 10),
+        (0, 0, 10, 0),
         (0, 0, 10, -1),
         (np.nan, 0, 1, 1),
         (0, 0, np.inf, 1),
@@ -201,6 +207,21 @@ def test_impossible_boxes(pdm: PDM, box: object) -> None:
 def test_impossible_rotations(pdm: PDM, rotation: object) -> None:
     with pytest.raises(ParameterError, match="rotation"):
         pdm.from_box((0, 0, 9, 9), rotation)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("flat", (0, 1))
+def test_a_mean_shape_that_is_a_line(flat: int) -> None:
+    mean = np.array([[0.0, 40, 80], [0, 50, 20], [0, 10, 5]])
+    mean[flat] = 7.0
+    with pytest.raises(ModelError, match="spans no area"):
+        PDM(mean, np.zeros((9, 0)), []).from_box((0, 0, 10, 10))
+
+
+def test_a_mean_shape_of_less_than_a_millimetre() -> None:
+    pdm = PDM([0, 0.5, 0, 0, 0, 0.25, 0, 0, 0], np.zeros((9, 0)), [])
+    np.testing.assert_allclose(pdm.from_box((3, 4, 50, 25)).pose, [100, 0, 0, 0, 3, 4], atol=1e-12)
+    # Nor need a box be larger than a pixel.
+    np.testing.assert_allclose(pdm.from_box((3, 4, 0.5, 0.25)).pose, [1, 0, 0, 0, 3, 4], atol=1e-12)
 
 
 # --- fit to landmarks
@@ -244,6 +265,79 @@ def test_fit_landmarks_looks_at_visible_ones_only(pdm: PDM, seed: int) -> None:
     np.testing.assert_array_equal(found.shape, same.shape)
     error = np.linalg.norm(pdm.landmarks_2d(found) - landmarks, axis=1)
     assert error[visible].max() < 0.01 * np.ptp(landmarks, axis=0).max()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fit_landmarks_ends_at_the_minimum(pdm: PDM, seed: int) -> None:
+    """Half of the squared distances plus half of q^2 / eigenvalue: its derivatives are 0 there."""
+    # As if seen from far away, so that the prior has something to say.
+    truth = Parameters(np.array([0.02, 0.3, -0.4, 0.1, 5, 6]), some_parameters(pdm, seed).shape)
+    landmarks = pdm.landmarks_2d(truth)
+    visible = np.random.default_rng(seed).uniform(size=68) < 0.8
+    found = pdm.fit_landmarks(landmarks, truth.pose[1:4] * 0.7, visible=visible)
+    J = pdm.jacobian(found) * np.repeat(visible, 2)[:, None]
+    pull = J.T @ (landmarks - pdm.landmarks_2d(found)).reshape(-1)
+    prior = np.concatenate([np.zeros(6), found.shape / pdm.eigenvalues])
+    assert np.linalg.norm(prior) > 1e-3
+    # It ends when the distances no longer improve, which is a little earlier.
+    assert np.linalg.norm((pull - prior)[6:]) < 0.1 * np.linalg.norm(prior)
+
+
+def test_fit_landmarks_to_three_of_them(pdm: PDM) -> None:
+    landmarks = pdm.landmarks_2d(some_parameters(pdm, 0))
+    visible = np.isin(np.arange(68), (0, 8, 16))
+    found = pdm.fit_landmarks(landmarks, visible=visible)
+    assert np.abs(pdm.landmarks_2d(found) - landmarks)[visible].max() < 1
+
+
+def test_fit_landmarks_of_a_flat_shape() -> None:
+    """Seen from the front, nothing says about two of the rotations: the damping keeps them."""
+    x, y = np.random.default_rng(0).uniform(-50, 50, (2, 9))
+    flat = PDM(np.concatenate([x, y, np.zeros(9)]), np.zeros((27, 0)), [])
+    truth = np.array([2, 0, 0, 0.5, 70, 80])
+    found = flat.fit_landmarks(flat.landmarks_2d(Parameters(truth, np.zeros(0))))
+    np.testing.assert_allclose(found.pose, truth, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("part", (slice(0, 68), slice(27, 60)))
+def test_fit_landmarks_starts_in_the_box_of_the_visible(pdm: PDM, part: slice) -> None:
+    landmarks = pdm.landmarks_2d(some_parameters(pdm, 3))
+    visible = np.zeros(68, bool)
+    visible[part] = True
+    start = pdm.fit_landmarks(landmarks, (0.1, -0.2, 0.3), visible=visible, max_iterations=0)
+    placed, points = pdm.landmarks_2d(start)[visible], landmarks[visible]
+    np.testing.assert_allclose(
+        placed.min(axis=0) + placed.max(axis=0), points.min(axis=0) + points.max(axis=0), atol=1e-9
+    )
+    assert np.mean(np.ptp(points, axis=0) / np.ptp(placed, axis=0)) == pytest.approx(1)
+    np.testing.assert_array_equal(start.pose[1:4], (0.1, -0.2, 0.3))
+    np.testing.assert_array_equal(start.shape, np.zeros(pdm.n_modes))
+
+
+class Steered(PDM):
+    """Its landmarks are off by ty, and a step changes that by a share; steps are counted."""
+
+    points = np.random.default_rng(0).uniform(0, 90, (68, 2))
+    share, steps = 0.0, 0
+
+    def landmarks_2d(self, parameters: Parameters) -> np.ndarray:
+        return self.points + parameters.pose[5]
+
+    def update(self, parameters: Parameters, step: object) -> Parameters:
+        self.steps += 1
+        return Parameters(parameters.pose * ([1] * 5 + [1 - self.share]), parameters.shape)
+
+
+@pytest.mark.parametrize(("share", "steps"), [(0.0, 4), (2e-7, 4), (-1e-3, 4), (2e-6, 50)])
+def test_fit_landmarks_ends_where_nothing_improves(pdm: PDM, share: float, steps: int) -> None:
+    """Four steps in a row that improve the error by less than a millionth; the best so far counts."""
+    steered = Steered(pdm.mean, pdm.components, pdm.eigenvalues)
+    start = steered.fit_landmarks(steered.points, max_iterations=0)
+    steered.share = share
+    found = steered.fit_landmarks(steered.points, max_iterations=50)
+    assert steered.steps == steps
+    better = steps - 1 if steps == 50 else 0
+    assert found.pose[5] == pytest.approx(start.pose[5] * (1 - share) ** better, rel=1e-9)
 
 
 def test_fit_landmarks_refuses(pdm: PDM) -> None:
@@ -316,6 +410,11 @@ def test_steps_of_another_length(pdm: PDM) -> None:
         (np.zeros(6), np.full((6, 1), np.inf), [1.0], "components"),
         (np.zeros(6), np.zeros((6, 1)), [np.nan], "eigenvalues"),
         (np.zeros(6), np.zeros((6, 1)), [0.0], "positive"),
+        (np.zeros(6), np.zeros((6, 1)), [0.9e-12], "at least 1e-12"),
+        (np.zeros(3075), np.zeros((3075, 1)), [1.0], "1025 landmarks and 1 modes: at most 1024"),
+        (np.zeros(6), np.zeros((6, 513)), np.ones(513), "2 landmarks and 513 modes: .* and 512"),
+        (np.full(6, -1.1e12), np.zeros((6, 1)), [1.0], "mean hold values beyond 1e"),
+        (np.zeros(6), np.zeros((6, 1)), [1.1e12], "eigenvalues hold values beyond 1e"),
     ],
 )
 def test_impossible_models(mean: object, components: object, eigenvalues: object, message: str) -> None:
@@ -323,6 +422,13 @@ def test_impossible_models(mean: object, components: object, eigenvalues: object
         PDM(mean, components, eigenvalues)  # type: ignore[arg-type]
 
 
-def test_a_model_cannot_be_changed(pdm: PDM) -> None:
+def test_the_largest_model() -> None:
+    largest = PDM(np.full(3072, 1e12), np.zeros((3072, 512)), np.full(512, 1e-12))
+    assert repr(largest) == "PDM(n_landmarks=1024, n_modes=512)"
+
+
+@pytest.mark.parametrize("name", ("mean", "components", "eigenvalues"))
+def test_a_model_cannot_be_changed(name: str) -> None:
+    model = PDM(np.arange(6), np.eye(6)[:, :1], [1.0])
     with pytest.raises(ValueError, match="read-only"):
-        pdm.mean[0] = 1
+        getattr(model, name)[0] = 1

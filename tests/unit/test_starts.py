@@ -55,6 +55,13 @@ def test_equal_starts_give_the_first(model: Model, picture) -> None:
     assert info["start"] == 0
 
 
-def test_a_face_that_is_too_small_from_every_start(model: Model, picture) -> None:
+def test_a_face_that_is_too_small_from_every_start(
+    model: Model, picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales: list[int] = []
+    respond = _Fit.respond
+    monkeypatch.setattr(_Fit, "respond", lambda self, index: scales.append(index) or respond(self, index))
     _, info = CLNF(model, starts="multiview").fit(picture.image, (150, 150, 12, 12))
     assert not info["success"] and "too small" in str(info["failure"])
+    # Only what is known to be too small after its first full pass is left.
+    assert scales == [0] * len(MULTI_VIEW_STARTS)
