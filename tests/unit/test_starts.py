@@ -58,10 +58,12 @@ def test_equal_starts_give_the_first(model: Model, picture) -> None:
 def test_a_face_that_is_too_small_from_every_start(
     model: Model, picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scales: list[int] = []
+    scales: list[float] = []
     respond = _Fit.respond
-    monkeypatch.setattr(_Fit, "respond", lambda self, index: scales.append(index) or respond(self, index))
+    monkeypatch.setattr(
+        _Fit, "respond", lambda self, level: scales.append(level.scale.scale) or respond(self, level)
+    )
     _, info = CLNF(model, starts="multiview").fit(picture.image, (150, 150, 12, 12))
     assert not info["success"] and "too small" in str(info["failure"])
     # Only what is known to be too small after its first full pass is left.
-    assert scales == [0] * len(MULTI_VIEW_STARTS)
+    assert scales == [model.scales[0].scale] * len(MULTI_VIEW_STARTS)
