@@ -44,6 +44,7 @@ X86_64 = platform.machine().lower() in ("x86_64", "amd64")
 if sys.platform == "win32":
     COMMON = ["/O2", "/fp:precise"]
     AVX2 = ["/arch:AVX2"]
+    AVX512 = ["/arch:AVX512"]
 else:
     # No contraction of a * b + c except where the variant asks for FMA: the
     # baseline gives the same bits on every machine. Nothing reads errno or
@@ -54,6 +55,7 @@ else:
     # Debug information would be three quarters of a module, and name the folder where it was built.
     COMMON += ["-g0"]
     AVX2 = ["-mavx2", "-mfma", "-ffp-contract=fast"]
+    AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", *AVX2]
 
 SANITIZERS = {
     "": [],
@@ -110,7 +112,7 @@ class ReproducibleSdist(sdist):
 
 extensions = [kernels("baseline", [] if sys.platform == "win32" else ["-ffp-contract=off"])]
 if X86_64:
-    extensions.append(kernels("avx2", AVX2))
+    extensions += [kernels("avx2", AVX2), kernels("avx512", AVX512)]
 
 setup(
     cmdclass={"sdist": ReproducibleSdist},

@@ -11,7 +11,7 @@ from cases import kernels, measured_model
 from pyclnf import _kernels
 
 NAMES = sorted(kernel.name for kernel in kernels(measured_model(), 11))
-COMPILED = [name for name in ("avx2", "baseline") if name == "baseline" or _kernels.VARIANT == "avx2"]
+COMPILED = _kernels.VARIANTS[_kernels.VARIANTS.index(_kernels.VARIANT) : -1]
 
 
 @pytest.mark.parametrize("variant", [*COMPILED, "reference"])

@@ -218,8 +218,8 @@ def kernels(model: Model, window: int) -> list[Kernel]:
     return calls
 
 
-def peak() -> Callable[[int], float]:
-    """Return a function of a number of turns, each of which does 160 float32 operations.
+def peak() -> tuple[Callable[[int], float], float]:
+    """Return a function of a number of turns, and how many float32 operations a turn does.
 
     Raises
     ------
@@ -229,7 +229,7 @@ def peak() -> Callable[[int], float]:
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         raise RuntimeError("the arithmetic peak is measured by a C function, but there is no compiler cc")
-    flags = ["-mavx2", "-mfma"] if _kernels.VARIANT == "avx2" else []
+    flags = {"avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mfma"]}.get(_kernels.VARIANT, [])
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "peak.so"
         include = HERE.parent / "src" / "pyclnf" / "_kernels"  # the wheel has no headers
@@ -245,9 +245,10 @@ def peak() -> Callable[[int], float]:
             str(library),
         ]
         subprocess.run(command, check=True)
-        function = ctypes.CDLL(str(library)).multiply_add
+        loaded = ctypes.CDLL(str(library))
+    function = loaded.multiply_add
     function.restype, function.argtypes = ctypes.c_float, [ctypes.c_long]
-    return function
+    return function, float(loaded.operations())
 
 
 __all__ = [

@@ -2,27 +2,46 @@
 #include "lanes.h"
 
 #if defined(_MSC_VER)
-__declspec(dllexport)
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT
 #endif
-/* 10 * 8 * 2 operations a turn, float32. */
-float multiply_add(long turns)
+
+#if defined(__AVX512F__)
+#define WIDTH 16
+typedef __m512 vector;
+#define SPLAT(s) _mm512_set1_ps(s)
+#define MULTIPLY_ADD(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define TOTAL(v) _mm512_reduce_add_ps(v)
+#else
+#define WIDTH 8
+typedef floats vector;
+#define SPLAT(s) splat8(s)
+#define MULTIPLY_ADD(a, b, c) muladd8(a, b, c)
+#define TOTAL(v) sum8(v)
+#endif
+
+/* Of a turn, float32. */
+EXPORT int operations(void) { return 10 * WIDTH * 2; }
+
+EXPORT float multiply_add(long turns)
 {
-    const floats factor = splat8(0.999f), term = splat8(1e-3f);
-    floats a = splat8(0.0f), b = splat8(0.1f), c = splat8(0.2f), d = splat8(0.3f), e = splat8(0.4f);
-    floats f = splat8(0.5f), g = splat8(0.6f), h = splat8(0.7f), i = splat8(0.8f), j = splat8(0.9f);
+    const vector factor = SPLAT(0.999f), term = SPLAT(1e-3f);
+    vector a = SPLAT(0.0f), b = SPLAT(0.1f), c = SPLAT(0.2f), d = SPLAT(0.3f), e = SPLAT(0.4f);
+    vector f = SPLAT(0.5f), g = SPLAT(0.6f), h = SPLAT(0.7f), i = SPLAT(0.8f), j = SPLAT(0.9f);
     long turn;
     for (turn = 0; turn < turns; ++turn) {
-        a = muladd8(a, factor, term);
-        b = muladd8(b, factor, term);
-        c = muladd8(c, factor, term);
-        d = muladd8(d, factor, term);
-        e = muladd8(e, factor, term);
-        f = muladd8(f, factor, term);
-        g = muladd8(g, factor, term);
-        h = muladd8(h, factor, term);
-        i = muladd8(i, factor, term);
-        j = muladd8(j, factor, term);
+        a = MULTIPLY_ADD(a, factor, term);
+        b = MULTIPLY_ADD(b, factor, term);
+        c = MULTIPLY_ADD(c, factor, term);
+        d = MULTIPLY_ADD(d, factor, term);
+        e = MULTIPLY_ADD(e, factor, term);
+        f = MULTIPLY_ADD(f, factor, term);
+        g = MULTIPLY_ADD(g, factor, term);
+        h = MULTIPLY_ADD(h, factor, term);
+        i = MULTIPLY_ADD(i, factor, term);
+        j = MULTIPLY_ADD(j, factor, term);
     }
-    a = add8(add8(add8(a, b), add8(c, d)), add8(add8(e, f), add8(add8(g, h), add8(i, j))));
-    return sum8(a);
+    return TOTAL(a) + TOTAL(b) + TOTAL(c) + TOTAL(d) + TOTAL(e) + TOTAL(f) + TOTAL(g) + TOTAL(h) + TOTAL(i)
+           + TOTAL(j);
 }

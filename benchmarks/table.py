@@ -25,7 +25,7 @@ from cases import BOX, MEGAPIXELS_12, fits, kernels, kernels_in_use, measured_mo
 
 from pyclnf import CLNF, Model, _kernels
 
-PEAK_TURNS, PEAK_OPERATIONS = 20_000, 160
+PEAK_TURNS = 20_000
 
 
 def processor_seconds(call: Callable[[], Any], budget: float) -> float:
@@ -51,12 +51,12 @@ def wall_seconds(call: Callable[[], Any], repeats: int) -> float:
 
 def print_kernels(model: Model, budget: float) -> None:
     """Print each kernel's time, its share of the peak and its NumPy twin's time."""
-    turn = peak()
+    turn, operations = peak()
     print("| kernel | window | µs | GFLOP/s | of the peak | NumPy twin / this |")
     print("|---|---|---|---|---|---|")
     for window in (7, 11, 15):
         for kernel in kernels(model, window):
-            most = PEAK_TURNS * PEAK_OPERATIONS / processor_seconds(lambda: turn(PEAK_TURNS), budget / 10)
+            most = PEAK_TURNS * operations / processor_seconds(lambda: turn(PEAK_TURNS), budget / 10)
             ours = processor_seconds(kernel.call(_kernels.VARIANT), budget)
             twin = processor_seconds(kernel.call("reference"), budget)
             rate = share = ""
@@ -154,8 +154,8 @@ def main() -> None:
     options = parser.parse_args()
     model = measured_model(options.model)
     budget, repeats = (0.1, 3) if options.quick else (1.0, 9)
-    turn = peak()
-    most = PEAK_TURNS * PEAK_OPERATIONS / processor_seconds(lambda: turn(PEAK_TURNS), budget)
+    turn, operations = peak()
+    most = PEAK_TURNS * operations / processor_seconds(lambda: turn(PEAK_TURNS), budget)
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{platform.machine()}, {os.cpu_count()} cores{load}, kernels {_kernels.VARIANT}, "
           f"peak {1e-9 * most:.0f} GFLOP/s float32 on one core\n")  # fmt: skip

@@ -5,8 +5,8 @@
 #   tools/sanitize.sh checked [pytest's arguments]   every index checked by Cython (boundscheck=True)
 #   tools/sanitize.sh thread  [pytest's arguments]   data races (TSan), in the tests that use threads
 #
-# Linux, GCC, and an environment with pyclnf's build (setuptools 77 or later, Cython) and test requirements (PYTHON names its interpreter). The
-# kernels are built in a copy of the checkout, which stays as it is; with SANITIZE_DIR the copy is kept there for
+# Linux, GCC, and an environment with pyclnf's build (setuptools 77 or later, Cython) and test requirements
+# (PYTHON names its interpreter). The kernels are built in a copy of the checkout, which stays as it is; with SANITIZE_DIR the copy is kept there for
 # the next time. PYCLNF_TEST_DATA as for the tests.
 set -euo pipefail
 kind="${1:?address, checked or thread}"
@@ -62,10 +62,10 @@ esac
 if [ $# -gt 0 ]; then
   kernels=() tests=("$@")
 fi
-for variant in baseline avx2; do
-  if [ "$variant" = avx2 ] && ! PYCLNF_KERNELS=baseline LD_PRELOAD="$preload" "$python" -c \
-      "import sys; from pyclnf import _kernels as k; sys.exit(not k.load_variant('baseline').has_avx2())"; then
-    echo "this CPU has no AVX2: that variant is left out"
+for variant in baseline avx2 avx512; do
+  if [ "$variant" != baseline ] && ! PYCLNF_KERNELS=baseline LD_PRELOAD="$preload" "$python" -c \
+      "import sys; from pyclnf import _kernels as k; sys.exit(not k.load_variant('baseline').has_$variant())"; then
+    echo "this CPU has no $variant: that variant is left out"
     continue
   fi
   echo "+ $kind, $variant"

@@ -10,7 +10,9 @@ from mesh import Surface, rotation
 from numpy.typing import NDArray
 from raster import Geometry, Material, Part
 
-__all__ = ["bar", "glasses", "hand", "mask", "patch", "scarf"]
+__all__ = [
+    "bar", "cloth_material", "glasses", "hand", "joined", "mask", "patch", "scarf", "shell_of_skin",
+]  # fmt: skip
 
 Rng = np.random.Generator
 
@@ -42,7 +44,8 @@ def _tube(path: NDArray, radius: NDArray | float, sides: int = 6, flatten: float
     )
 
 
-def _joined(pieces: list[Geometry]) -> Geometry:
+def joined(pieces: list[Geometry]) -> Geometry:
+    """Put several geometries into one."""
     start = np.cumsum([0] + [len(p.position) for p in pieces[:-1]])
     return Geometry(
         np.concatenate([p.position for p in pieces]),
@@ -124,8 +127,8 @@ def glasses(rng: Rng, points: NDArray, ears: NDArray, dark: bool) -> list[Part]:
             opacity=float(rng.uniform(0.02, 0.16)),
         )  # fmt: skip
     return [
-        Part("~frame", _joined(frame), metal, role="occluder"),
-        Part("~lens", _joined(lenses), lens, role="occluder" if dark else "none", casts=dark),
+        Part("~frame", joined(frame), metal, role="occluder"),
+        Part("~lens", joined(lenses), lens, role="occluder" if dark else "none", casts=dark),
     ]
 
 
@@ -151,7 +154,7 @@ def hand(rng: Rng, points: NDArray, skin: NDArray) -> Part:
     turn = np.stack([across, along, np.cross(across, along)], 1)
     pieces.append(_ellipsoid(palm, np.array([42.0, 50.0, 15.0]), turn))
     return Part(
-        "~hand", _joined(pieces), Material(tint=skin.astype(np.float32), roughness=0.6), role="occluder"
+        "~hand", joined(pieces), Material(tint=skin.astype(np.float32), roughness=0.6), role="occluder"
     )
 
 
@@ -179,10 +182,10 @@ def bar(rng: Rng, points: NDArray) -> Part:
     handle = _tube(target + np.linspace(0, 160, 6)[:, None] * down, radius * 0.6, sides=10)
     ball = _ellipsoid(target, np.full(3, radius), np.eye(3))
     material = Material(tint=rng.uniform(0.01, 0.5, 3).astype(np.float32), roughness=0.5)
-    return Part("~bar", _joined([ball, handle]), material, role="occluder")
+    return Part("~bar", joined([ball, handle]), material, role="occluder")
 
 
-def _shell_of_skin(
+def shell_of_skin(
     skin: Surface, vertices: NDArray, normals: NDArray, inside: NDArray, offset: float
 ) -> Geometry:
     """Lay a smoothed cover over the used vertices of the skin, ``offset`` mm off it.
@@ -204,7 +207,8 @@ def _shell_of_skin(
     )
 
 
-def _cloth(rng: Rng) -> Material:
+def cloth_material(rng: Rng) -> Material:
+    """Draw a cloth; it ends where the first texture coordinate is negative."""
     light = rng.random() < 0.4
     tint = rng.uniform(0.5, 0.9) * np.ones(3) if light else rng.uniform(0.02, 0.6, 3)
     return Material(tint=tint.astype(np.float32), roughness=0.9, specular=0.0, edge=0.0)
@@ -222,8 +226,8 @@ def mask(
     side = 52 + rng.normal(0, 4)
     above = top - 0.004 * mean[:, 0] ** 2
     inside = np.min([above - mean[:, 1], mean[:, 1] - bottom, side - np.abs(mean[:, 0]), mean[:, 2] - 60], 0)
-    geometry = _shell_of_skin(skin, vertices, normals, inside, 5.0)
-    return Part("~mask", geometry, _cloth(rng), role="occluder")
+    geometry = shell_of_skin(skin, vertices, normals, inside, 5.0)
+    return Part("~mask", geometry, cloth_material(rng), role="occluder")
 
 
 def scarf(
@@ -232,5 +236,5 @@ def scarf(
     """Put cloth around the neck, up to the chin or over the mouth."""
     top = points[[8, 57, 33][rng.choice(3, p=[0.55, 0.25, 0.2])], 1] + rng.normal(0, 3)
     inside = np.minimum(top - mean[:, 1], mean[:, 1] - 560)
-    geometry = _shell_of_skin(skin, vertices, normals, inside, 14.0)
-    return Part("~scarf", geometry, _cloth(rng), role="occluder")
+    geometry = shell_of_skin(skin, vertices, normals, inside, 14.0)
+    return Part("~scarf", geometry, cloth_material(rng), role="occluder")

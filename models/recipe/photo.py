@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["develop"]
+__all__ = ["develop", "vary"]
 
 
 def _srgb(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -82,3 +82,56 @@ def develop(
             cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR
         )
     return image
+
+
+def vary(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Vary a stored picture for training: shadows, texture, sharpening or blur, tone.
+
+    Rendered skin is smoother and rendered light simpler than on photographs, and cameras sharpen.
+
+    Parameters
+    ----------
+    grey
+        (h, w).
+    rng
+        Draws what happens.
+
+    Returns
+    -------
+    Grey uint8, (h, w).
+    """
+    x = grey.astype(np.float32)
+    if rng.random() < 0.3:
+        x *= _shadow(grey.shape, rng)
+    if rng.random() < 0.5:
+        for step, most in ((1, 0.02), (3, 0.035), (8, 0.035)):
+            x *= 1 + _noise(grey.shape, step, rng) * np.float32(rng.uniform(0, most))
+    kind = rng.random()
+    if kind < 0.5:
+        sigma, amount = float(rng.uniform(0.7, 1.6)), float(rng.uniform(0.3, 1.5))
+        x += amount * (x - cv2.GaussianBlur(x, (0, 0), sigma))
+    elif kind < 0.65:
+        x = cv2.GaussianBlur(x, (0, 0), float(rng.uniform(0.4, 1.1)))
+    y = np.clip(x / 255, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.2)))
+    y = 0.45 + (y - 0.45) * np.float32(np.exp(rng.normal(0, 0.12)))
+    return np.uint8(np.clip(y, 0, 1) * 255 + 0.5)
+
+
+def _noise(shape: tuple[int, ...], step: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return noise of about unit variance whose grains are ``step`` px wide."""
+    h, w = shape[0], shape[1]
+    small = rng.standard_normal((-(-h // step) + 1, -(-w // step) + 1), np.float32)
+    return np.asarray(cv2.resize(small, (w, h), interpolation=cv2.INTER_CUBIC)) if step > 1 else small[:h, :w]
+
+
+def _shadow(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Darken one side of a wavy edge, hard or soft; factors of the given shape."""
+    h, w = shape[0], shape[1]
+    angle = rng.uniform(0, 2 * np.pi)
+    x = (np.arange(w) - w * rng.uniform(0.25, 0.75)) * np.cos(angle)
+    y = (np.arange(h) - h * rng.uniform(0.25, 0.75)) * np.sin(angle)
+    across = (x + y[:, None]).astype(np.float32)
+    across += _noise(shape, int(rng.integers(15, 50)), rng) * np.float32(rng.uniform(0, 14))
+    soft = np.float32(np.exp(rng.uniform(np.log(0.7), np.log(15))))
+    dark = np.float32(rng.uniform(0.35, 0.85))
+    return dark + (1 - dark) / (1 + np.exp(-np.clip(across / soft, -30, 30)))

@@ -51,7 +51,8 @@ void main(){
     if(dot(B,N)<.3) B=N;
     alb *= 1.-.30*clamp(-h*2.,0.,1.);
     float hairy = dot(m.xyz,beard); float st = texture(strands,t*8.).r;
-    if(layer>0.){ if(hairy*(.55+.9*st)-layer*.55 < .22 || st < .28+.34*layer) discard;
+    // Hair is shorter towards the beard's edge.
+    if(layer>0.){ if(layer > hairy*(.3+.9*st)-.1 || st < .28+.34*layer) discard;
     alb = hair*(.25+1.1*st); s_spec*=.3; alpha=1.; }
     else { float c = clamp(hairy,0.,1.)*smoothstep(.30,.62,st); alb = mix(alb,hair*.8,c*.75);
     s_spec*=1.-.6*clamp(hairy,0.,1.); }

@@ -8,6 +8,7 @@ from typing import Any
 
 import accessories
 import cv2
+import hairdo
 import numpy as np
 import OpenEXR
 from assets import Assets
@@ -63,6 +64,7 @@ class Look:
     beard_length: float
     wrinkle: NDArray[np.float32]
     cloth: NDArray[np.float32]
+    hairdo: hairdo.Hairdo
 
 
 @dataclass
@@ -136,6 +138,7 @@ class FaceFactory:
         )
         self._ear_rest = int(self.skin.used[np.flatnonzero(above)[self._mean_used[above, 2].argmin()]])
         self._environments = [self._load_environment(p) for p in assets.environments]
+        self._strands = hairdo.strand_texture(cache)
 
     def _proxies(self, kind: str, texture: Path | None = None) -> dict[str, Proxy]:
         files = sorted((self.assets.base / kind).glob("*/*.mhclo"))
@@ -170,10 +173,10 @@ class FaceFactory:
         front = _smooth_step(z, 50, 72) * (x < 72)
         cheeks = below * neck * front * off_lips
         moustache = (
-            _smooth_step(30 - x, 0, 8) * _smooth_step(p[33, 1] - y, 0, 3)
+            _smooth_step(34 - x, 0, 16) * _smooth_step(p[33, 1] - y, 0, 6)
             * _smooth_step(y, p[54, 1] - 6, p[54, 1]) * off_lips * (z > 125)
         )  # fmt: skip
-        chin = _smooth_step(24 - x, 0, 8) * _smooth_step(p[57, 1] - 4 - y, 0, 5) * neck * (z > 80)
+        chin = _smooth_step(30 - x, 0, 18) * _smooth_step(p[57, 1] - 2 - y, 0, 9) * neck * (z > 80)
         # Under the nose and between lip and chin the cheeks' beard gives way to the other two.
         cheeks *= 1 - np.maximum(moustache, 0.6 * chin * (x < 14))
         cloth = _smooth_step(594 - 0.12 * z - y, -16, 16)
@@ -295,16 +298,22 @@ class FaceFactory:
                 length = float(rng.uniform(2, 9) if style == "full" else rng.uniform(1, 4))
         old = float(_smooth_step(np.array(identity.age), 0.5, 0.95))
         strength = cfg["wrinkle_strength"] * np.exp(rng.normal(0, 0.3, 3)) * (0.04 + 1.0 * old)
+        sexes = (cfg["long_hair_probability"], cfg["fringe_probability"])
+        falling = hairdo.sample_hairdo(rng, *(pair[identity.is_male] for pair in sexes))
+        hair = str(rng.choice(hair_pool)) if has_hair else None
+        if falling.end is not None:  # locks fall over a short cut, which covers the scalp
+            hair = str(rng.choice([h for h in self.hair if "short" in h]))
         return Look(
             skin=skin, skin_tint=tint.astype(np.float32), saturation=float(rng.uniform(0.65, 1.0)),
             roughness=float(rng.uniform(0.5, 0.72)), specular=float(rng.uniform(0.02, 0.12)),
             eye=Path(str(rng.choice([str(e) for e in eyes]))), brow=str(rng.choice(list(self.brows))),
             lash=str(rng.choice(list(self.lashes))), teeth=str(rng.choice(list(self.teeth))),
-            hair=str(rng.choice(hair_pool)) if has_hair else None, hair_colour=colour.astype(np.float32),
+            hair=hair, hair_colour=colour.astype(np.float32),
             beard=beard.astype(np.float32), beard_length=length,
             wrinkle=np.r_[strength, rng.uniform(0.0, 0.12)].astype(np.float32),
             cloth=rng.uniform(0.02, 0.8, 3).astype(np.float32) if rng.random() < 0.6
             else np.full(3, rng.choice([0.03, 0.1, 0.4, 0.8]), np.float32),
+            hairdo=falling,
         )  # fmt: skip
 
     def vertices(self, identity: Identity, expression: Expression) -> NDArray[np.float32]:
@@ -357,6 +366,10 @@ class FaceFactory:
         things: list[str] = []
         if not plain:
             extra = self._accessories(rng, v, points, identity, look)
+            cover = self._head_cover(rng, v, points)
+            if cover:  # what lies close to the scalp is under it
+                parts = [part for part in parts if part.key not in self.hair]
+            extra += cover + self._falling_hair(rng, v, points, look, covered=bool(cover))
             things = [p.key.strip("~") for p in extra]
             parts += extra
         r = pose.matrix.astype(np.float32)
@@ -462,6 +475,29 @@ class FaceFactory:
                 out.append(accessories.mask(rng, *cover))
             else:
                 out.append(accessories.scarf(rng, *cover))
+        return out
+
+    def _head_cover(self, rng: Rng, v: NDArray, points: NDArray) -> list[Part]:
+        """Put on a hat or a headscarf, or nothing."""
+        cfg = self.cfg["appearance"]
+        kind = rng.random()
+        used = v[self.skin.used]
+        if kind < cfg["hat_probability"]:
+            return [hairdo.hat(rng, hairdo.Skull.of(used, points[36:48, 1].mean()), points)]
+        if kind < cfg["hat_probability"] + cfg["headscarf_probability"]:
+            cover = (self.skin, used, self.skin.normals(used), self._mean_used, self._mean_points)
+            return [hairdo.headscarf(rng, *cover)]
+        return []
+
+    def _falling_hair(self, rng: Rng, v: NDArray, points: NDArray, look: Look, covered: bool) -> list[Part]:
+        """Long hair and fringe of a person; under a hat there is no fringe."""
+        skull = hairdo.Skull.of(v[self.skin.used], points[36:48, 1].mean())
+        inputs = (look.hairdo, skull, points, self._strands, look.hair_colour)
+        out = []
+        if look.hairdo.end is not None:
+            out.append(hairdo.long_hair(rng, *inputs))
+        if look.hairdo.fringe is not None and not covered:
+            out.append(hairdo.fringe(rng, *inputs))
         return out
 
     def _camera(self, rng: Rng, world: NDArray) -> Camera:

@@ -17,26 +17,36 @@ from typing import Any
 import numpy as np
 from dataset import Dataset, load_dataset
 from numpy.typing import NDArray
+from photo import vary
 from tqdm import tqdm
 
 from pyclnf.pdm import euler_to_matrix
-from pyclnf.training import DrawConfig, ExpertConfig, StartConfig, TrainingConfig, train_model
+from pyclnf.training import (
+    DescentConfig,
+    DrawConfig,
+    ExpertConfig,
+    StartConfig,
+    TrainingConfig,
+    train_model,
+)
 
 MAX_SCALE = 1.0  # px per mm; in the rendered pictures it is 0.95 to 1.25
 OUTLINE_YAW = 60.0  # degrees; beyond it the outline behind the cheek says nothing
 
 
 class TrainingImages:
-    """The grey pictures of some faces of a data set, read when they are asked for."""
+    """The grey pictures of some faces of a data set, read and varied when they are asked for."""
 
-    def __init__(self, data: Dataset, chosen: NDArray[np.intp]) -> None:
-        self.data, self.chosen = data, chosen
+    def __init__(self, data: Dataset, chosen: NDArray[np.intp], seed: int) -> None:
+        self.data, self.chosen, self.seed = data, chosen, seed
 
     def __len__(self) -> int:
         return len(self.chosen)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        return self.data.image(int(self.chosen[index]), grey=True)
+        which = int(self.chosen[index])
+        # The same each time that it is asked for.
+        return vary(self.data.image(which, grey=True), np.random.default_rng([self.seed, which]))
 
 
 def training_config(table: dict[str, Any]) -> TrainingConfig:
@@ -44,7 +54,10 @@ def training_config(table: dict[str, Any]) -> TrainingConfig:
     values = dict(table)
     draw = DrawConfig(**_tuples(values.pop("draw", {})))
     expert = ExpertConfig(**_tuples(values.pop("expert", {})))
-    start = StartConfig(**_tuples(values.pop("start", {})))
+    start_values = values.pop("start", {})
+    descent = start_values.pop("descent", None)
+    start_values["descent"] = None if descent is None else DescentConfig(**_tuples(descent))
+    start = StartConfig(**_tuples(start_values))
     parts = values.pop("pdm_emphasis")
     emphasis = tuple(tuple(parts[_part(i)]) for i in range(68))
     return TrainingConfig(draw=draw, expert=expert, start=start, pdm_emphasis=emphasis, **_tuples(values))
@@ -65,17 +78,23 @@ def head_shapes(data: Dataset, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
     return data.landmarks3d[chosen].astype(np.float64) @ rotations
 
 
-def visibility(data: Dataset, chosen: NDArray[np.intp], hidden_outline: float) -> NDArray[np.float64]:
+def visibility(
+    data: Dataset, chosen: NDArray[np.intp], hidden_outline: float, covered_outline: float
+) -> NDArray[np.float64]:
     """Return how much each point counts, (N, 68).
 
     The far outline of a turned face is hidden behind the cheek, but close to the edge of the face in the
-    picture, from which an expert can tell where it is: up to the last but one view it counts a little.
+    picture, from which an expert can tell where it is: up to the last but one view it counts a little. So
+    does the outline under hair or a hand, so that experts learn that not every edge there is the face's.
     """
-    weights = np.where(data.occluded[chosen] | data.self_occluded[chosen], 0.0, 1.0)
+    covered, behind = data.occluded[chosen], data.self_occluded[chosen]
+    weights = np.where(covered | behind, 0.0, 1.0)
     turned = np.abs(np.degrees(data.pose[chosen, 1])) < OUTLINE_YAW
-    outline = data.self_occluded[chosen] & ~data.occluded[chosen] & turned[:, None]
-    outline[:, 17:] = False
-    weights[outline] = hidden_outline
+    outline = np.arange(68) < 17
+    weights[behind & ~covered & turned[:, None] & outline] = hidden_outline
+    size = data.image(0).shape[0]
+    inside = ((data.landmarks[chosen] >= 0) & (data.landmarks[chosen] < size)).all(axis=2)
+    weights[covered & ~behind & inside & outline] = covered_outline
     return weights
 
 
@@ -106,7 +125,7 @@ def main() -> None:
     args = parser.parse_args()
     tables = tomllib.loads(args.config.read_text(encoding="utf-8"))
     table = tables["training"]
-    hidden_outline = table.pop("hidden_outline")
+    outline = table.pop("hidden_outline"), table.pop("covered_outline")
     config = training_config(table)
     if args.scales:
         config = replace(config, scales=tuple(args.scales))
@@ -115,10 +134,10 @@ def main() -> None:
     data = load_dataset(args.renders, args.images)
     chosen = np.flatnonzero(~data.held_out)
     model = train_model(
-        TrainingImages(data, chosen),
+        TrainingImages(data, chosen, config.seed),
         data.landmarks[chosen],
         landmarks_3d=head_shapes(data, chosen),
-        visible=visibility(data, chosen, hidden_outline),
+        visible=visibility(data, chosen, *outline),
         identities=data.identity[chosen],
         rotations=data.pose[chosen],
         config=config,

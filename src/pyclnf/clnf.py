@@ -135,7 +135,7 @@ class CLNF:
         Run every start to its end, as OpenFace does. Otherwise the starts are compared early and
         only the best go on (three, or one of the learned start's guesses): a third of the time, and
         nearly always the same winner.
-    windows, iterations, sigma, reg_factor, weight_factor : optional
+    windows, iterations, sigma, reg_factor, weight_factor, response_power : optional
         Replace a number of the parameter set, see `FitParameters`.
 
     Raises
@@ -170,6 +170,7 @@ class CLNF:
         sigma: float | None = None,
         reg_factor: float | None = None,
         weight_factor: float | None = None,
+        response_power: int | None = None,
     ) -> None:
         if model is not None and model_dir is not None:
             raise ModelError("give model or model_dir, not both")
@@ -184,6 +185,7 @@ class CLNF:
             "sigma": sigma,
             "reg_factor": reg_factor,
             "weight_factor": weight_factor,
+            "response_power": response_power,
         }
         settings = settings.changed(**{name: value for name, value in numbers.items() if value is not None})
         if len(settings.windows) < len(whole.scales):
@@ -308,7 +310,8 @@ class CLNF:
         settings : FitParameters
         depth : ndarray, shape (H, W, 1), optional
         guesses : bool
-            The starts are the learned start's: of these, fewer are followed to the end.
+            The starts are the learned start's: of these, fewer are followed to the end, and the fits
+            are held to them rather than to the mean shape, as far as the model knows their errors.
 
         Returns
         -------
@@ -325,6 +328,7 @@ class CLNF:
             pixels,
             starts,
             depth,
+            prior=self.learned_start.prior if guesses and self.learned_start is not None else None,
             kept=nu_rlms.GUESSES_KEPT if guesses else (nu_rlms.KEPT_AFTER_RIGID, nu_rlms.KEPT_AFTER_FULL),
             exhaustive=self.exhaustive,
         )

@@ -6,6 +6,7 @@ and miss what lies between them (aliasing); averaging first does not.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -99,32 +100,14 @@ class Crop:
         return Parameters(pose, parameters.shape)
 
 
-def _taps(
-    origin: float, step: float, side: int, size: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+def _taps(origin: float, step: float, side: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return the image's pixels along one axis, which go into each pixel of the crop, and their weights.
 
-    The last two are (side, K); pixels outside the image have the weight 0.
+    Both are (side, K); pixels outside the image have the weight 0.
     """
-    edges = origin + step * np.arange(side)
-    if step < 1:  # nothing to average: bilinear
-        middles = edges + step / 2 - 0.5
-        first = np.floor(middles)
-        index = first[:, None] + np.arange(2)
-        weights = 1 - np.abs(middles[:, None] - index)
-    elif step <= MAX_STEP:
-        index = np.floor(edges)[:, None] + np.arange(int(np.ceil(step)) + 1)
-        overlap = np.minimum(edges[:, None] + step, index + 1) - np.maximum(edges[:, None], index)
-        weights = np.clip(overlap, 0, None) / step
-    else:
-        index = np.floor(edges[:, None] + step * (np.arange(SAMPLES) + 0.5) / SAMPLES)
-        weights = np.full(index.shape, 1 / SAMPLES)
-    weights = np.where((index >= 0) & (index < size), weights, 0)
-    index = np.clip(index, 0, size - 1).astype(np.int32)
-    if step <= MAX_STEP:  # neighbours overlap or touch: all pixels between the first and the last
-        first = int(index[0, 0])
-        used, taps = np.arange(first, int(index[-1, -1]) + 1, dtype=np.int32), index - first
-    else:
-        used, inverse = np.unique(index, return_inverse=True)
-        taps = inverse.reshape(index.shape).astype(np.int32)
-    return used, taps, weights.astype(np.float32)
+    sampled = step > MAX_STEP
+    # Two to interpolate between, or all that a crop's pixel can reach into.
+    count = SAMPLES if sampled else 2 if step < 1 else math.ceil(step) + 1
+    taps, weights = np.empty((side, count), np.int32), np.empty((side, count), np.float32)
+    _kernels.axis_taps(origin + step * np.arange(side), step, size, sampled, taps, weights)
+    return taps, weights

@@ -16,21 +16,21 @@ import numpy as np
 from pyclnf import _kernels
 from pyclnf._limits import MAX_COORDINATE
 from pyclnf.errors import ParameterError
-from pyclnf.pdm import MAX_DEVIATIONS, Parameters
+from pyclnf.pdm import Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from pyclnf.patch_experts import PatchScale
-    from pyclnf.pdm import PDM
+    from pyclnf.patch_experts import PatchScale, ViewExperts
+    from pyclnf.pdm import PDM, ShapePrior
 
     Float = NDArray[np.float64]
 
 __all__ = ["MULTI_VIEW_STARTS", "FitParameters", "FitResult", "fit", "fit_starts"]
 
-# Which kernels are in use, for reports: avx2, baseline or reference.
+# Which kernels are in use, for reports: avx512, avx2, baseline or reference.
 KERNEL_VARIANT = _kernels.VARIANT
 # Faces below this many px per mm are too small for the coarsest experts.
 MIN_FACE_SCALE = 0.25
@@ -80,6 +80,9 @@ class FitParameters:
         Weight of the shape's prior at scale 0.25.
     weight_factor : float
         Weight of the experts' confidences; 0: all landmarks count the same.
+    response_power : int
+        Landmarks also count by this power of the highest response in their map, relative to the others': one
+        that is hidden, or not found, counts less.
 
     Examples
     --------
@@ -97,6 +100,7 @@ class FitParameters:
     sigma: float = 1.25
     reg_factor: float = 35.0
     weight_factor: float = 2.5
+    response_power: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "windows", tuple(self.windows))
@@ -111,6 +115,9 @@ class FitParameters:
             raise ParameterError("at least one scale needs a window")
         if not isinstance(self.iterations, int | np.integer) or not 1 <= self.iterations <= 1000:
             raise ParameterError(f"iterations is a whole number from 1 to 1000, not {self.iterations!r}")
+        power = self.response_power
+        if not isinstance(power, int | np.integer) or not 0 <= power <= 8:
+            raise ParameterError(f"response_power is a whole number from 0 to 8, not {power!r}")
         for name, low in (("sigma", 0.1), ("reg_factor", 0.0), ("weight_factor", 0.0)):
             value = getattr(self, name)
             if not (isinstance(value, int | float | np.number) and low <= value <= 1e6):
@@ -228,12 +235,54 @@ def gaussian_kernel(window: int, sigma: float) -> Float:
     return kernel
 
 
+class _Level:
+    """A scale with the numbers of its fit, which all starts have in common.
+
+    Attributes
+    ----------
+    scale : PatchScale
+    window : int
+    sigma, weight_factor : float
+        See `FitParameters.at_scale`.
+    regularisation : ndarray, shape (m,), float64
+        Weight of the prior on each shape coefficient.
+    gaussians : ndarray, shape (10 w, w), float64
+        See `gaussian_kernel`.
+    """
+
+    def __init__(
+        self, variances: Float, scales: Sequence[PatchScale], settings: FitParameters, index: int
+    ) -> None:
+        self.scale, self.window = scales[index], settings.windows[index]
+        patch_scales = [own.scale for own in scales]
+        reg_factor, self.sigma, self.weight_factor = settings.at_scale(patch_scales, index)
+        self.regularisation = reg_factor / variances
+        self.response_power = settings.response_power
+        self.gaussians = gaussian_kernel(self.window, self.sigma)
+
+    def weights(self, experts: ViewExperts, responses: NDArray[np.float32]) -> Float:
+        """Return the weights of the landmarks of a view."""
+        weights = np.ones(experts.landmarks.size)
+        if self.weight_factor > 0:
+            weights = self.weight_factor * experts.confidences
+        if not self.response_power:
+            return weights
+        peaks = responses.max(axis=(1, 2)).astype(np.float64) + LIKELIHOOD_FLOOR
+        relative = np.ones(peaks.size)
+        # Products: a power function rounds otherwise on another machine.
+        for _ in range(self.response_power):
+            relative *= peaks
+        return np.asarray(weights * (relative / relative.mean()))
+
+
 class _Fit:
     """A fit under way: the parameters so far, and what the last pass left.
 
     Attributes
     ----------
     pose, shape : ndarray, shapes (6,) and (m,), float64
+        With a prior about the start the shape is its difference from the start's, in the prior's basis;
+        mean, components and limits are those that belong to it.
     failure : str or None
         Why the fit has ended early.
     """
@@ -241,34 +290,38 @@ class _Fit:
     def __init__(
         self,
         pdm: PDM,
-        scales: Sequence[PatchScale],
-        settings: FitParameters,
+        max_iterations: int,
         image: NDArray[Any],
         start: Parameters,
         depth: NDArray[Any] | None,
+        prior: ShapePrior | None = None,
     ) -> None:
-        self.pdm, self.scales, self.settings = pdm, scales, settings
+        self.pdm, self.max_iterations = pdm, max_iterations
         self.image, self.depth = image, depth
-        self.pose, self.shape = start.pose.copy(), start.shape.copy()
-        self.limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues)
+        self.start, self.prior = start, prior
+        self.pose = start.pose.copy()
+        if prior is None:
+            self.mean, self.components, self.limits = pdm.mean, pdm.components, pdm.limits
+            self.shape = start.shape.copy()
+        else:
+            self.mean = pdm.mean + pdm.components @ start.shape
+            self.components, self.limits = prior.components, prior.limits
+            self.shape = np.zeros(pdm.n_modes)
         self.base = np.empty((pdm.n_landmarks, 2))
         self.to_reference, self.to_image = np.empty((2, 2)), np.empty((2, 2))
         self.iterations, self.converged = 0, False
         self.failure: str | None = None
 
-    def respond(self, index: int) -> None:
+    def respond(self, level: _Level) -> None:
         """Compute the response maps of a scale around the landmarks as they are now."""
-        scale, window = self.scales[index], self.settings.windows[index]
-        patch_scales = [own.scale for own in self.scales]
-        reg_factor, self.sigma, weight_factor = self.settings.at_scale(patch_scales, index)
-        self.regularisation = reg_factor / self.pdm.eigenvalues
+        self.level, scale, window = level, level.scale, level.window
         self.view = scale.nearest_view(self.pose[1:4])
         experts = scale.view(self.view)
         self.landmarks = experts.landmarks
         matrices = np.empty((self.landmarks.size, 2, 3))
         _kernels.place_areas(
-            self.pdm.mean,
-            self.pdm.components,
+            self.mean,
+            self.components,
             self.pose,
             self.shape,
             self.landmarks,
@@ -280,17 +333,15 @@ class _Fit:
             matrices,
         )
         self.responses = scale.responses(self.view, window, self.image, matrices, self.depth)
-        self.weights = (
-            weight_factor * experts.confidences if weight_factor > 0 else np.ones(self.landmarks.size)
-        )
+        self.weights = level.weights(experts, self.responses)
         self.offsets = np.empty((self.landmarks.size, 2))
 
     def move(self, *, rigid: bool) -> None:
         """Run a pass over the response maps."""
         done, self.converged = _kernels.nu_rlms_pass(
-            self.pdm.mean,
-            self.pdm.components,
-            self.regularisation,
+            self.mean,
+            self.components,
+            self.level.regularisation,
             self.limits,
             self.pose,
             self.shape,
@@ -299,10 +350,10 @@ class _Fit:
             self.responses,
             self.to_reference,
             self.to_image,
-            gaussian_kernel(self.responses.shape[1], self.sigma),
+            self.level.gaussians,
             self.weights,
             rigid,
-            self.settings.iterations,
+            self.max_iterations,
             TOLERANCE,
             self.offsets,
         )
@@ -316,10 +367,10 @@ class _Fit:
                 f"(about {MIN_FACE_SCALE * 140:.0f} px across)"
             )
 
-    def run(self, indices: Sequence[int]) -> None:
+    def run(self, levels: Sequence[_Level]) -> None:
         """Run both passes at each scale, until the fit fails."""
-        for index in indices:
-            self.respond(index)
+        for level in levels:
+            self.respond(level)
             self.move(rigid=True)
             self.move(rigid=False)
             self.check_size()
@@ -329,18 +380,21 @@ class _Fit:
     def densities(self) -> Float:
         """Return the kernel density of each visible landmark before the last update."""
         density = np.empty(self.landmarks.size)
-        _kernels.likelihoods(self.responses, self.offsets, self.sigma, density)
+        _kernels.likelihoods(self.responses, self.offsets, self.level.sigma, density)
         return density
 
     def likelihood(self) -> float:
         """Return the mean of the logarithms of the densities."""
-        return float(np.log(self.densities() + LIKELIHOOD_FLOOR).mean())
+        return _mean_logarithm(self.densities())
 
     def result(self) -> FitResult:
         """Return what the fit has found."""
         landmark_likelihoods = np.full(self.pdm.n_landmarks, np.nan)
-        landmark_likelihoods[self.landmarks] = self.densities()
-        parameters = Parameters(self.pose, self.shape)
+        landmark_likelihoods[self.landmarks] = densities = self.densities()
+        shape = self.shape
+        if self.prior is not None:
+            shape = self.pdm.clamp(self.start.shape + self.prior.basis @ shape)
+        parameters = Parameters(self.pose, shape)
         landmarks = self.pdm.landmarks_2d(parameters)
         self.failure = self.failure or astray(landmarks)
         return FitResult(
@@ -349,10 +403,14 @@ class _Fit:
             self.view,
             self.iterations,
             self.converged,
-            self.likelihood(),
+            _mean_logarithm(densities),
             landmark_likelihoods,
             self.failure,
         )
+
+
+def _mean_logarithm(densities: Float) -> float:
+    return float(np.log(densities + LIKELIHOOD_FLOOR).mean())
 
 
 def astray(landmarks: Float) -> str | None:
@@ -396,8 +454,8 @@ def fit(
     ImageError
         If the image holds values around the face that are not finite.
     """
-    one = _Fit(pdm, scales, settings, image, start, depth)
-    one.run(_used(scales, settings))
+    one = _Fit(pdm, settings.iterations, image, start, depth)
+    one.run(_levels(pdm.eigenvalues, scales, settings))
     return one.result()
 
 
@@ -409,6 +467,7 @@ def fit_starts(
     starts: Sequence[Parameters],
     depth: NDArray[Any] | None = None,
     *,
+    prior: ShapePrior | None = None,
     kept: tuple[int, int] = (KEPT_AFTER_RIGID, KEPT_AFTER_FULL),
     exhaustive: bool = False,
 ) -> tuple[FitResult, int]:
@@ -422,6 +481,8 @@ def fit_starts(
     pdm, scales, settings, image, depth
         As for `fit`.
     starts : sequence of Parameters
+    prior : ShapePrior, optional
+        Of the true shape about each start's; otherwise the PDM's own, about the mean shape.
     kept : tuple of int
         How many go on after the coarsest scale's rigid pass, and after its full pass.
     exhaustive : bool
@@ -433,8 +494,9 @@ def fit_starts(
     index : int
         Of the start that won.
     """
-    first, *finer = _used(scales, settings)
-    fits = [_Fit(pdm, scales, settings, image, start, depth) for start in starts]
+    variances = pdm.eigenvalues if prior is None else prior.variances
+    first, *finer = _levels(variances, scales, settings)
+    fits = [_Fit(pdm, settings.iterations, image, start, depth, prior) for start in starts]
     for one in fits:
         one.respond(first)
         one.move(rigid=True)
@@ -461,6 +523,7 @@ def _most_likely(fits: Sequence[_Fit], indices: list[int], count: int) -> list[i
     return sorted(indices, key=rank.__getitem__)[:count]
 
 
-def _used(scales: Sequence[PatchScale], settings: FitParameters) -> list[int]:
-    """Return the indices of the scales that are not skipped."""
-    return [index for index in range(len(scales)) if settings.windows[index]]
+def _levels(variances: Float, scales: Sequence[PatchScale], settings: FitParameters) -> list[_Level]:
+    """Return the scales that are not skipped; variances (m,) are those of the shape's prior."""
+    used = (index for index in range(len(scales)) if settings.windows[index])
+    return [_Level(variances, scales, settings, index) for index in used]

@@ -186,6 +186,7 @@ class PatchScale:
         self.source = source
         self.scale = float(scale)
         self.centres = np.asarray(centres, dtype=np.float64)
+        self._centres = self.centres.tolist()
         self.visible = np.asarray(visible, dtype=bool)
         self.sigma_components = sigma_components
         if not 0 < self.scale <= MAX_PATCH_SCALE:
@@ -344,7 +345,12 @@ class PatchScale:
         euler : array_like, shape (3,)
             (rx, ry, rz), radians.
         """
-        return int(np.argmin(((self.centres - np.asarray(euler)) ** 2).sum(axis=1)))
+        # In plain numbers: a few views take NumPy longer.
+        rx, ry, rz = np.asarray(euler, dtype=np.float64).tolist()
+        distances = [
+            (x - rx) * (x - rx) + (y - ry) * (y - ry) + (z - rz) * (z - rz) for x, y, z in self._centres
+        ]
+        return distances.index(min(distances))
 
     def support(self, view: int) -> tuple[int, int]:
         """Return the height and width of the experts' patches, px."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PDM",
     "Parameters",
+    "ShapePrior",
     "axis_angle_to_matrix",
     "euler_to_matrix",
     "matrix_to_axis_angle",
@@ -38,6 +39,12 @@ __all__ = [
 
 # A shape coefficient may be this many standard deviations from the mean.
 MAX_DEVIATIONS = 3.0
+
+# How far a shape may be from a start's guess, standard deviations of the prior about it.
+PRIOR_DEVIATIONS = 4.0
+
+# Extents of the mean shape are kept for so many rotations: those of the usual starts.
+MAX_EXTENTS = 16
 
 
 def euler_to_matrix(euler: ArrayLike) -> Float:
@@ -72,20 +79,21 @@ def matrix_to_euler(rotation: ArrayLike) -> Float:
 
     Parameters
     ----------
-    rotation : array_like, shape (3, 3)
+    rotation : array_like, shape (..., 3, 3)
 
     Returns
     -------
-    ndarray, shape (3,), float64
+    ndarray, shape (..., 3), float64
         Radians.
     """
     R = np.asarray(rotation, dtype=np.float64)
     # atan2 of both columns keeps full precision near ±pi/2, where asin loses half the digits.
-    cy = np.hypot(R[0, 0], R[0, 1])
-    ry = np.arctan2(R[0, 2], cy)
-    if cy < 1e-12:
-        return np.array([np.arctan2(R[2, 1], R[1, 1]), ry, 0.0])
-    return np.array([np.arctan2(-R[1, 2], R[2, 2]), ry, np.arctan2(-R[0, 1], R[0, 0])])
+    cy = np.hypot(R[..., 0, 0], R[..., 0, 1])
+    ry = np.arctan2(R[..., 0, 2], cy)
+    locked = cy < 1e-12
+    rx = np.where(locked, np.arctan2(R[..., 2, 1], R[..., 1, 1]), np.arctan2(-R[..., 1, 2], R[..., 2, 2]))
+    rz = np.where(locked, 0.0, np.arctan2(-R[..., 0, 1], R[..., 0, 0]))
+    return np.stack([rx, ry, rz], axis=-1)
 
 
 def axis_angle_to_matrix(axis_angle: ArrayLike) -> Float:
@@ -116,11 +124,11 @@ def matrix_to_axis_angle(rotation: ArrayLike) -> Float:
 
     Parameters
     ----------
-    rotation : array_like, shape (3, 3)
+    rotation : array_like, shape (..., 3, 3)
 
     Returns
     -------
-    ndarray, shape (3,), float64
+    ndarray, shape (..., 3), float64
         Radians.
     """
     R = np.asarray(rotation, dtype=np.float64)
@@ -232,8 +240,11 @@ class PDM:
                 raise ModelError(f"the PDM's {name} hold values beyond {MAX_NUMBER:g}")
         if (self.eigenvalues < MIN_VARIANCE).any():
             raise ModelError(f"the PDM's eigenvalues must all be positive, at least {MIN_VARIANCE:g}")
-        for array in (self.mean, self.components, self.eigenvalues):
+        # Bounds of the shape coefficients' magnitudes.
+        self.limits: Float = MAX_DEVIATIONS * np.sqrt(self.eigenvalues)
+        for array in (self.mean, self.components, self.eigenvalues, self.limits):
             array.flags.writeable = False
+        self._extents: dict[tuple[float, float, float], tuple[Float, Float]] = {}
 
     @property
     def n_landmarks(self) -> int:
@@ -326,15 +337,44 @@ class PDM:
         euler = np.asarray(rotation, dtype=np.float64)
         if euler.shape != (3,) or not np.isfinite(euler).all():
             raise ParameterError(f"a starting rotation is three finite angles in radians, not {rotation!r}")
-        projected = self.mean.reshape(3, -1).T @ euler_to_matrix(euler)[:2].T
-        low, high = projected.min(axis=0), projected.max(axis=0)
-        width, height = high - low
-        if not (width > 0 and height > 0):
+        scale, tx, ty = self.placements(np.array([x, y]), np.array([w, h]), tuple(euler.tolist()))
+        return Parameters(np.array([scale, *euler, tx, ty]), np.zeros(self.n_modes))
+
+    def placements(
+        self, corners: Float, sizes: Float, rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    ) -> Float:
+        """Return scale and translation of the mean shape placed into boxes, see `from_box`.
+
+        Parameters
+        ----------
+        corners, sizes : ndarray, shape (..., 2), float64
+            (x, y) and (w, h) of the boxes, px.
+        rotation : tuple of float
+            Euler angles, radians.
+
+        Returns
+        -------
+        ndarray, shape (..., 3), float64
+            (s, tx, ty).
+
+        Raises
+        ------
+        ModelError
+            If the mean shape spans no area in this rotation.
+        """
+        extent = self._extents.get(rotation)
+        if extent is None:
+            projected = self.mean.reshape(3, -1).T @ euler_to_matrix(rotation)[:2].T
+            extent = projected.min(axis=0), projected.max(axis=0)
+            if len(self._extents) < MAX_EXTENTS:
+                self._extents[rotation] = extent
+        low, high = extent
+        spans = high - low
+        if not (spans > 0).all():
             raise ModelError("the PDM's mean shape, turned as the start says, spans no area")
-        scale = (w / width + h / height) / 2
-        centre = scale * (low + high) / 2
-        pose = np.array([scale, *euler, x + w / 2 - centre[0], y + h / 2 - centre[1]])
-        return Parameters(pose, np.zeros(self.n_modes))
+        ratios = sizes / spans
+        scales = (ratios[..., :1] + ratios[..., 1:]) / 2
+        return np.concatenate([scales, corners + sizes / 2 - scales * (low + high) / 2], axis=-1)
 
     def fit_landmarks(
         self,
@@ -485,8 +525,29 @@ class PDM:
         -------
         ndarray, shape (m,), float64
         """
-        limit = MAX_DEVIATIONS * np.sqrt(self.eigenvalues)
-        return np.clip(np.asarray(shape, dtype=np.float64), -limit, limit)
+        return np.clip(np.asarray(shape, dtype=np.float64), -self.limits, self.limits)
+
+
+class ShapePrior:
+    """How true shapes lie about a start's guess: normal, in directions of its own.
+
+    A fit from such a start is held to the guess, as far as guesses are known to be right, instead of to the
+    mean shape.
+
+    Parameters
+    ----------
+    pdm : PDM
+    basis : ndarray, shape (m, m)
+        Orthonormal directions in the space of shape coefficients, one a column.
+    variances : ndarray, shape (m,)
+        Of the true shape about the guess along each.
+    """
+
+    def __init__(self, pdm: PDM, basis: Float, variances: Float) -> None:
+        self.basis = np.ascontiguousarray(basis, np.float64)
+        self.variances = np.ascontiguousarray(variances, np.float64)
+        self.components: Float = np.ascontiguousarray(pdm.components @ self.basis)
+        self.limits: Float = PRIOR_DEVIATIONS * np.sqrt(self.variances)
 
 
 def check_box(box: ArrayLike) -> tuple[float, float, float, float]:

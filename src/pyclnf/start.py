@@ -2,7 +2,8 @@
 
 Each stage looks at a pool of pixels that move with the current shape; trees on
 differences of two pixels add up to an update of pose and shape. The landmarks
-come out roughly right whichever way the head is turned; the fit does the rest.
+come out roughly right whichever way the head is turned; a linear step from what the
+image shows around all of them (`pyclnf.descent`) and the fit do the rest.
 
 Source: Kazemi, Sullivan, "One Millisecond Face Alignment with an Ensemble of
 Regression Trees", CVPR 2014; with the parameters of a 3D PDM in place of 2D landmarks.
@@ -17,8 +18,9 @@ import numpy as np
 from pyclnf import _kernels
 from pyclnf._limits import MAX_NUMBER
 from pyclnf.crop import Crop
+from pyclnf.descent import Descent
 from pyclnf.errors import ModelError, ParameterError
-from pyclnf.pdm import MAX_DEVIATIONS, PDM, Parameters, check_box, matrix_to_euler
+from pyclnf.pdm import MAX_DEVIATIONS, PDM, Parameters, ShapePrior, check_box, matrix_to_euler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +46,15 @@ BOX_CHANGES = (
     (0.0, 0.11, 0.0),
 )
 
+# Least variance of the true shapes about a guess, mm^2.
+MIN_PRIOR_VARIANCE = 1e-6
+
+_SHIFTS = np.array([change[:2] for change in BOX_CHANGES])
+_SIZES = np.exp([[change[2]] for change in BOX_CHANGES])
+
+# So many leaves of eight bits have a sum of 32 bits.
+_MAX_TREES = 2**24
+
 _NAMES = ("landmarks", "offsets", "splits", "thresholds", "leaves", "units", "crop")
 
 
@@ -56,7 +67,14 @@ class LearnedStart:
     arrays : mapping of str to ndarray
         ``start/landmarks`` (S, F), ``start/offsets`` (S, F, 2), ``start/splits`` (S, T, M, 2),
         ``start/thresholds`` (S, T, M), ``start/leaves`` (S, T, M + 1, 6 + k), ``start/units``
-        (S, 6 + k) and ``start/crop`` (side of the crop in px, and in sides of the box).
+        (S, 6 + k) and ``start/crop`` (side of the crop in px, and in sides of the box). Optional:
+        ``start/descent_...``, see `Descent`; ``start/basis`` (m, m) and ``start/variances`` (m,),
+        see `ShapePrior`.
+
+    Attributes
+    ----------
+    prior : ShapePrior or None
+        How true shapes lie about the guesses.
 
     Raises
     ------
@@ -81,12 +99,38 @@ class LearnedStart:
         self.side, self.margin = int(crop[0]), float(crop[1])
         self._check()
         modes = self.leaves.shape[-1] - 6
-        self.modes = np.ascontiguousarray(pdm.components[:, :modes])
+        self.modes = np.ascontiguousarray(pdm.components[:, :modes].T)
         self.limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues[:modes])
+        self.descent = Descent.read(pdm, arrays)
+        if self.descent is not None and self.descent.n_modes != modes:
+            raise ModelError("the learned start's descent and trees are for different numbers of modes")
+        self.prior = self._read_prior(arrays)
+
+    def _read_prior(self, arrays: Mapping[str, NDArray[Any]]) -> ShapePrior | None:
+        if "start/basis" not in arrays and "start/variances" not in arrays:
+            return None
+        missing = [name for name in ("start/basis", "start/variances") if name not in arrays]
+        if missing:
+            raise ModelError(f"the model's learned start lacks the arrays {missing}")
+        basis, variances = (_converted(arrays, name, np.float64) for name in ("basis", "variances"))
+        m = self.pdm.n_modes
+        if basis.shape != (m, m) or variances.shape != (m,):
+            raise ModelError(
+                f"the learned start's basis and variances have shapes {basis.shape} and {variances.shape}, "
+                f"not {(m, m)} and {(m,)}"
+            )
+        # Also false for NaN.
+        if not (np.abs(basis.T @ basis - np.eye(m)) <= 1e-3).all():
+            raise ModelError("the learned start's basis is not orthonormal")
+        if not ((variances >= MIN_PRIOR_VARIANCE) & (variances <= MAX_NUMBER)).all():
+            raise ModelError(
+                f"the learned start's variances must lie between {MIN_PRIOR_VARIANCE:g} and {MAX_NUMBER:g}"
+            )
+        return ShapePrior(self.pdm, basis, variances)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by the names under which a `Model` keeps them."""
-        return {
+        own = {
             "start/landmarks": self.landmarks,
             "start/offsets": self.offsets.astype(np.float16),
             "start/splits": self.splits,
@@ -95,6 +139,12 @@ class LearnedStart:
             "start/units": self.units,
             "start/crop": np.array([self.side, self.margin], np.float32),
         }
+        if self.descent is not None:
+            own |= self.descent.arrays()
+        if self.prior is not None:
+            own["start/basis"] = self.prior.basis.astype(np.float32)
+            own["start/variances"] = self.prior.variances.astype(np.float32)
+        return own
 
     def _check(self) -> None:
         # The kernel trusts these numbers: an index beyond its array must not get there.
@@ -115,8 +165,15 @@ class LearnedStart:
                 raise ModelError(
                     f"the learned start's {name} have shape {getattr(self, name).shape}, not {shape}"
                 )
-        if (nodes + 1) & nodes or not 6 <= width <= 6 + self.pdm.n_modes or 0 in (stages, pool, trees, nodes):
-            raise ModelError(f"the learned start has {nodes} nodes a tree and leaves of {width} numbers")
+        if (
+            (nodes + 1) & nodes
+            or not 6 <= width <= 6 + self.pdm.n_modes
+            or 0 in (stages, pool, trees, nodes)
+            or trees > _MAX_TREES
+        ):
+            raise ModelError(
+                f"the learned start has {trees} trees of {nodes} nodes, and leaves of {width} numbers"
+            )
         if self.landmarks.max() >= self.pdm.n_landmarks or self.splits.max() >= pool:
             raise ModelError("the learned start names landmarks or pixels that do not exist")
         if not (2 <= self.side <= 1024 and 1 <= self.margin <= 10):
@@ -155,19 +212,13 @@ class LearnedStart:
         length = self.margin * np.sqrt(w * h)
         crop = Crop.cut(image, np.array([x + w / 2, y + h / 2]), length, self.side)
         pixels = crop.pixels if crop.pixels.dtype == np.uint8 else np.rint(crop.pixels).astype(np.uint8)
-        return [self._run(crop, pixels, np.array([x, y, w, h]), change) for change in BOX_CHANGES[:count]]
-
-    def _run(
-        self,
-        crop: Crop,
-        pixels: NDArray[np.uint8],
-        box: NDArray[np.float64],
-        change: tuple[float, float, float],
-    ) -> Parameters:
-        size = box[2:] * np.exp(change[2])
-        corner = box[:2] + box[2:] * change[:2] - (size - box[2:]) / 2
-        pose = crop.parameters_in(self.pdm.from_box([*corner, *size])).pose
-        rotation, placement, shape = np.eye(3), pose[[0, 4, 5]], np.zeros(len(self.limits))
+        sides = np.array([w, h])
+        sizes = sides * _SIZES[:count]
+        corners = np.array([x, y]) + sides * _SHIFTS[:count] - (sizes - sides) / 2
+        placements = self.pdm.placements(corners, sizes)
+        placements[:, 0] /= crop.step
+        placements[:, 1:] = crop.points_in(placements[:, 1:])
+        rotations, shapes = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, len(self.limits)))
         _kernels.run_cascade(
             pixels,
             self.pdm.mean,
@@ -180,16 +231,24 @@ class LearnedStart:
             self.leaves,
             self.units,
             MIN_CONTRAST,
-            rotation,
-            placement,
-            shape,
+            rotations,
+            placements,
+            shapes,
         )
-        whole = np.zeros(self.pdm.n_modes)
-        whole[: shape.size] = shape
-        if not (np.isfinite(rotation).all() and np.isfinite(placement).all()):
+        if self.descent is not None:
+            for i in range(count):
+                rotations[i], placements[i], shapes[i] = self.descent.run(
+                    pixels, rotations[i], placements[i], shapes[i]
+                )
+        if not (np.isfinite(rotations).all() and np.isfinite(placements).all()):
             raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
-        scale, tx, ty = placement
-        return crop.parameters_out(Parameters(np.array([scale, *matrix_to_euler(rotation), tx, ty]), whole))
+        poses = np.empty((count, 6))
+        poses[:, 0] = placements[:, 0] * crop.step
+        poses[:, 1:4] = matrix_to_euler(rotations)
+        poses[:, 4:] = crop.points_out(placements[:, 1:])
+        whole = np.zeros((count, self.pdm.n_modes))
+        whole[:, : shapes.shape[1]] = shapes
+        return [Parameters(pose, shape) for pose, shape in zip(poses, whole, strict=True)]
 
 
 def _converted(arrays: Mapping[str, NDArray[Any]], name: str, dtype: DTypeLike) -> NDArray[Any]:

@@ -74,7 +74,7 @@ def main() -> int:
     parser.add_argument("python", nargs="+", help="interpreters")
     parser.add_argument("--build", action="store_true", help="build environments for these interpreters")
     parser.add_argument("--opencv", nargs="+", default=["4", "5"], help="versions for --build")
-    parser.add_argument("--variants", nargs="+", default=["avx2", "baseline", "reference"])
+    parser.add_argument("--variants", nargs="+", default=["avx512", "avx2", "baseline", "reference"])
     options = parser.parse_args()
     different = False
     with tempfile.TemporaryDirectory() as folder:

@@ -26,8 +26,13 @@ BOUNDS = {
     "normal_equations": (1e-14, 0.0),
     "solve": (1e-12, 0.0),
     "place_areas": (1e-13, 0.0),
+    "axis_taps": (0.0, 0.0),
     "average_areas": (0.0, 1e-4),  # grey levels, sums in float32
     "run_cascade": (0.0, 1e-9),  # px of the crop, mm and rad, where both take the same branches
+    # Four roundings of a grey level (8e-6 each) over the floor of a descriptor's length, 20, and as many of
+    # the descriptor.
+    "describe_points": (0.0, 4e-6),
+    "weigh_descriptors": (2e-6, 0.0),  # sums of a point's products in float32
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
 
@@ -229,24 +234,36 @@ def average_areas(random: np.random.Generator, image: np.ndarray | None = None) 
     m, n, taps = (int(k) for k in random.integers(1, 7, 3))
 
     def axis(size: int, count: int) -> Arguments:
-        used = np.sort(random.choice(size, int(random.integers(taps, size)), replace=False)).astype(np.int32)
-        if random.random() < 0.5:  # side by side, as nearly always
-            used = used[0] // 2 + np.arange(min(used.size, size - used[0] // 2), dtype=np.int32)
-        first = np.sort(random.integers(0, used.size - taps + 1, count))
+        # Side by side, as nearly always, or far apart.
+        step = 1 if random.random() < 0.5 else int(random.integers(1, (size - 1) // taps + 1))
+        first = np.sort(random.integers(0, size - step * (taps - 1), count))
         weights = random.dirichlet(np.ones(taps), count).astype(np.float32)
         weights[random.random(weights.shape) < 0.1] = 0
-        return [used, (first[:, None] + np.arange(taps)).astype(np.int32), weights]
+        return [(first[:, None] + step * np.arange(taps)).astype(np.int32), weights]
 
     return [image, *axis(height, m), *axis(width, n), np.empty((m, n), np.float32)]
 
 
+def axis_taps(random: np.random.Generator) -> Arguments:
+    size, side = int(random.integers(1, 60)), int(random.integers(1, 30))
+    step = float(random.uniform(0.2, 9)) if random.random() < 0.8 else float(random.integers(1, 7))
+    sampled = step > 5
+    count = 6 if sampled else 2 if step < 1 else int(np.ceil(step)) + 1
+    edges = random.uniform(-20, size) + step * np.arange(side)
+    if random.random() < 0.2:
+        edges = np.rint(edges)
+    taps, weights = np.empty((side, count), np.int32), np.empty((side, count), np.float32)
+    return [edges, step, size, sampled, taps, weights]
+
+
 def run_cascade(random: np.random.Generator) -> Arguments:
     n, k, stages, pool, trees, depth, side = 9, int(random.integers(0, 5)), 3, 17, 6, 3, 24
+    guesses = int(random.integers(1, 4))
     nodes = 2**depth - 1
     return [
         random.integers(0, 256, (side, side), dtype=np.uint8),
         random.normal(0, 8, 3 * n),
-        random.normal(0, 0.3, (3 * n, k)),
+        random.normal(0, 0.3, (k, 3 * n)),
         random.uniform(0.5, 3, k),
         random.integers(0, n, (stages, pool), dtype=np.uint8),
         random.normal(0, 4, (stages, pool, 2)).astype(np.float32),
@@ -255,9 +272,40 @@ def run_cascade(random: np.random.Generator) -> Arguments:
         random.integers(-127, 128, (stages, trees, nodes + 1, 6 + k), dtype=np.int8),
         random.uniform(1e-4, 1e-3, (stages, 6 + k)).astype(np.float32),
         4.0,
-        rotation_matrix(random),
-        np.array([random.uniform(0.3, 1.5), *random.uniform(0, side, 2)]),
-        random.normal(0, 1, k),
+        np.stack([rotation_matrix(random) for _ in range(guesses)]),
+        np.column_stack([random.uniform(0.3, 1.5, guesses), random.uniform(0, side, (guesses, 2))]),
+        random.normal(0, 1, (guesses, k)),
+    ]
+
+
+def describe_points(random: np.random.Generator) -> Arguments:
+    side, n, around, r = int(random.integers(2, 30)), 7, 5, int(random.integers(0, 4))
+    angle = np.linspace(0, 2 * np.pi, int(random.integers(1, 7)), endpoint=False)
+    crop = random.integers(0, 256, (24, 24), dtype=np.uint8)
+    if random.random() < 0.2:
+        crop[:, :12] = crop[0, 0]
+    taps = random.dirichlet(np.ones(2 * r + 1)).astype(np.float32)
+    return [
+        crop,
+        np.column_stack([random.normal(0, 1, (2, 2)), random.uniform(-5, 25, 2)]),
+        side,
+        np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32),
+        taps,
+        random.uniform(-5, side + 5, (n, 2)),
+        random.normal(0, 4, (around, 2)).astype(np.float32),
+        20.0,
+        np.empty((n, around * len(angle)), np.float32),
+    ]
+
+
+def weigh_descriptors(random: np.random.Generator) -> Arguments:
+    n, d, w = (int(k) for k in random.integers(1, 40, 3))
+    return [
+        random.uniform(0, 0.5, (n, d)).astype(np.float32),
+        random.integers(-127, 128, (n, d, w), dtype=np.int8),
+        random.uniform(1e-4, 1e-3, w).astype(np.float32),
+        random.normal(0, 1, w).astype(np.float32),
+        np.empty(w),
     ]
 
 
@@ -274,12 +322,15 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "solve": solve,
     "nu_rlms_pass": nu_rlms_pass,
     "place_areas": place_areas,
+    "axis_taps": axis_taps,
     "average_areas": average_areas,
     "run_cascade": run_cascade,
+    "describe_points": describe_points,
+    "weigh_descriptors": weigh_descriptors,
 }
 
 # Arguments besides the last that a kernel changes.
-CHANGED = {"nu_rlms_pass": (4, 5), "run_cascade": (11, 12)}
+CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12)}
 # Kernels that read their last argument as well.
 READS_LAST = {"run_cascade"}
 

@@ -56,7 +56,8 @@ def test_unknown_variants_are_an_error_that_names_the_choices() -> None:
 @pytest.mark.parametrize("variant", (None, *(v for v in usable_variants() if v != "reference")))
 def test_missing_extensions_are_an_error_and_no_fallback(variant: str | None) -> None:
     hide = (
-        "import sys; sys.modules['pyclnf._kernels._baseline'] = sys.modules['pyclnf._kernels._avx2'] = None; "
+        "import sys; "
+        "sys.modules.update({f'pyclnf._kernels._{v}': None for v in ('avx512', 'avx2', 'baseline')}); "
     )
     done = run(hide + "import pyclnf", variant)
     assert done.returncode != 0
@@ -67,9 +68,12 @@ def test_missing_extensions_are_an_error_and_no_fallback(variant: str | None) ->
     assert asked.stdout.strip() == "reference", asked.stderr
 
 
-def test_avx2_is_refused_where_the_cpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("variant", "name"), (("avx2", "AVX2"), ("avx512", "AVX-512")))
+def test_a_variant_is_refused_where_the_cpu_cannot_run_it(
+    monkeypatch: pytest.MonkeyPatch, variant: str, name: str
+) -> None:
     from pyclnf._kernels import _reference
 
-    monkeypatch.setitem(sys.modules, "pyclnf._kernels._baseline", _reference)  # says that it has no AVX2
-    with pytest.raises(_kernels.KernelImportError, match="no AVX2"):
-        _kernels.load_variant("avx2")
+    monkeypatch.setitem(sys.modules, "pyclnf._kernels._baseline", _reference)  # says that it has neither
+    with pytest.raises(_kernels.KernelImportError, match=f"no {name}"):
+        _kernels.load_variant(variant)

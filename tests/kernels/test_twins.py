@@ -155,6 +155,18 @@ def test_averages_of_images_of_every_type(
         assert np.abs(rounded - ours[0]).max() <= 0.5 + 1e-4
 
 
+@pytest.mark.parametrize("dtype", (np.uint8, np.float32, np.float64))
+def test_averages_of_grey_values_are_the_same_in_every_compiled_variant(dtype: type) -> None:
+    """What is rounded to 8 bits would else change by a whole grey level now and then."""
+    for seed in range(50):
+        random = np.random.default_rng(seed)
+        arguments = kernel_inputs.average_areas(random, random.integers(0, 256, (37, 83, 1)).astype(dtype))
+        results = {
+            call(_kernels.load_variant(name), "average_areas", arguments)[1][0].tobytes() for name in COMPILED
+        }
+        assert len(results) == 1
+
+
 # --- neurons
 
 

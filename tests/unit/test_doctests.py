@@ -15,7 +15,7 @@ import pyclnf
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # Compiled code; and what ends the process that imports it.
-LEFT_OUT = ("pyclnf._kernels._avx2", "pyclnf._kernels._baseline", "pyclnf.__main__")
+LEFT_OUT = (*(f"pyclnf._kernels._{name}" for name in ("avx512", "avx2", "baseline")), "pyclnf.__main__")
 
 
 def found() -> list[doctest.DocTest]:

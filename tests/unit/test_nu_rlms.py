@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyclnf import PDM, FitParameters, Model, ParameterError, _kernels
+from pyclnf import PDM, FitParameters, Model, ParameterError, Parameters, _kernels
 from pyclnf._kernels import _reference
 from pyclnf.nu_rlms import (
     LIKELIHOOD_FLOOR,
     MIN_FACE_SCALE,
     PARAMETER_SETS,
     _Fit,
+    _Level,
     _most_likely,
     astray,
     fit,
+    fit_starts,
     gaussian_kernel,
 )
+from pyclnf.pdm import ShapePrior
 
 
 def test_parameter_sets() -> None:
@@ -38,6 +41,9 @@ def test_numbers_are_replaced() -> None:
         FitParameters().changed(sigmas=2.0)
     with pytest.raises(ParameterError, match="sigma"):
         FitParameters().changed(sigma=-2.0)
+    for power in (-1, 9, 1.5):
+        with pytest.raises(ParameterError, match="response_power"):
+            FitParameters().changed(response_power=power)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +109,30 @@ def test_a_strong_prior_keeps_the_mean_shape(model: Model, picture) -> None:
     free = fit(model.pdm, model.scales, replace(settings, reg_factor=0.0), image, start)
     bound = fit(model.pdm, model.scales, replace(settings, reg_factor=1e6), image, start)
     assert np.abs(bound.parameters.shape).max() < 0.05 * np.abs(free.parameters.shape).max()
+
+
+def test_landmarks_without_a_response_count_less(model: Model, picture) -> None:
+    """Half of the face is covered: with weights by response the other half is found the better for it."""
+    pdm, settings = model.pdm, replace(FitParameters.named("video"), reg_factor=1.0)
+    image = picture.image.copy()
+    covered = picture.landmarks[:, 0] > np.median(picture.landmarks[:, 0])
+    image[:, int(np.median(picture.landmarks[:, 0])) :] = 128
+    start = pdm.from_box(picture.disturbed)
+    errors = []
+    for power in (0, 2):
+        found = fit(pdm, model.scales, replace(settings, response_power=power), image[:, :, None], start)
+        errors.append(np.linalg.norm(found.landmarks - picture.landmarks, axis=1)[~covered].mean())
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_weights_follow_the_highest_responses(model: Model, picture) -> None:
+    settings, scales = FitParameters.named("video"), model.scales
+    one = _Fit(model.pdm, 5, picture.image[:, :, None], model.pdm.from_box(picture.box), None)
+    one.respond(_Level(model.pdm.eigenvalues, scales, settings, 0))
+    plain, peaks = one.weights.copy(), one.responses.max(axis=(1, 2))
+    one.respond(_Level(model.pdm.eigenvalues, scales, replace(settings, response_power=3), 0))
+    np.testing.assert_allclose(one.weights, plain * peaks**3 / np.mean(peaks.astype(float) ** 3), rtol=1e-6)
+    assert one.weights.mean() == pytest.approx(plain.mean())
 
 
 def test_skipped_scales_are_not_run(model: Model, picture) -> None:
@@ -185,7 +215,7 @@ def test_a_face_that_becomes_too_small_ends_the_fit(
 
 def test_the_smallest_face(model: Model, picture) -> None:
     start = model.pdm.from_box(picture.box)
-    one = _Fit(model.pdm, model.scales, FitParameters(), picture.image[:, :, None], start, None)
+    one = _Fit(model.pdm, 10, picture.image[:, :, None], start, None)
     for scale, failure in ((MIN_FACE_SCALE, False), (np.nextafter(MIN_FACE_SCALE, 0), True), (np.nan, True)):
         one.pose[0], one.failure = scale, None
         one.check_size()
@@ -212,3 +242,44 @@ def test_fits_that_failed_are_the_least_likely() -> None:
     assert _most_likely(fits, [0, 1, 2, 3, 4], 4) == [3, 1, 2, 0]
     assert _most_likely(fits, [0, 1, 2], 1) == [1]
     assert _most_likely(fits, [4, 0], 2) == [4, 0]
+
+
+def test_the_pdms_own_prior_about_the_mean_shape_changes_nothing(model: Model, picture) -> None:
+    """In a rotated basis, too; limits are not reached here."""
+    pdm, image = model.pdm, picture.image[:, :, None]
+    settings = replace(FitParameters.named("video"), reg_factor=200.0)
+    start = pdm.from_box(picture.disturbed)
+    plain = fit(pdm, model.scales, settings, image, start)
+    assert (np.abs(plain.parameters.shape) < 2.5 * np.sqrt(pdm.eigenvalues)).all()
+    for basis in (np.eye(pdm.n_modes), np.eye(pdm.n_modes)[:, ::-1]):
+        prior = ShapePrior(pdm, basis, pdm.eigenvalues @ np.abs(basis))
+        found, _ = fit_starts(pdm, model.scales, settings, image, [start], prior=prior)
+        np.testing.assert_allclose(found.landmarks, plain.landmarks, atol=1e-6)
+        np.testing.assert_allclose(found.parameters.shape, plain.parameters.shape, atol=1e-6)
+
+
+def test_a_sure_start_keeps_its_shape(model: Model, picture) -> None:
+    """With a prior about the start a fit is held to it, not to the mean shape, as far as the prior says."""
+    pdm, image, settings = model.pdm, picture.image[:, :, None], FitParameters.named("video")
+    shape = 1.5 * np.sqrt(pdm.eigenvalues) * np.resize([1, -1], pdm.n_modes)
+    start = Parameters(pdm.from_box(picture.box).pose, shape)
+    free, held = (
+        fit_starts(
+            pdm, model.scales, settings, image, [start],
+            prior=ShapePrior(pdm, np.eye(pdm.n_modes), share * pdm.eigenvalues),
+        )[0]
+        for share in (1.0, 1e-4)
+    )  # fmt: skip
+    assert np.abs(held.parameters.shape - shape).max() < 0.05 * np.abs(free.parameters.shape - shape).max()
+    np.testing.assert_allclose(held.landmarks, pdm.landmarks_2d(held.parameters), atol=1e-9)
+
+
+def test_shapes_stay_within_the_pdms_limits(model: Model, picture) -> None:
+    pdm, image, settings = model.pdm, picture.image[:, :, None], FitParameters.named("video")
+    limits = 3 * np.sqrt(pdm.eigenvalues)
+    start = Parameters(pdm.from_box(picture.box).pose, limits)
+    wide = ShapePrior(pdm, np.eye(pdm.n_modes), 100 * pdm.eigenvalues)
+    settings = replace(settings, reg_factor=0.0)
+    found, _ = fit_starts(pdm, model.scales, settings, image, [start], prior=wide)
+    assert (np.abs(found.parameters.shape) <= limits).all()
+    np.testing.assert_allclose(found.landmarks, pdm.landmarks_2d(found.parameters), atol=1e-9)

@@ -29,6 +29,13 @@ def arrays(side: int = 40, stages: int = 2) -> dict[str, np.ndarray]:
     }
 
 
+def with_prior(**changed: np.ndarray) -> dict[str, np.ndarray]:
+    """Return a start with a prior about its guesses."""
+    m = MODEL.pdm.n_modes
+    prior = {"basis": np.eye(m, dtype=np.float32), "variances": np.full(m, 0.5, np.float32)} | changed
+    return arrays() | {f"start/{name}": value for name, value in prior.items()}
+
+
 def with_start(**changed: np.ndarray) -> Model:
     content = arrays() | {f"start/{name}": value for name, value in changed.items()}
     return Model(MODEL.pdm, MODEL.scales, name="with start", arrays=content)
@@ -119,6 +126,34 @@ def test_arrays_that_do_not_fit_are_refused(name: str, value: np.ndarray, messag
         LearnedStart(MODEL.pdm, arrays() | {f"start/{name}": value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    (
+        ("basis", np.eye(3), "have shapes"),
+        ("basis", 1.01 * np.eye(MODEL.pdm.n_modes), "not orthonormal"),
+        ("basis", np.full((MODEL.pdm.n_modes, MODEL.pdm.n_modes), np.nan), "not orthonormal"),
+        ("variances", np.zeros(MODEL.pdm.n_modes), "variances must lie"),
+        ("variances", np.full(MODEL.pdm.n_modes, np.inf), "variances must lie"),
+        ("variances", np.ones(3), "have shapes"),
+    ),
+)
+def test_priors_that_cannot_be_are_refused(name: str, value: np.ndarray, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        LearnedStart(MODEL.pdm, with_prior(**{name: value}))
+
+
+def test_a_prior_is_whole_or_absent() -> None:
+    assert LearnedStart(MODEL.pdm, arrays()).prior is None
+    content = with_prior()
+    start = LearnedStart(MODEL.pdm, content)
+    again = LearnedStart(MODEL.pdm, start.arrays())
+    assert start.prior is not None and again.prior is not None
+    np.testing.assert_array_equal(again.prior.components, start.prior.components)
+    del content["start/variances"]
+    with pytest.raises(ModelError, match="variances"):
+        LearnedStart(MODEL.pdm, content)
+
+
 def test_a_missing_array_is_named() -> None:
     content = arrays()
     del content["start/units"]
@@ -133,6 +168,23 @@ def test_a_model_with_a_start_uses_it() -> None:
     starts = clnf.starts_in(image[:, :, None], (100, 100, 120, 110))
     assert starts[0].pose[2] == pytest.approx(0.2, abs=1e-6)
     assert CLNF(with_start(), starts="frontal").starts == ((0.0, 0.0, 0.0),)
+
+
+def test_a_prior_holds_the_fit_to_the_learned_start() -> None:
+    """But not one that starts elsewhere."""
+    truth = Parameters(np.array([1.2, 0, 0, 0, 150.0, 160.0]), np.zeros(MODEL.pdm.n_modes))
+    points = MODEL.pdm.landmarks_2d(truth)
+    image, box = generate_image(MODEL, truth), [*(points.min(axis=0) + 5), *np.ptp(points, axis=0)]
+    tiny = np.full(MODEL.pdm.n_modes, 1e-5)
+    plain, held = (
+        CLNF(Model(MODEL.pdm, MODEL.scales, arrays=content))
+        for content in (arrays(), with_prior(variances=tiny))
+    )
+    start = held.starts_in(image[:, :, None], box)[0]
+    shapes = [np.abs(clnf.fit(image, box)[1]["params"].shape - start.shape).max() for clnf in (plain, held)]
+    assert shapes[1] < 0.1 * shapes[0]
+    frontal = [clnf.fit(image, box, starts="frontal")[0] for clnf in (plain, held)]
+    np.testing.assert_array_equal(*frontal)
 
 
 def test_a_model_without_a_start_says_so() -> None:

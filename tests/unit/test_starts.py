@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyclnf import CLNF, Model
-from pyclnf.nu_rlms import KEPT_AFTER_FULL, KEPT_AFTER_RIGID, MULTI_VIEW_STARTS, _Fit
+from pyclnf.nu_rlms import KEPT_AFTER_FULL, KEPT_AFTER_RIGID, MULTI_VIEW_STARTS, _Fit, _Level
 
 
 @pytest.mark.parametrize("exhaustive", (False, True))
@@ -58,10 +58,15 @@ def test_equal_starts_give_the_first(model: Model, picture) -> None:
 def test_a_face_that_is_too_small_from_every_start(
     model: Model, picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scales: list[int] = []
+    scales: list[float] = []
     respond = _Fit.respond
-    monkeypatch.setattr(_Fit, "respond", lambda self, index: scales.append(index) or respond(self, index))
+
+    def noted(self: _Fit, level: _Level) -> None:
+        scales.append(level.scale.scale)
+        respond(self, level)
+
+    monkeypatch.setattr(_Fit, "respond", noted)
     _, info = CLNF(model, starts="multiview").fit(picture.image, (150, 150, 12, 12))
     assert not info["success"] and "too small" in str(info["failure"])
     # Only what is known to be too small after its first full pass is left.
-    assert scales == [0] * len(MULTI_VIEW_STARTS)
+    assert scales == [model.scales[0].scale] * len(MULTI_VIEW_STARTS)

@@ -13,7 +13,7 @@ import pyclnf
 PACKAGE = Path(pyclnf.__file__).parent
 
 # The only modules that call the kernels.
-KERNEL_USERS = {"pdm", "patch_experts", "nu_rlms", "crop", "start"}
+KERNEL_USERS = {"pdm", "patch_experts", "nu_rlms", "crop", "descent", "start"}
 
 # What each layer below the public surface may import, besides errors and limits.
 ALLOWED = {
@@ -22,7 +22,8 @@ ALLOWED = {
     "patch_experts": {"_kernels"},
     "nu_rlms": {"_kernels", "pdm", "patch_experts"},
     "crop": {"_kernels", "pdm"},
-    "start": {"_kernels", "crop", "pdm"},
+    "descent": {"_kernels", "pdm"},
+    "start": {"_kernels", "crop", "descent", "pdm"},
 }
 
 # What sits on top: nothing below may import it.

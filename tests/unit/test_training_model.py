@@ -250,6 +250,30 @@ def test_the_start_travels_in_a_model(start, work, tmp_path):
         LearnedStart(pdm, arrays)
 
 
+def test_the_prior_is_what_the_errors_on_other_faces_say(start):
+    faces, pdm, cascade = start
+    prior = cascade.prior
+    assert prior is not None and prior.basis.shape == (pdm.n_modes, pdm.n_modes)
+    errors = []
+    for i in range(220, 260):
+        points = faces.landmarks[i]
+        box = [*points.min(axis=0), *np.ptp(points, axis=0)]
+        errors.append(faces.shapes[i] - predict(cascade, faces.grey(i), box).shape)
+    found = (np.array(errors) @ prior.basis) ** 2
+    # Undisturbed boxes are a little easier than those that the prior is made from.
+    ratio = np.median(found, axis=0) / prior.variances
+    assert 0.1 < np.median(ratio) < 1.2
+    # What the start has learned it knows better than the mean shape does.
+    learned = np.diag((prior.basis * prior.variances) @ prior.basis.T)[: START.modes]
+    assert np.median(learned / pdm.eigenvalues[: START.modes]) < 0.7
+
+
+def test_a_start_without_other_faces_has_no_prior(start):
+    faces, pdm, _ = start
+    few = StartConfig(stages=1, trees=2, depth=2, pool=20, modes=4, boxes=2)
+    assert train_start(faces, pdm, np.ones(len(faces), bool), few).prior is None
+
+
 def test_a_start_needs_faces(start):
     faces, pdm, _ = start
     with pytest.raises(TrainingError, match="two faces"):

@@ -1,10 +1,10 @@
 """The gate to the compiled kernels: chooses a variant, and says which.
 
 The best variant that this CPU can run is used. The environment variable
-``PYCLNF_KERNELS`` forces one: ``avx2`` (x86-64 with AVX2 and FMA), ``baseline``
-(any CPU of the platform) or ``reference`` (NumPy; slow). A variant that cannot
-be used is an error: there is no silent fallback, which would hide a broken
-installation behind a hundredfold loss of speed.
+``PYCLNF_KERNELS`` forces one: ``avx512`` (x86-64 with AVX-512), ``avx2`` (x86-64
+with AVX2 and FMA), ``baseline`` (any CPU of the platform) or ``reference`` (NumPy;
+slow). A variant that cannot be used is an error: there is no silent fallback,
+which would hide a broken installation behind a hundredfold loss of speed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ __all__ = [
     "apply_folded_sigma",
     "apply_sigma",
     "average_areas",
+    "axis_taps",
+    "describe_points",
     "jacobian",
     "likelihoods",
     "load_variant",
@@ -37,9 +39,10 @@ __all__ = [
     "sample_areas",
     "sobel_magnitude",
     "solve",
+    "weigh_descriptors",
 ]
 
-VARIANTS = ("avx2", "baseline", "reference")
+VARIANTS = ("avx512", "avx2", "baseline", "reference")
 
 
 class KernelImportError(ImportError):
@@ -51,7 +54,7 @@ def load_variant(name: str) -> ModuleType:
 
     Parameters
     ----------
-    name : {"avx2", "baseline", "reference"}
+    name : {"avx512", "avx2", "baseline", "reference"}
 
     Returns
     -------
@@ -66,6 +69,8 @@ def load_variant(name: str) -> ModuleType:
         raise KernelImportError(f"unknown kernels {name!r}: PYCLNF_KERNELS is one of {', '.join(VARIANTS)}")
     if name == "avx2" and not load_variant("baseline").has_avx2():
         raise KernelImportError("this CPU or its operating system has no AVX2 with FMA: unset PYCLNF_KERNELS")
+    if name == "avx512" and not load_variant("baseline").has_avx512():
+        raise KernelImportError("this CPU or its operating system has no AVX-512: unset PYCLNF_KERNELS")
     try:
         return importlib.import_module(f"pyclnf._kernels._{name}")
     except ImportError as error:
@@ -77,8 +82,10 @@ def load_variant(name: str) -> ModuleType:
 
 def _best() -> str:
     """Return the fastest variant that this CPU can run and this platform builds."""
-    has_avx2: bool = load_variant("baseline").has_avx2()
-    return "avx2" if has_avx2 else "baseline"
+    baseline = load_variant("baseline")
+    if baseline.has_avx512():
+        return "avx512"
+    return "avx2" if baseline.has_avx2() else "baseline"
 
 
 VARIANT = os.environ.get("PYCLNF_KERNELS") or _best()
@@ -87,6 +94,8 @@ _module = load_variant(VARIANT)
 apply_folded_sigma = _module.apply_folded_sigma
 apply_sigma = _module.apply_sigma
 average_areas = _module.average_areas
+axis_taps = _module.axis_taps
+describe_points = _module.describe_points
 jacobian = _module.jacobian
 likelihoods = _module.likelihoods
 mean_shift = _module.mean_shift
@@ -98,3 +107,4 @@ place_areas = _module.place_areas
 sample_areas = _module.sample_areas
 sobel_magnitude = _module.sobel_magnitude
 solve = _module.solve
+weigh_descriptors = _module.weigh_descriptors

@@ -30,6 +30,9 @@ def has_avx2() -> bool:
     return False
 
 
+has_avx512 = has_avx2
+
+
 def sample_areas(image: NDArray[Any], matrices: Float, out: Float32) -> None:
     """Sample square areas of an image through affine maps."""
     side = out.shape[1]
@@ -267,20 +270,40 @@ def nu_rlms_pass(
     return max_iterations, False
 
 
+def axis_taps(
+    edges: Float, step: float, size: int, sampled: bool, taps: NDArray[np.int32], weights: Float32
+) -> None:
+    """Find the pixels along one axis of an image that each pixel of a grid is the average of."""
+    count = taps.shape[1]
+    if sampled:
+        index = np.floor(edges[:, None] + step * (np.arange(count) + 0.5) / count)
+        shares = np.full(index.shape, 1 / count)
+    elif step < 1:
+        middles = edges + step / 2 - 0.5
+        index = np.floor(middles)[:, None] + np.arange(count)
+        shares = 1 - np.abs(middles[:, None] - index)
+    else:
+        index = np.floor(edges)[:, None] + np.arange(count)
+        overlap = np.minimum(edges[:, None] + step, index + 1) - np.maximum(edges[:, None], index)
+        shares = np.clip(overlap, 0, None) / step
+    weights[:] = np.where((index >= 0) & (index < size), shares, 0)
+    taps[:] = np.clip(index, 0, size - 1)
+
+
 def average_areas(
     image: NDArray[Any],
-    rows: Int,
     row_taps: Int,
     row_weights: Float32,
-    columns: Int,
     column_taps: Int,
     column_weights: Float32,
     out: NDArray[Any],
 ) -> None:
     """Average grey values over the areas of a grid, one axis after the other."""
+    rows, row_at = np.unique(row_taps, return_inverse=True)
+    columns, column_at = np.unique(column_taps, return_inverse=True)
     grey = _grey(image, rows[:, None], columns)
-    lines = (grey[row_taps] * row_weights[:, :, None]).sum(axis=1)
-    averages = (lines[:, column_taps] * column_weights).sum(axis=2)
+    lines = (grey[row_at.reshape(row_taps.shape)] * row_weights[:, :, None]).sum(axis=1)
+    averages = (lines[:, column_at.reshape(column_taps.shape)] * column_weights).sum(axis=2)
     out[:] = np.floor(averages + np.float32(0.5)) if out.dtype == np.uint8 else averages
 
 
@@ -296,16 +319,17 @@ def run_cascade(
     leaves: NDArray[np.int8],
     units: Float32,
     contrast: float,
-    rotation: Float,
-    placement: Float,
-    shape: Float,
+    rotations: Float,
+    placements: Float,
+    shapes: Float,
 ) -> None:
     """Run a cascade of regression trees on differences of pixels that move with the shape."""
     last = len(crop) - 1
     trees = np.arange(splits.shape[1])
-    for stage in range(len(landmarks)):
+    for guess, stage in np.ndindex(len(placements), len(landmarks)):
+        rotation, placement, shape = rotations[guess], placements[guess], shapes[guess]
         scale = placement[0]
-        points = (mean + modes @ shape).reshape(3, -1).T @ rotation[:2].T * scale + placement[1:]
+        points = (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T * scale + placement[1:]
         cosine, sine = rotation[1, 1], -rotation[0, 1]
         length = max(np.hypot(cosine, sine), 1e-300)
         upright = np.array([[cosine, -sine], [sine, cosine]]) / length
@@ -328,6 +352,53 @@ def run_cascade(
         placement[0] = scale * np.exp(update[0])
         rotation[:] = _axis_angle_to_matrix(turn) @ rotation
         shape[:] = np.clip(shape + update[6:], -limits, limits)
+
+
+def describe_points(
+    crop: NDArray[np.uint8],
+    matrix: Float,
+    side: int,
+    directions: Float32,
+    taps: Float32,
+    points: Float,
+    offsets: Float32,
+    floor: float,
+    out: Float32,
+) -> None:
+    """Describe points of a patch by the slopes around them in some directions."""
+    row, column = np.mgrid[:side, :side]
+    x, y = (m[0] * column + m[1] * row + m[2] for m in matrix)
+    patch = _bilinear(crop[None], x, y)[0].astype(np.float64)
+    padded = np.pad(patch, 1, mode="edge")
+    dx, dy = padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]
+    maps = np.maximum(directions[:, :1, None] * dx + directions[:, 1:, None] * dy, 0)
+    r = len(taps) // 2
+    for axis in (2, 1):
+        width = [(0, 0), (0, 0), (0, 0)]
+        width[axis] = (r, r)
+        maps = sliding_window_view(np.pad(maps, width, mode="edge"), len(taps), axis=axis) @ taps
+    at = points[:, None] + offsets.astype(np.float64)
+    found = _bilinear(maps, at[..., 0], at[..., 1]).transpose(1, 2, 0).reshape(out.shape)
+    out[:] = found / (np.linalg.norm(found, axis=1, keepdims=True) + floor)
+
+
+def _bilinear(maps: NDArray[Any], x: Float, y: Float) -> Float:
+    """Return the values of maps (B, h, w) at points; their borders go on outside."""
+    last = maps.shape[1] - 1
+    px, py = (np.clip(np.nan_to_num(a), 0, last).astype(np.float32) for a in (x, y))
+    left, top = np.minimum(px.astype(np.intp), last - 1), np.minimum(py.astype(np.intp), last - 1)
+    fx, fy = px - left, py - top
+    upper = maps[:, top, left] * (1 - fx) + maps[:, top, left + 1] * fx
+    lower = maps[:, top + 1, left] * (1 - fx) + maps[:, top + 1, left + 1] * fx
+    return np.asarray(upper * (1 - fy) + lower * fy)
+
+
+def weigh_descriptors(
+    descriptors: Float32, weights: NDArray[np.int8], units: Float32, bias: Float32, out: Float
+) -> None:
+    """Compute ``bias + units * sum(descriptors * weights)``."""
+    flat = weights.reshape(-1, weights.shape[2]).astype(np.float64)
+    out[:] = bias + units * (descriptors.reshape(-1).astype(np.float64) @ flat)
 
 
 def _axis_angle_to_matrix(w: Float) -> Float:

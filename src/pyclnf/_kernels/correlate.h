@@ -111,6 +111,196 @@ PYCLNF_INLINE float neuron_sum(const float *sums, const float *weight_sums, ptrd
     return 2.0f * sum8(mul8(load8(alphas), sigmoid8(x)));
 }
 
+/* What one block of neurons has besides its weights. */
+typedef struct {
+    const float *weight_sums, *norm_weights, *biases, *alphas;
+} block_numbers;
+
+#if defined(__AVX512F__)
+
+/* Two rows of positions at once: sixteen lanes are eight neurons at two positions, in turn by twos: neurons
+ * 0 and 1 at the upper, then at the lower position, neurons 2 and 3 at the upper one... Of a block whose
+ * lanes work on two planes in turn, each lane then reads one of four numbers: the pixels of both planes at
+ * both positions, which lie side by side. All sums are those of the eight lanes, in the same order. */
+PYCLNF_INLINE __m512 both_positions(__m256 neurons)
+{
+    const __m512i order = _mm512_setr_epi32(0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 6, 7, 6, 7);
+    return _mm512_permutexvar_ps(order, _mm512_castps256_ps512(neurons));
+}
+
+/* With the usual number of columns, a row's weights stay in registers and each of its pixels is read but once:
+ * these loads would take longer than the arithmetic. (With all loops unrolled the arrays are registers.) */
+#define USUAL_COLUMNS 11
+PYCLNF_INLINE void correlate_both_usual(const int P, const float *quads, ptrdiff_t side, const float *weights,
+                                        ptrdiff_t rows, float *out)
+{
+    __m512 s[MAX_POSITIONS], w[USUAL_COLUMNS];
+    ptrdiff_t y;
+#pragma GCC unroll 16
+    for (int j = 0; j < P; ++j) s[j] = _mm512_setzero_ps();
+    for (y = 0; y < rows; ++y, weights += USUAL_COLUMNS * LANES) {
+        const float *pixels = quads + y * side * 4;
+#pragma GCC unroll 16
+        for (int x = 0; x < USUAL_COLUMNS; ++x) w[x] = both_positions(load8(weights + x * LANES));
+#pragma GCC unroll 32
+        for (int t = 0; t < P + USUAL_COLUMNS - 1; ++t) {
+            const __m512 pixel = _mm512_broadcast_f32x4(_mm_loadu_ps(pixels + 4 * t));
+#pragma GCC unroll 16
+            for (int j = 0; j < P; ++j) {
+                if (j <= t && t - j < USUAL_COLUMNS) s[j] = _mm512_fmadd_ps(pixel, w[t - j], s[j]);
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int j = 0; j < P; ++j) _mm512_storeu_ps(out + j * 2 * LANES, s[j]);
+}
+
+PYCLNF_INLINE void correlate_both(const int P, const float *quads, ptrdiff_t side, const float *weights,
+                                  ptrdiff_t rows, ptrdiff_t cols, float *out)
+{
+    const __m512 zero = _mm512_setzero_ps();
+    __m512 s0 = zero, s1 = zero, s2 = zero, s3 = zero, s4 = zero, s5 = zero, s6 = zero;
+    __m512 s7 = zero, s8 = zero, s9 = zero, s10 = zero, s11 = zero, s12 = zero;
+    ptrdiff_t x, y;
+    if (cols == USUAL_COLUMNS) {
+        correlate_both_usual(P, quads, side, weights, rows, out);
+        return;
+    }
+    for (y = 0; y < rows; ++y) {
+        const float *pixels = quads + y * side * 4;
+        for (x = 0; x < cols; ++x, pixels += 4, weights += LANES) {
+            const __m512 w = both_positions(load8(weights));
+#define ADD_BOTH(i) \
+    if (P > i) s##i = _mm512_fmadd_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(pixels + 4 * i)), w, s##i);
+            FOR_EACH_POSITION(ADD_BOTH)
+        }
+    }
+#define STORE_BOTH(i) if (P > i) _mm512_storeu_ps(out + i * 2 * LANES, s##i);
+    FOR_EACH_POSITION(STORE_BOTH)
+}
+
+#define DEFINE_CORRELATE_BOTH(P)                                                                        \
+    static void correlate_both_##P(const float *quads, ptrdiff_t side, const float *weights,            \
+                                   ptrdiff_t rows, ptrdiff_t cols, float *out)                          \
+    {                                                                                                   \
+        correlate_both(P, quads, side, weights, rows, cols, out);                                       \
+    }
+DEFINE_CORRELATE_BOTH(1)
+DEFINE_CORRELATE_BOTH(2)
+DEFINE_CORRELATE_BOTH(3)
+DEFINE_CORRELATE_BOTH(4)
+DEFINE_CORRELATE_BOTH(5)
+DEFINE_CORRELATE_BOTH(6)
+DEFINE_CORRELATE_BOTH(7)
+DEFINE_CORRELATE_BOTH(8)
+DEFINE_CORRELATE_BOTH(9)
+DEFINE_CORRELATE_BOTH(10)
+DEFINE_CORRELATE_BOTH(11)
+DEFINE_CORRELATE_BOTH(12)
+DEFINE_CORRELATE_BOTH(13)
+
+static const correlate_function CORRELATE_BOTH[] = {
+    NULL, correlate_both_1, correlate_both_2, correlate_both_3, correlate_both_4, correlate_both_5,
+    correlate_both_6, correlate_both_7, correlate_both_8, correlate_both_9, correlate_both_10,
+    correlate_both_11, correlate_both_12, correlate_both_13,
+};
+
+/* The four numbers that the sixteen lanes read in turn, of an area or a map of `planes` numbers a place. */
+PYCLNF_INLINE __m128 quad(const float *upper, const float *lower, ptrdiff_t planes)
+{
+    if (planes == 2) return _mm_loadh_pi(_mm_loadl_pi(_mm_setzero_ps(), (const __m64 *)upper), (const __m64 *)lower);
+    return _mm_setr_ps(upper[0], upper[0], lower[0], lower[0]);
+}
+
+/* A block's numbers in the sixteen lanes' order; the sums of its weights with the sign changed. */
+typedef struct {
+    __m512 minus_weight_sums, norm_weights, biases, alphas;
+} both_numbers;
+
+/* `neuron_sum` at both positions. */
+PYCLNF_INLINE void neuron_sums(const float *sums, const both_numbers *block, __m128 means, __m128 inverse_norms,
+                               float *upper, float *lower)
+{
+    const __m512 c = _mm512_fmadd_ps(block->minus_weight_sums, _mm512_broadcast_f32x4(means), _mm512_loadu_ps(sums));
+    const __m512 x = _mm512_fmadd_ps(_mm512_mul_ps(c, _mm512_broadcast_f32x4(inverse_norms)), block->norm_weights,
+                                     block->biases);
+    const __m512 shares = _mm512_mul_ps(block->alphas, sigmoid16(x));
+    /* Neurons 0 and 4, 1 and 5, 2 and 6, 3 and 7; then those of two and three: as sum8 adds them. */
+    const __m256 four = _mm256_add_ps(_mm512_castps512_ps256(shares), _mm512_extractf32x8_ps(shares, 1));
+    const __m128 two = _mm_add_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));
+    const __m128 one = _mm_add_ps(two, _mm_movehdup_ps(two));
+    *upper += 2.0f * _mm_cvtss_f32(one);
+    *lower += 2.0f * _mm_cvtss_f32(_mm_movehl_ps(one, one));
+}
+
+/* Rows of positions, in twos, of which the number is returned; quads is scratch of 4 numbers a pixel. */
+static ptrdiff_t add_rows_by_twos(const float *area, ptrdiff_t planes, ptrdiff_t side, const float *weights,
+                                  ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t window, const block_numbers *block,
+                                  const float *means, const float *inverse_norms, float *sums, float *quads, float *out)
+{
+    const ptrdiff_t blocks = (window + MAX_POSITIONS - 1) / MAX_POSITIONS, next = side * planes;
+    const both_numbers both = {
+        _mm512_mul_ps(both_positions(load8(block->weight_sums)), _mm512_set1_ps(-1.0f)),
+        both_positions(load8(block->norm_weights)),
+        both_positions(load8(block->biases)),
+        both_positions(load8(block->alphas)),
+    };
+    ptrdiff_t i, j;
+    for (i = 0; i < (side - 1) * side; ++i) {
+        _mm_storeu_ps(quads + 4 * i, quad(area + i * planes, area + i * planes + next, planes));
+    }
+    for (i = 0; i + 2 <= window; i += 2) {
+        ptrdiff_t left = blocks, count = window;
+        for (j = 0; left > 0; --left) {
+            const ptrdiff_t p = (count + left - 1) / left;
+            CORRELATE_BOTH[p](quads + (i * side + j) * 4, side, weights, rows, cols, sums + j * 2 * LANES);
+            j += p;
+            count -= p;
+        }
+        for (j = 0; j < window; ++j) {
+            const ptrdiff_t upper = i * window + j, lower = upper + window;
+            neuron_sums(sums + j * 2 * LANES, &both, quad(means + upper * planes, means + lower * planes, planes),
+                        quad(inverse_norms + upper * planes, inverse_norms + lower * planes, planes), out + upper,
+                        out + lower);
+        }
+    }
+    return i;
+}
+
+#else
+
+static ptrdiff_t add_rows_by_twos(const float *area, ptrdiff_t planes, ptrdiff_t side, const float *weights,
+                                  ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t window, const block_numbers *block,
+                                  const float *means, const float *inverse_norms, float *sums, float *quads, float *out)
+{
+    (void)area, (void)planes, (void)side, (void)weights, (void)rows, (void)cols, (void)window, (void)block;
+    (void)means, (void)inverse_norms, (void)sums, (void)quads, (void)out;
+    return 0;
+}
+
+#endif
+
+/* Add one block of neurons at all positions of a map (window, window).
+ *
+ * The area, means and norms have a number for each plane, in turn; scratch has BLOCK_SCRATCH places. */
+#define BLOCK_SCRATCH(side, window) (2 * LANES * (window) + 4 * (side) * (side))
+static void add_block(const float *area, ptrdiff_t planes, ptrdiff_t side, const float *weights, ptrdiff_t rows,
+                      ptrdiff_t cols, ptrdiff_t window, const block_numbers *block, const float *means,
+                      const float *inverse_norms, float *scratch, float *out)
+{
+    ptrdiff_t i, j;
+    i = add_rows_by_twos(area, planes, side, weights, rows, cols, window, block, means, inverse_norms, scratch,
+                         scratch + 2 * LANES * window, out);
+    for (; i < window; ++i) {
+        correlate_row(area + i * side * planes, planes, side, weights, rows, cols, window, scratch);
+        for (j = 0; j < window; ++j) {
+            const ptrdiff_t at = i * window + j;
+            out[at] += neuron_sum(scratch + j * LANES, block->weight_sums, planes, means + at * planes,
+                                  inverse_norms + at * planes, block->norm_weights, block->biases, block->alphas);
+        }
+    }
+}
+
 /* Put two arrays into one, a number of each in turn. */
 static void interleave(const float *PYCLNF_RESTRICT a, const float *PYCLNF_RESTRICT b, ptrdiff_t n,
                        float *PYCLNF_RESTRICT out)
@@ -122,8 +312,8 @@ static void interleave(const float *PYCLNF_RESTRICT a, const float *PYCLNF_RESTR
     }
 }
 
-/* Places that an array of n numbers needs so that it can be worked on four at a time. */
-#define PADDED4(n) (((n) + 3) / 4 * 4)
+/* Places that an array of n numbers needs so that it can be worked on WIDE at a time. */
+#define PADDED(n) (((n) + WIDE - 1) / WIDE * WIDE)
 
 /* Take the mean off an area: the patch's own mean is removed later, but the correlation's float32
  * sums then stay small, so that little is lost when they cancel. */
@@ -142,45 +332,52 @@ static void centre_area(const float *PYCLNF_RESTRICT area, ptrdiff_t size, float
  *
  * Sums down the columns run from row to row; those along the rows are added up afresh.
  * `flat`: a patch whose squared norm is below this share of its squared length is flat, and the
- * norm 1. The area and both results need three more places than they have numbers, as all is
- * done four at a time; scratch has 2 * PADDED4(side + 3) places. */
+ * norm 1. All is done WIDE at a time: the area and both results need WIDE - 1 more places than they
+ * have numbers. In steps, each over the whole map, as what has only just been written would be waited for. */
+#define STATISTICS_SCRATCH(side, window) (2 * (window) * (PADDED(side) + (window)) + 4 * WIDE)
 static void window_statistics(const float *area, ptrdiff_t side, ptrdiff_t rows, ptrdiff_t cols,
                               ptrdiff_t window, double flat, double *scratch, float *means,
                               float *inverse_norms)
 {
-    double *sums = scratch, *squares = sums + PADDED4(side + 3);
+    const ptrdiff_t stride = PADDED(side), positions = window * window;
+    double *column_sums = scratch, *column_squares = column_sums + window * stride + WIDE;
+    double *totals = column_squares + window * stride + WIDE, *total_squares = totals + positions + WIDE;
     const double share = 1.0 / ((double)rows * (double)cols);
     ptrdiff_t i, j, x, y;
-    for (j = 0; j < 2 * PADDED4(side + 3); ++j) scratch[j] = 0.0;
-    for (y = 0; y < rows - 1; ++y) {
-        for (j = 0; j < side; j += 4) {
-            const doubles p = widen4(area + y * side + j);
-            store4(sums + j, add4(load4(sums + j), p));
-            store4(squares + j, muladd4(p, p, load4(squares + j)));
+    for (j = 0; j < side; j += WIDE) {
+        wide sums = splat_wide(0.0), squares = sums;
+        for (y = 0; y < rows - 1; ++y) {
+            const wide p = widen_wide(area + y * side + j);
+            sums = add_wide(sums, p);
+            squares = muladd_wide(p, p, squares);
+        }
+        for (i = 0; i < window; ++i) {
+            const wide p = widen_wide(area + (i + rows - 1) * side + j), gone = widen_wide(area + i * side + j);
+            sums = add_wide(sums, p);
+            squares = muladd_wide(p, p, squares);
+            store_wide(column_sums + i * stride + j, sums);
+            store_wide(column_squares + i * stride + j, squares);
+            sums = sub_wide(sums, gone);
+            squares = sub_wide(squares, mul_wide(gone, gone));
         }
     }
     for (i = 0; i < window; ++i) {
-        for (j = 0; j < side; j += 4) {
-            const doubles p = widen4(area + (i + rows - 1) * side + j);
-            store4(sums + j, add4(load4(sums + j), p));
-            store4(squares + j, muladd4(p, p, load4(squares + j)));
-        }
-        for (j = 0; j < window; j += 4) {
-            doubles total = splat4(0.0), total_squares = splat4(0.0), mean;
-            for (x = j; x < j + cols; ++x) {
-                total = add4(total, load4(sums + x));
-                total_squares = add4(total_squares, load4(squares + x));
+        for (j = 0; j < window; j += WIDE) {
+            wide total = splat_wide(0.0), squares = total;
+            for (x = i * stride + j; x < i * stride + j + cols; ++x) {
+                total = add_wide(total, load_wide(column_sums + x));
+                squares = add_wide(squares, load_wide(column_squares + x));
             }
-            mean = mul4(total, splat4(share));
-            narrow4(means + i * window + j, mean);
-            narrow4(inverse_norms + i * window + j,
-                    inverse_root4(sub4(total_squares, mul4(total, mean)), mul4(total_squares, splat4(flat))));
+            store_wide(totals + i * window + j, total);
+            store_wide(total_squares + i * window + j, squares);
         }
-        for (j = 0; j < side; j += 4) {
-            const doubles p = widen4(area + i * side + j);
-            store4(sums + j, sub4(load4(sums + j), p));
-            store4(squares + j, sub4(load4(squares + j), mul4(p, p)));
-        }
+    }
+    for (i = 0; i < positions; i += WIDE) {
+        const wide total = load_wide(totals + i), squares = load_wide(total_squares + i);
+        const wide mean = mul_wide(total, splat_wide(share));
+        narrow_wide(means + i, mean);
+        narrow_wide(inverse_norms + i,
+                    inverse_root_wide(sub_wide(squares, mul_wide(total, mean)), mul_wide(squares, splat_wide(flat))));
     }
 }
 

@@ -1,6 +1,10 @@
-/* Whether this processor, and the operating system's saved state, allow AVX2 with FMA. */
+/* Whether this processor, and the operating system's saved state, allow AVX2 with FMA, and AVX-512 with what
+ * all of its processors since Skylake have. */
 #ifndef PYCLNF_CPU_H
 #define PYCLNF_CPU_H
+
+/* F, DQ, BW, VL */
+#define AVX512_BITS (1u << 16 | 1u << 17 | 1u << 30 | 1u << 31)
 
 #if defined(_MSC_VER) && (defined(_M_X64) || defined(_M_AMD64))
 #include <immintrin.h>
@@ -16,6 +20,13 @@ static int has_avx2(void)
     if ((_xgetbv(0) & 6) != 6) return 0;
     __cpuidex(r, 7, 0);
     return (r[1] & (1 << 5)) != 0;
+}
+static int has_avx512(void)
+{
+    int r[4];
+    if (!has_avx2() || (_xgetbv(0) & 0xe6) != 0xe6) return 0;
+    __cpuidex(r, 7, 0);
+    return ((unsigned int)r[1] & AVX512_BITS) == AVX512_BITS;
 }
 #elif defined(__x86_64__)
 #include <cpuid.h>
@@ -33,8 +44,18 @@ static int has_avx2(void)
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
     return (b & (1u << 5)) != 0;
 }
+static int has_avx512(void)
+{
+    unsigned int a, b, c, d, low, high;
+    if (!has_avx2()) return 0;
+    __asm__ volatile(".byte 0x0f, 0x01, 0xd0" : "=a"(low), "=d"(high) : "c"(0));
+    if ((low & 0xe6) != 0xe6) return 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
+    return (b & AVX512_BITS) == AVX512_BITS;
+}
 #else
 static int has_avx2(void) { return 0; }
+static int has_avx512(void) { return 0; }
 #endif
 
 #endif

@@ -1,7 +1,8 @@
 # The PDM's Jacobian, the normal equations and their solution.
 
 cdef extern from "linear.h":
-    void weighted_gram(const double *J, const double *w, Py_ssize_t rows, Py_ssize_t stride, double *H) noexcept nogil
+    void weighted_gram(const double *J, const double *w, Py_ssize_t rows, Py_ssize_t stride, double *W,
+                       double *H) noexcept nogil
     bint cholesky_solve(double *H, Py_ssize_t n, Py_ssize_t stride, double *g) noexcept nogil
     void add_product(const double *V, const double *q, Py_ssize_t rows, Py_ssize_t columns, double *y) noexcept nogil
 
@@ -68,11 +69,15 @@ def normal_equations(const double[:, ::1] J, const double[::1] weights, double[:
         The symmetric product.
     """
     cdef Py_ssize_t i, j
+    cdef double *work = <double *>malloc(J.shape[0] * J.shape[1] * sizeof(double))
+    if work == NULL:
+        raise MemoryError
     with nogil:
-        weighted_gram(&J[0, 0], &weights[0], J.shape[0], J.shape[1], &out[0, 0])
+        weighted_gram(&J[0, 0], &weights[0], J.shape[0], J.shape[1], work, &out[0, 0])
         for i in range(out.shape[0]):
             for j in range(i):
                 out[i, j] = out[j, i]
+    free(work)
 
 
 def solve(const double[:, ::1] H, const double[::1] g, double[::1] out) -> bool:

@@ -26,6 +26,12 @@
 #define PYCLNF_INLINE static inline __attribute__((always_inline))
 #endif
 
+#if defined(__GNUC__)
+#define PYCLNF_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define PYCLNF_PREFETCH(p) ((void)(p))
+#endif
+
 #if defined(__AVX2__)
 
 #include <immintrin.h>
@@ -222,5 +228,66 @@ PYCLNF_INLINE floats sigmoid8(floats x)
     p = mul8(p, exp2_integral8(n));
     return div8(splat8(1.0f), add8(p, splat8(1.0f)));
 }
+
+#if defined(__AVX512F__)
+
+/* The same of sixteen lanes. */
+PYCLNF_INLINE __m512 sigmoid16(__m512 x)
+{
+    const __m512 round_magic = _mm512_set1_ps(12582912.0f), one = _mm512_set1_ps(1.0f);
+    const __m512 clipped = _mm512_min_ps(_mm512_set1_ps(80.0f), _mm512_max_ps(_mm512_set1_ps(-80.0f), x));
+    const __m512 t = _mm512_mul_ps(clipped, _mm512_set1_ps(-1.0f));
+    __m512 n = _mm512_add_ps(_mm512_mul_ps(t, _mm512_set1_ps(1.44269504088896341f)), round_magic);
+    __m512 r, p;
+    n = _mm512_add_ps(n, _mm512_set1_ps(-12582912.0f));
+    r = _mm512_fmadd_ps(n, _mm512_set1_ps(-0.693359375f), t);
+    r = _mm512_fmadd_ps(n, _mm512_set1_ps(2.12194440e-4f), r);
+    p = _mm512_set1_ps(1.0f / 5040.0f);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 720.0f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120.0f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24.0f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6.0f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
+    p = _mm512_fmadd_ps(p, r, one);
+    p = _mm512_fmadd_ps(p, r, one);
+    p = _mm512_mul_ps(p, _mm512_castsi512_ps(_mm512_slli_epi32(
+        _mm512_add_epi32(_mm512_cvttps_epi32(n), _mm512_set1_epi32(127)), 23)));
+    return _mm512_div_ps(one, _mm512_add_ps(p, one));
+}
+
+/* As many doubles as a register holds; lanes are independent, so that their number changes no result. */
+#define WIDE 8
+typedef __m512d wide;
+PYCLNF_INLINE wide load_wide(const double *p) { return _mm512_loadu_pd(p); }
+PYCLNF_INLINE void store_wide(double *p, wide v) { _mm512_storeu_pd(p, v); }
+PYCLNF_INLINE wide splat_wide(double s) { return _mm512_set1_pd(s); }
+PYCLNF_INLINE wide add_wide(wide a, wide b) { return _mm512_add_pd(a, b); }
+PYCLNF_INLINE wide mul_wide(wide a, wide b) { return _mm512_mul_pd(a, b); }
+PYCLNF_INLINE wide sub_wide(wide a, wide b) { return _mm512_sub_pd(a, b); }
+PYCLNF_INLINE wide muladd_wide(wide a, wide b, wide c) { return _mm512_fmadd_pd(a, b, c); }
+PYCLNF_INLINE wide widen_wide(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+PYCLNF_INLINE void narrow_wide(float *p, wide v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
+PYCLNF_INLINE wide inverse_root_wide(wide v, wide bound)
+{
+    const wide one = splat_wide(1.0);
+    return _mm512_mask_div_pd(one, _mm512_cmp_pd_mask(v, bound, _CMP_GT_OQ), one, _mm512_sqrt_pd(v));
+}
+
+#else
+
+#define WIDE 4
+typedef doubles wide;
+PYCLNF_INLINE wide load_wide(const double *p) { return load4(p); }
+PYCLNF_INLINE void store_wide(double *p, wide v) { store4(p, v); }
+PYCLNF_INLINE wide splat_wide(double s) { return splat4(s); }
+PYCLNF_INLINE wide add_wide(wide a, wide b) { return add4(a, b); }
+PYCLNF_INLINE wide mul_wide(wide a, wide b) { return mul4(a, b); }
+PYCLNF_INLINE wide sub_wide(wide a, wide b) { return sub4(a, b); }
+PYCLNF_INLINE wide muladd_wide(wide a, wide b, wide c) { return muladd4(a, b, c); }
+PYCLNF_INLINE wide widen_wide(const float *p) { return widen4(p); }
+PYCLNF_INLINE void narrow_wide(float *p, wide v) { narrow4(p, v); }
+PYCLNF_INLINE wide inverse_root_wide(wide v, wide bound) { return inverse_root4(v, bound); }
+
+#endif
 
 #endif

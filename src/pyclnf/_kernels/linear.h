@@ -30,43 +30,67 @@ static void add_product(const double *PYCLNF_RESTRICT V, const double *PYCLNF_RE
     }
 }
 
+/* A tile of four rows of J' W, VECTORS * WIDTH columns of it, at rows a and columns b; W is diag(w) J.
+ *
+ * VECTORS is 1 or 2 where this is inlined. */
+#define DEFINE_GRAM_TILE(NAME, VECTOR, WIDTH, LOAD, STORE, SPLAT, MULADD)                                  \
+    PYCLNF_INLINE void NAME(const int VECTORS, const double *J, const double *W, ptrdiff_t rows,           \
+                            ptrdiff_t stride, ptrdiff_t a, ptrdiff_t b, double *H)                         \
+    {                                                                                                      \
+        const VECTOR zero = SPLAT(0.0);                                                                    \
+        VECTOR l0 = zero, l1 = zero, l2 = zero, l3 = zero, r0 = zero, r1 = zero, r2 = zero, r3 = zero;     \
+        ptrdiff_t r;                                                                                       \
+        for (r = 0; r < rows; ++r) {                                                                       \
+            const double *row = J + r * stride + a, *weighted = W + r * stride + b;                        \
+            const VECTOR u = LOAD(weighted), v = VECTORS > 1 ? LOAD(weighted + WIDTH) : u;                 \
+            VECTOR s = SPLAT(row[0]);                                                                      \
+            l0 = MULADD(s, u, l0);                                                                         \
+            if (VECTORS > 1) r0 = MULADD(s, v, r0);                                                        \
+            s = SPLAT(row[1]);                                                                             \
+            l1 = MULADD(s, u, l1);                                                                         \
+            if (VECTORS > 1) r1 = MULADD(s, v, r1);                                                        \
+            s = SPLAT(row[2]);                                                                             \
+            l2 = MULADD(s, u, l2);                                                                         \
+            if (VECTORS > 1) r2 = MULADD(s, v, r2);                                                        \
+            s = SPLAT(row[3]);                                                                             \
+            l3 = MULADD(s, u, l3);                                                                         \
+            if (VECTORS > 1) r3 = MULADD(s, v, r3);                                                        \
+        }                                                                                                  \
+        H += a * stride + b;                                                                               \
+        STORE(H, l0), STORE(H + stride, l1), STORE(H + 2 * stride, l2), STORE(H + 3 * stride, l3);         \
+        if (VECTORS > 1) {                                                                                 \
+            H += WIDTH;                                                                                    \
+            STORE(H, r0), STORE(H + stride, r1), STORE(H + 2 * stride, r2), STORE(H + 3 * stride, r3);     \
+        }                                                                                                  \
+    }
+
+DEFINE_GRAM_TILE(gram_tile, doubles, 4, load4, store4, splat4, muladd4)
+#if WIDE > 4
+DEFINE_GRAM_TILE(wide_gram_tile, wide, WIDE, load_wide, store_wide, splat_wide, muladd_wide)
+#endif
+
 /* The symmetric product J' diag(w) J, upper triangle by tiles of four rows.
  *
- * J is (rows, stride) with stride a multiple of 4 and zeros beyond p; H is (stride, stride).
- */
-static void weighted_gram(const double *J, const double *w, ptrdiff_t rows, ptrdiff_t stride, double *H)
+ * J is (rows, stride) with stride a multiple of 4 and zeros beyond p; H is (stride, stride); W is scratch
+ * of J's size. */
+static void weighted_gram(const double *J, const double *w, ptrdiff_t rows, ptrdiff_t stride, double *W, double *H)
 {
     ptrdiff_t a, b, r;
+    for (r = 0; r < rows; ++r) {
+        for (b = r * stride; b < (r + 1) * stride; ++b) W[b] = J[b] * w[r];
+    }
     for (a = 0; a < stride; a += 4) {
-        for (b = a; b < stride; b += 8) {
-            const int wide = b + 4 < stride;
-            doubles l0 = splat4(0.0), l1 = l0, l2 = l0, l3 = l0, r0 = l0, r1 = l0, r2 = l0, r3 = l0;
-            for (r = 0; r < rows; ++r) {
-                const double *row = J + r * stride;
-                const doubles u = mul4(load4(row + b), splat4(w[r]));
-                const doubles v = wide ? mul4(load4(row + b + 4), splat4(w[r])) : u;
-#define ADD_ROW(i)                                              \
-    do {                                                        \
-        const doubles s = splat4(row[a + i]);                   \
-        l##i = muladd4(s, u, l##i);                             \
-        r##i = muladd4(s, v, r##i);                             \
-    } while (0)
-                ADD_ROW(0);
-                ADD_ROW(1);
-                ADD_ROW(2);
-                ADD_ROW(3);
-            }
-#define STORE_ROW(i)                                            \
-    do {                                                        \
-        double *target = H + (a + i) * stride + b;   \
-        store4(target, l##i);                                   \
-        if (wide) store4(target + 4, r##i);                     \
-    } while (0)
-            STORE_ROW(0);
-            STORE_ROW(1);
-            STORE_ROW(2);
-            STORE_ROW(3);
+        b = a;
+#if WIDE > 4
+        for (; b + 2 * WIDE <= stride; b += 2 * WIDE) wide_gram_tile(2, J, W, rows, stride, a, b, H);
+        if (b + WIDE <= stride) {
+            wide_gram_tile(1, J, W, rows, stride, a, b, H);
+            b += WIDE;
         }
+#else
+        for (; b + 8 <= stride; b += 8) gram_tile(2, J, W, rows, stride, a, b, H);
+#endif
+        if (b < stride) gram_tile(1, J, W, rows, stride, a, b, H);
     }
 }
 

@@ -1,14 +1,18 @@
 # Neuron responses of patch experts, and the field's smoothing by Sigma.
 
 cdef extern from "correlate.h":
-    int LANES
-    Py_ssize_t PADDED4(Py_ssize_t n) noexcept nogil
+    ctypedef struct block_numbers:
+        const float *weight_sums
+        const float *norm_weights
+        const float *biases
+        const float *alphas
+    Py_ssize_t WIDE
+    Py_ssize_t STATISTICS_SCRATCH(Py_ssize_t side, Py_ssize_t window) noexcept nogil
+    Py_ssize_t BLOCK_SCRATCH(Py_ssize_t side, Py_ssize_t window) noexcept nogil
     void centre_area(const float *area, Py_ssize_t size, float *centred) noexcept nogil
-    void correlate_row(const float *area, Py_ssize_t planes, Py_ssize_t side, const float *weights, Py_ssize_t rows,
-                       Py_ssize_t cols, Py_ssize_t count, float *out) noexcept nogil
-    float neuron_sum(const float *sums, const float *weight_sums, Py_ssize_t planes, const float *means,
-                     const float *inverse_norms, const float *norm_weights, const float *biases,
-                     const float *alphas) noexcept nogil
+    void add_block(const float *area, Py_ssize_t planes, Py_ssize_t side, const float *weights, Py_ssize_t rows,
+                   Py_ssize_t cols, Py_ssize_t window, const block_numbers *block, const float *means,
+                   const float *inverse_norms, float *scratch, float *out) noexcept nogil
     void interleave(const float *a, const float *b, Py_ssize_t n, float *out) noexcept nogil
     void window_statistics(const float *area, Py_ssize_t side, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t window,
                            double flat, double *scratch, float *means, float *inverse_norms) noexcept nogil
@@ -32,7 +36,7 @@ cdef int PAIR = 3
 
 
 cdef void prepare_plane(const float *area, Py_ssize_t side, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t window,
-                        bint whole, double *column_sums, float *centred, float *means,
+                        bint whole, double *statistics, float *centred, float *means,
                         float *inverse_norms) noexcept nogil:
     """Centre an area and find mean and norm of its patches."""
     centre_area(area, side * side, centred)
@@ -40,28 +44,29 @@ cdef void prepare_plane(const float *area, Py_ssize_t side, Py_ssize_t rows, Py_
         # Depth: one mean and norm for the whole area.
         area_statistics(centred, side * side, window * window, FLAT, means, inverse_norms)
     else:
-        window_statistics(centred, side, rows, cols, window, FLAT, column_sums, means, inverse_norms)
+        window_statistics(centred, side, rows, cols, window, FLAT, statistics, means, inverse_norms)
 
 
 cdef void c_neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, ::1] block_planes,
                              const float[:, :, :, :, ::1] weights, const float[:, :, ::1] weight_sums,
                              const float[:, :, ::1] norm_weights, const float[:, :, ::1] biases,
-                             const float[:, :, ::1] alphas, float *scratch, double *column_sums,
+                             const float[:, :, ::1] alphas, float *scratch, double *statistics,
                              float[:, :, ::1] out) noexcept nogil:
     cdef Py_ssize_t k, b, i, j, at, n
     cdef Py_ssize_t side = planes.shape[2], rows = weights.shape[2], cols = weights.shape[3]
     cdef Py_ssize_t window = out.shape[1], area_size = side * side, positions = window * window
-    # Of one plane: area, means, norms; of two: the same in turn; sums.
-    cdef Py_ssize_t one = area_size + 2 * positions + 9
+    # Of one plane: area, means, norms, each with room for the last vector; of two: the same in turn.
+    cdef Py_ssize_t one = area_size + 2 * positions + 3 * WIDE
     cdef int plane
     cdef float *areas[3]
     cdef float *means[3]
     cdef float *inverse_norms[3]
-    cdef float *sums = scratch + 4 * one
+    cdef float *block_scratch = scratch + 4 * one
+    cdef block_numbers block
     for i in range(3):
         areas[i] = scratch + i * one
-        means[i] = areas[i] + (1 + i // 2) * (area_size + 3)
-        inverse_norms[i] = means[i] + (1 + i // 2) * (positions + 3)
+        means[i] = areas[i] + (1 + i // 2) * (area_size + WIDE)
+        inverse_norms[i] = means[i] + (1 + i // 2) * (positions + WIDE)
     for k in range(out.shape[0]):
         for i in range(window):
             for j in range(window):
@@ -75,24 +80,23 @@ cdef void c_neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, 
                 plane = block_planes[k, b]
                 if plane == PAIR:
                     for i in range(2):
-                        prepare_plane(&planes[i, k, 0, 0], side, rows, cols, window, False, column_sums, areas[i],
+                        prepare_plane(&planes[i, k, 0, 0], side, rows, cols, window, False, statistics, areas[i],
                                       means[i], inverse_norms[i])
                     interleave(areas[0], areas[1], area_size, areas[2])
                     interleave(means[0], means[1], positions, means[2])
                     interleave(inverse_norms[0], inverse_norms[1], positions, inverse_norms[2])
                     n = 2
                 else:
-                    prepare_plane(&planes[plane, k, 0, 0], side, rows, cols, window, plane == 2, column_sums,
+                    prepare_plane(&planes[plane, k, 0, 0], side, rows, cols, window, plane == 2, statistics,
                                   areas[0], means[0], inverse_norms[0])
                     n = 1
             at = 2 * (n - 1)
-            for i in range(window):
-                correlate_row(areas[at] + i * side * n, n, side, &weights[k, b, 0, 0, 0], rows, cols, window, sums)
-                for j in range(window):
-                    out[k, i, j] += neuron_sum(sums + j * LANES, &weight_sums[k, b, 0], n,
-                                               means[at] + (i * window + j) * n,
-                                               inverse_norms[at] + (i * window + j) * n,
-                                               &norm_weights[k, b, 0], &biases[k, b, 0], &alphas[k, b, 0])
+            block.weight_sums = &weight_sums[k, b, 0]
+            block.norm_weights = &norm_weights[k, b, 0]
+            block.biases = &biases[k, b, 0]
+            block.alphas = &alphas[k, b, 0]
+            add_block(areas[at], n, side, &weights[k, b, 0, 0, 0], rows, cols, window, &block, means[at],
+                      inverse_norms[at], block_scratch, &out[k, 0, 0])
 
 
 def neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, ::1] block_planes,
@@ -117,19 +121,20 @@ def neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, ::1] blo
         ``c = sum(w (p - mean p)) / |p - mean p|``.
     """
     cdef Py_ssize_t side = planes.shape[2], window = out.shape[1]
-    cdef Py_ssize_t places = 4 * (side * side + 2 * window * window + 9) + LANES * window
+    cdef Py_ssize_t places = 4 * (side * side + 2 * window * window + 3 * WIDE) + BLOCK_SCRATCH(side, window)
     cdef float *scratch = <float *>malloc(places * sizeof(float))
-    cdef double *column_sums = <double *>malloc(2 * PADDED4(side + 3) * sizeof(double))
+    cdef double *statistics = <double *>malloc(STATISTICS_SCRATCH(side, window) * sizeof(double))
     try:
-        if scratch == NULL or column_sums == NULL:
+        if scratch == NULL or statistics == NULL:
             raise MemoryError
         memset(scratch, 0, places * sizeof(float))
+        memset(statistics, 0, STATISTICS_SCRATCH(side, window) * sizeof(double))
         with nogil:
             c_neuron_responses(planes, block_planes, weights, weight_sums, norm_weights, biases, alphas,
-                               scratch, column_sums, out)
+                               scratch, statistics, out)
     finally:
         free(scratch)
-        free(column_sums)
+        free(statistics)
 
 
 cdef inline void lift(float *y, Py_ssize_t n) noexcept nogil:

@@ -80,6 +80,7 @@ cdef (int, bint) c_nu_rlms_pass(
     cdef double *H = row_weights + rows           # (stride, stride)
     cdef double *g = H + stride * stride
     cdef double *gaussian = g + stride            # the mean shift's, two rows
+    cdef double *weighted = gaussian + 2 * window  # (rows, stride)
     cdef double R[9]
     cdef double shift[2]
     cdef double centre = (window - 1) / 2.0, s, x, y, dx, dy, vx, vy, moved
@@ -126,7 +127,7 @@ cdef (int, bint) c_nu_rlms_pass(
                             J + 2 * k * stride, J + (2 * k + 1) * stride)
             for j in range(p):
                 g[j] += J[2 * k * stride + j] * vx + J[(2 * k + 1) * stride + j] * vy
-        weighted_gram(J, row_weights, rows, stride, H)
+        weighted_gram(J, row_weights, rows, stride, weighted, H)
         for j in range(modes):
             H[(6 + j) * stride + 6 + j] += regularisation[j]
             g[6 + j] -= regularisation[j] * shape[j]
@@ -191,7 +192,7 @@ def nu_rlms_pass(
     cdef int iterations
     cdef bint converged
     cdef double *work = <double *>malloc(
-        (10 * n + rows * (stride + 1) + stride * (stride + 1) + 2 * responses.shape[1]) * sizeof(double))
+        (10 * n + rows * (2 * stride + 1) + stride * (stride + 1) + 2 * responses.shape[1]) * sizeof(double))
     if work == NULL:
         raise MemoryError
     with nogil:

@@ -1,4 +1,4 @@
-/* Bilinear samples along one row of an area of interest.
+/* Bilinear samples of areas of interest, and grey values of lines of pixels.
  *
  * Coordinates are fixed-point numbers with 5 bits of fraction. What depends on
  * the image's memory is read in one loop, all arithmetic is done in others,
@@ -9,12 +9,27 @@
 
 #include "lanes.h"
 
-/* The row's samples: pixel (x, y), fraction (u, v) and the grey values of the four pixels around. */
-typedef struct {
-    int32_t *x, *y;
-    float *u, *v;
-    float *grey[4]; /* top left, top right, bottom left, bottom right */
-} sample_row;
+/* Coordinates are rounded as OpenCV 4's warpAffine rounds them: products to 1/1024 px, their sum to
+ * 1/32 px. Done here, so that the result does not depend on OpenCV's version. */
+#define FIXED_ONE 1024.0
+#define FIXED_HALF 16
+/* Beyond this many pixels a coordinate is outside every image that fits in memory; the bound keeps
+ * the fixed-point numbers within 32 bits. */
+#define FIXED_LIMIT 1e6
+
+/* Within the limit; NaN, which must not reach the conversion to an integer, is its lower end. */
+PYCLNF_INLINE double bounded(double value)
+{
+    const double high = value > FIXED_LIMIT ? FIXED_LIMIT : value;
+    return high > -FIXED_LIMIT ? high : -FIXED_LIMIT;
+}
+
+/* The numbers factor * i + offset, i = 0, 1, ..., in 1/1024 px. */
+static void fixed_numbers(double factor, double offset, ptrdiff_t count, int32_t *PYCLNF_RESTRICT out)
+{
+    ptrdiff_t i;
+    for (i = 0; i < count; ++i) out[i] = (int32_t)lrint(bounded(factor * (double)i + offset) * FIXED_ONE);
+}
 
 /* Split positions (start + steps, 1/1024 px) into pixel and fraction (1/32 px). */
 static void split_positions(int32_t start, const int32_t *PYCLNF_RESTRICT steps, ptrdiff_t count,
@@ -28,15 +43,30 @@ static void split_positions(int32_t start, const int32_t *PYCLNF_RESTRICT steps,
     }
 }
 
-static void blend(const sample_row *row, ptrdiff_t count, float *PYCLNF_RESTRICT out)
+PYCLNF_INLINE float blended(float a, float b, float c, float d, float u, float v)
 {
-    const float *PYCLNF_RESTRICT u = row->u, *PYCLNF_RESTRICT v = row->v;
-    const float *PYCLNF_RESTRICT a = row->grey[0], *PYCLNF_RESTRICT b = row->grey[1];
-    const float *PYCLNF_RESTRICT c = row->grey[2], *PYCLNF_RESTRICT d = row->grey[3];
+    return a * ((1 - v) * (1 - u)) + b * ((1 - v) * u) + c * (v * (1 - u)) + d * (v * u);
+}
+
+/* Samples from the values of the pixels around them: top left, top right, bottom left, bottom right. */
+static void blend(const float *PYCLNF_RESTRICT a, const float *PYCLNF_RESTRICT b, const float *PYCLNF_RESTRICT c,
+                  const float *PYCLNF_RESTRICT d, const float *PYCLNF_RESTRICT u, const float *PYCLNF_RESTRICT v,
+                  ptrdiff_t count, float *PYCLNF_RESTRICT out)
+{
+    ptrdiff_t j;
+    for (j = 0; j < count; ++j) out[j] = blended(a[j], b[j], c[j], d[j], u[j], v[j]);
+}
+
+/* The same from 8-bit values, four in one number: top left, bottom left, top right, bottom right, the
+ * first in the lowest bits. */
+static void blend_packed(const uint32_t *PYCLNF_RESTRICT packed, const float *PYCLNF_RESTRICT u,
+                         const float *PYCLNF_RESTRICT v, ptrdiff_t count, float *PYCLNF_RESTRICT out)
+{
     ptrdiff_t j;
     for (j = 0; j < count; ++j) {
-        out[j] = a[j] * ((1 - v[j]) * (1 - u[j])) + b[j] * ((1 - v[j]) * u[j]) + c[j] * (v[j] * (1 - u[j]))
-                 + d[j] * (v[j] * u[j]);
+        const int32_t four = (int32_t)packed[j];
+        out[j] = blended((float)(four & 255), (float)((four >> 16) & 255), (float)((four >> 8) & 255),
+                         (float)((four >> 24) & 255), u[j], v[j]);
     }
 }
 
@@ -46,22 +76,92 @@ PYCLNF_INLINE uint32_t four_bytes(const uint8_t *p)
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-/* Grey values of pixels whose first three bytes are BGR, by OpenCV's 15-bit weights, in place. */
-static void bgr_to_grey(uint32_t *PYCLNF_RESTRICT pixels, ptrdiff_t count, float *PYCLNF_RESTRICT grey)
+/* Grey value of a pixel whose first three bytes are BGR, by OpenCV's 15-bit weights. */
+PYCLNF_INLINE uint32_t grey_of(uint32_t bgr)
+{
+    return (3735 * (bgr & 255) + 19235 * ((bgr >> 8) & 255) + 9798 * ((bgr >> 16) & 255) + 16384) >> 15;
+}
+
+/* The pixels around samples at (x, y), from an image of 8-bit BGR (or BGRA) pixels.
+ *
+ * A pixel is read as four bytes: the pixel to the right of the samples' right neighbours must exist.
+ * scratch has 4 * count places. */
+static void read_bgr(const uint8_t *image, ptrdiff_t row_step, ptrdiff_t pixel_step, ptrdiff_t count,
+                     const int32_t *x, const int32_t *y, uint32_t *PYCLNF_RESTRICT scratch,
+                     uint32_t *PYCLNF_RESTRICT packed)
 {
     ptrdiff_t j;
     for (j = 0; j < count; ++j) {
-        const int32_t bgr = (int32_t)pixels[j];
-        const int32_t sum = 3735 * (bgr & 255) + 19235 * ((bgr >> 8) & 255) + 9798 * ((bgr >> 16) & 255);
-        grey[j] = (float)((sum + 16384) >> 15);
+        const uint8_t *p = image + y[j] * row_step + x[j] * pixel_step;
+        scratch[j] = four_bytes(p);
+        scratch[count + j] = four_bytes(p + row_step);
+        scratch[2 * count + j] = four_bytes(p + pixel_step);
+        scratch[3 * count + j] = four_bytes(p + row_step + pixel_step);
+    }
+    for (j = 0; j < count; ++j) {
+        packed[j] = grey_of(scratch[j]) | grey_of(scratch[count + j]) << 8 | grey_of(scratch[2 * count + j]) << 16
+                    | grey_of(scratch[3 * count + j]) << 24;
     }
 }
 
-/* Grey values of pixels that lie side by side: by OpenCV's weights of 8-bit BGR, or as they are. */
-static void bgr_line(const uint8_t *PYCLNF_RESTRICT image, ptrdiff_t count, float *PYCLNF_RESTRICT grey)
+/* The same from an image of 8-bit grey values. */
+static void read_grey(const uint8_t *image, ptrdiff_t row_step, ptrdiff_t pixel_step, ptrdiff_t count,
+                      const int32_t *x, const int32_t *y, uint32_t *PYCLNF_RESTRICT packed)
 {
     ptrdiff_t j;
     for (j = 0; j < count; ++j) {
+        const uint8_t *p = image + y[j] * row_step + x[j] * pixel_step, *q = p + row_step;
+        packed[j] = (uint32_t)(p[0] | q[0] << 8) | (uint32_t)(p[pixel_step] | q[pixel_step] << 8) << 16;
+    }
+}
+
+/* Lines of 8-bit values and the next ones, a value of each in turn. */
+static void pair_lines(const uint8_t *PYCLNF_RESTRICT line, const uint8_t *PYCLNF_RESTRICT next, ptrdiff_t count,
+                       uint16_t *PYCLNF_RESTRICT pairs)
+{
+    ptrdiff_t j;
+    for (j = 0; j < count; ++j) pairs[j] = (uint16_t)(line[j] | next[j] << 8);
+}
+
+/* The pixels around samples at (x, y) from such pairs, of which `before` are not there; compilers make one
+ * load of a sample's two pairs where bytes are in this order anyway. */
+static void read_pairs(const uint16_t *pairs, int32_t columns, int32_t before, ptrdiff_t count,
+                       const int32_t *PYCLNF_RESTRICT x, const int32_t *PYCLNF_RESTRICT y,
+                       int32_t *PYCLNF_RESTRICT scratch, uint32_t *PYCLNF_RESTRICT packed)
+{
+    ptrdiff_t j;
+    for (j = 0; j < count; ++j) scratch[j] = y[j] * columns + x[j] - before;
+    for (j = 0; j < count; ++j) {
+        const uint16_t *pair = pairs + scratch[j];
+        packed[j] = pair[0] | (uint32_t)pair[1] << 16;
+    }
+}
+
+#if defined(__AVX2__)
+/* Grey values of eight BGR pixels that lie side by side; 28 bytes are read. */
+PYCLNF_INLINE __m256i grey_of_eight(const uint8_t *bgr)
+{
+    const __m256i spread = _mm256_setr_epi8(0, -1, 1, -1, 2, -1, -1, -1, 3, -1, 4, -1, 5, -1, -1, -1,
+                                            6, -1, 7, -1, 8, -1, -1, -1, 9, -1, 10, -1, 11, -1, -1, -1);
+    const __m256i shares = _mm256_set1_epi64x((int64_t)3735 | (int64_t)19235 << 16 | (int64_t)9798 << 32);
+    const __m256i first = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)bgr));
+    const __m256i second = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(bgr + 12)));
+    /* Of each pixel two sums, blue with green and red; then their sums: 0 1 4 5, 2 3 6 7. */
+    const __m256i sums = _mm256_hadd_epi32(_mm256_madd_epi16(_mm256_shuffle_epi8(first, spread), shares),
+                                           _mm256_madd_epi16(_mm256_shuffle_epi8(second, spread), shares));
+    const __m256i sorted = _mm256_permute4x64_epi64(sums, 0xd8);
+    return _mm256_srli_epi32(_mm256_add_epi32(sorted, _mm256_set1_epi32(16384)), 15);
+}
+#endif
+
+/* Grey values of BGR pixels that lie side by side. */
+static void bgr_line(const uint8_t *PYCLNF_RESTRICT image, ptrdiff_t count, float *PYCLNF_RESTRICT grey)
+{
+    ptrdiff_t j = 0;
+#if defined(__AVX2__)
+    for (; j + 10 <= count; j += 8) store8(grey + j, _mm256_cvtepi32_ps(grey_of_eight(image + 3 * j)));
+#endif
+    for (; j < count; ++j) {
         const int32_t sum = 3735 * image[3 * j] + 19235 * image[3 * j + 1] + 9798 * image[3 * j + 2];
         grey[j] = (float)((sum + 16384) >> 15);
     }
@@ -69,75 +169,45 @@ static void bgr_line(const uint8_t *PYCLNF_RESTRICT image, ptrdiff_t count, floa
 
 static void bgr_bytes(const uint8_t *PYCLNF_RESTRICT image, ptrdiff_t count, uint8_t *PYCLNF_RESTRICT grey)
 {
-    ptrdiff_t j;
-    for (j = 0; j < count; ++j) {
+    ptrdiff_t j = 0;
+#if defined(__AVX2__)
+    for (; j + 10 <= count; j += 8) {
+        const __m256i eight = grey_of_eight(image + 3 * j);
+        const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+        _mm_storel_epi64((__m128i *)(grey + j), _mm_packus_epi16(words, words));
+    }
+#endif
+    for (; j < count; ++j) {
         const int32_t sum = 3735 * image[3 * j] + 19235 * image[3 * j + 1] + 9798 * image[3 * j + 2];
         grey[j] = (uint8_t)((sum + 16384) >> 15);
     }
 }
 
+/* Grey values as they are. */
 static void grey_line(const uint8_t *PYCLNF_RESTRICT image, ptrdiff_t count, float *PYCLNF_RESTRICT grey)
 {
     ptrdiff_t j;
     for (j = 0; j < count; ++j) grey[j] = (float)image[j];
 }
 
-static void add_line(float weight, const float *PYCLNF_RESTRICT line, ptrdiff_t count, float *PYCLNF_RESTRICT sum)
+/* sum += weight * line. The products are rounded by themselves, as memory is between: no variant
+ * fuses them with the sums, so that averages, which are rounded to 8 bits, are the same in all. */
+static void add_line(float weight, const float *PYCLNF_RESTRICT line, ptrdiff_t count,
+                     float *PYCLNF_RESTRICT products, float *PYCLNF_RESTRICT sum)
 {
     ptrdiff_t j;
-    for (j = 0; j < count; ++j) sum[j] += weight * line[j];
+    for (j = 0; j < count; ++j) products[j] = weight * line[j];
+    for (j = 0; j < count; ++j) sum[j] += products[j];
 }
 
-/* Read the pixels around each sample from an image of 8-bit BGR (or BGRA) pixels.
- *
- * A pixel is read as four bytes: the pixel to the right of the samples' right neighbours must exist. */
-static void read_bgr(const uint8_t *image, ptrdiff_t row_step, ptrdiff_t pixel_step, ptrdiff_t count,
-                     uint32_t *packed, const sample_row *row)
+/* The same of numbers of the line that are picked, each with its own weight. */
+static void add_picked(const float *PYCLNF_RESTRICT weights, const int32_t *PYCLNF_RESTRICT picked,
+                       const float *PYCLNF_RESTRICT line, ptrdiff_t count, float *PYCLNF_RESTRICT products,
+                       float *PYCLNF_RESTRICT sum)
 {
     ptrdiff_t j;
-    for (j = 0; j < count; ++j) {
-        const uint8_t *p = image + row->y[j] * row_step + row->x[j] * pixel_step;
-        packed[j] = four_bytes(p);
-        packed[count + j] = four_bytes(p + pixel_step);
-        packed[2 * count + j] = four_bytes(p + row_step);
-        packed[3 * count + j] = four_bytes(p + row_step + pixel_step);
-    }
-    for (j = 0; j < 4; ++j) bgr_to_grey(packed + j * count, count, row->grey[j]);
-}
-
-/* The same from an image of 8-bit grey values. */
-static void read_grey(const uint8_t *image, ptrdiff_t row_step, ptrdiff_t pixel_step, ptrdiff_t count,
-                      const sample_row *row)
-{
-    ptrdiff_t j;
-    for (j = 0; j < count; ++j) {
-        const uint8_t *p = image + row->y[j] * row_step + row->x[j] * pixel_step;
-        row->grey[0][j] = p[0];
-        row->grey[1][j] = p[pixel_step];
-        row->grey[2][j] = p[row_step];
-        row->grey[3][j] = p[row_step + pixel_step];
-    }
-}
-
-/* The same where the grey values of a row lie side by side, `before` of them are not there, and the
- * four of a sample are read as two pairs. */
-static void read_pairs(const uint8_t *image, ptrdiff_t row_step, ptrdiff_t before, ptrdiff_t count,
-                       uint32_t *PYCLNF_RESTRICT packed, const sample_row *row)
-{
-    float *PYCLNF_RESTRICT a = row->grey[0], *PYCLNF_RESTRICT b = row->grey[1];
-    float *PYCLNF_RESTRICT c = row->grey[2], *PYCLNF_RESTRICT d = row->grey[3];
-    ptrdiff_t j;
-    for (j = 0; j < count; ++j) {
-        const uint8_t *p = image + (row->y[j] * row_step + row->x[j] - before), *q = p + row_step;
-        packed[j] = (uint32_t)(p[0] | p[1] << 8) | (uint32_t)(q[0] | q[1] << 8) << 16;
-    }
-    for (j = 0; j < count; ++j) {
-        const int32_t four = (int32_t)packed[j];
-        a[j] = (float)(four & 255);
-        b[j] = (float)((four >> 8) & 255);
-        c[j] = (float)((four >> 16) & 255);
-        d[j] = (float)((four >> 24) & 255);
-    }
+    for (j = 0; j < count; ++j) products[j] = weights[j] * line[picked[j]];
+    for (j = 0; j < count; ++j) sum[j] += products[j];
 }
 
 #endif

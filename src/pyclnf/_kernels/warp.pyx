@@ -1,58 +1,37 @@
 # Areas of interest: bilinear samples of the image on a turned and scaled grid.
 
 cdef extern from "sample.h":
-    ctypedef struct sample_row:
-        int32_t *x
-        int32_t *y
-        float *u
-        float *v
-        float *grey[4]
+    int32_t FIXED_HALF
+    double FIXED_LIMIT
+    double bounded(double value) noexcept nogil
+    void fixed_numbers(double factor, double offset, Py_ssize_t count, int32_t *out) noexcept nogil
     void split_positions(int32_t start, const int32_t *steps, Py_ssize_t count, int32_t *pixel,
                          float *fraction) noexcept nogil
-    void blend(const sample_row *row, Py_ssize_t count, float *out) noexcept nogil
-    void read_bgr(const uint8_t *image, Py_ssize_t row_step, Py_ssize_t pixel_step, Py_ssize_t count, uint32_t *packed,
-                  const sample_row *row) noexcept nogil
+    void blend(const float *a, const float *b, const float *c, const float *d, const float *u, const float *v,
+               Py_ssize_t count, float *out) noexcept nogil
+    void blend_packed(const uint32_t *packed, const float *u, const float *v, Py_ssize_t count,
+                      float *out) noexcept nogil
+    void read_bgr(const uint8_t *image, Py_ssize_t row_step, Py_ssize_t pixel_step, Py_ssize_t count,
+                  const int32_t *x, const int32_t *y, uint32_t *scratch, uint32_t *packed) noexcept nogil
     void read_grey(const uint8_t *image, Py_ssize_t row_step, Py_ssize_t pixel_step, Py_ssize_t count,
-                   const sample_row *row) noexcept nogil
-    void read_pairs(const uint8_t *image, Py_ssize_t row_step, Py_ssize_t before, Py_ssize_t count, uint32_t *packed,
-                    const sample_row *row) noexcept nogil
+                   const int32_t *x, const int32_t *y, uint32_t *packed) noexcept nogil
+    void read_pairs(const uint16_t *pairs, int32_t columns, int32_t before, Py_ssize_t count, const int32_t *x,
+                    const int32_t *y, int32_t *scratch, uint32_t *packed) noexcept nogil
+    void pair_lines(const uint8_t *line, const uint8_t *next, Py_ssize_t count, uint16_t *pairs) noexcept nogil
     void bgr_line(const uint8_t *image, Py_ssize_t count, float *grey) noexcept nogil
     void bgr_bytes(const uint8_t *image, Py_ssize_t count, uint8_t *grey) noexcept nogil
     void grey_line(const uint8_t *image, Py_ssize_t count, float *grey) noexcept nogil
-    void add_line(float weight, const float *line, Py_ssize_t count, float *sum) noexcept nogil
+    void add_line(float weight, const float *line, Py_ssize_t count, float *products, float *sum) noexcept nogil
+    void add_picked(const float *weights, const int32_t *picked, const float *line, Py_ssize_t count,
+                    float *products, float *sum) noexcept nogil
 
 ctypedef fused pixel_t:
     uint8_t
     float
     double
 
-# Numbers of four bytes that one sample of a row needs as scratch.
-cdef int SAMPLE_WORDS = 14
-
 # A part of the image is turned to grey at once if it has no more than so many pixels a sample.
 cdef int GREY_SHARE = 4
-
-# Coordinates are rounded as OpenCV 4's warpAffine rounds them: products to
-# 1/1024 px, their sum to 1/32 px. Done here, so that the result does not
-# depend on OpenCV's version.
-cdef double FIXED_ONE = 1024.0
-cdef int FIXED_HALF = 16
-# Beyond this many pixels a coordinate is outside every image that fits in memory;
-# the bound keeps the fixed-point numbers within 32 bits.
-cdef double FIXED_LIMIT = 1e6
-
-
-cdef inline double bounded(double value) noexcept nogil:
-    if value > FIXED_LIMIT:
-        return FIXED_LIMIT
-    # Also true for NaN, which must not reach the conversion to an integer.
-    if not value > -FIXED_LIMIT:
-        return -FIXED_LIMIT
-    return value
-
-
-cdef inline int32_t fixed(double value) noexcept nogil:
-    return <int32_t>lrint(bounded(value) * FIXED_ONE)
 
 
 cdef inline float grey(const pixel_t[:, :, :] image, Py_ssize_t y, Py_ssize_t x) noexcept nogil:
@@ -69,23 +48,18 @@ cdef inline float grey(const pixel_t[:, :, :] image, Py_ssize_t y, Py_ssize_t x)
         return <float>(0.114 * image[y, x, 0] + 0.587 * image[y, x, 1] + 0.299 * image[y, x, 2])
 
 
-cdef void read_any(const pixel_t[:, :, :] image, Py_ssize_t count, const sample_row *row) noexcept nogil:
-    """Read the pixels around each sample from an image of any type and strides."""
-    cdef Py_ssize_t j
-    for j in range(count):
-        row.grey[0][j] = grey(image, row.y[j], row.x[j])
-        row.grey[1][j] = grey(image, row.y[j], row.x[j] + 1)
-        row.grey[2][j] = grey(image, row.y[j] + 1, row.x[j])
-        row.grey[3][j] = grey(image, row.y[j] + 1, row.x[j] + 1)
-
-
-cdef inline bint between(int32_t first, int32_t last, Py_ssize_t end) noexcept nogil:
-    return 0 <= first and 0 <= last and first < end and last < end
+cdef inline bint is_inside(const pixel_t[:, :, :] image, int32_t x0, int32_t y0, int32_t x1,
+                           int32_t y1) noexcept nogil:
+    """Whether two pixels have neighbours in the image: two to the right, one below."""
+    cdef Py_ssize_t rows = image.shape[0] - 1, columns = image.shape[1] - 2
+    return (0 <= x0 and 0 <= x1 and x0 < columns and x1 < columns
+            and 0 <= y0 and 0 <= y1 and y0 < rows and y1 < rows)
 
 
 ctypedef struct grey_part:
-    # A part of the image in grey values, its first row and column; no pixels if there is none.
-    uint8_t *pixels
+    # A part of the image in pairs of grey values, one above the other; its first row and column; no pairs
+    # if there is none.
+    uint16_t *pairs
     Py_ssize_t top
     Py_ssize_t left
     Py_ssize_t rows
@@ -113,55 +87,99 @@ cdef grey_part part_around(const double[:, :, ::1] matrices, Py_ssize_t side, Py
     part.top = min(max(<Py_ssize_t>low[1] - 2, 0), height)
     part.columns = max(min(<Py_ssize_t>high[0] + 4, width) - part.left, 0)
     part.rows = max(min(<Py_ssize_t>high[1] + 4, height) - part.top, 0)
-    part.pixels = NULL
+    part.pairs = NULL
     return part
+
+
+cdef void fill_part(const pixel_t[:, :, :] image, grey_part *part, uint8_t *lines) noexcept nogil:
+    """Read the part's pixels, of a fast layout (see `sample_areas`); lines has room for two of its rows."""
+    cdef Py_ssize_t i
+    cdef const uint8_t *line
+    cdef const uint8_t *before = NULL
+    if pixel_t is uint8_t:
+        for i in range(part.rows):
+            if image.shape[2] == 1:
+                line = &image[part.top + i, part.left, 0]
+            else:
+                line = lines + (i % 2) * part.columns
+                bgr_bytes(&image[part.top + i, part.left, 0], part.columns, lines + (i % 2) * part.columns)
+            if i > 0:
+                pair_lines(before, line, part.columns, part.pairs + (i - 1) * part.columns)
+            before = line
+
+
+cdef void read_samples(const pixel_t[:, :, :] image, const grey_part *part, bint inside, Py_ssize_t count,
+                       const int32_t *x, const int32_t *y, uint32_t *scratch, uint32_t *packed) noexcept nogil:
+    """The 8-bit grey values around samples that lie inside the image, with a pixel to spare, or anywhere."""
+    cdef Py_ssize_t j
+    if pixel_t is uint8_t:
+        if inside:
+            if part.pairs != NULL:
+                read_pairs(part.pairs, <int32_t>part.columns, <int32_t>(part.top * part.columns + part.left), count,
+                           x, y, <int32_t *>scratch, packed)
+                return
+            if image.shape[2] == 1:
+                read_grey(&image[0, 0, 0], image.strides[0], image.strides[1], count, x, y, packed)
+                return
+            if image.strides[2] == 1 and image.strides[1] >= 3:
+                read_bgr(&image[0, 0, 0], image.strides[0], image.strides[1], count, x, y, scratch, packed)
+                return
+        for j in range(count):
+            packed[j] = (<uint32_t>grey(image, y[j], x[j]) | <uint32_t>grey(image, y[j] + 1, x[j]) << 8
+                         | <uint32_t>grey(image, y[j], x[j] + 1) << 16
+                         | <uint32_t>grey(image, y[j] + 1, x[j] + 1) << 24)
 
 
 cdef void c_sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices,
                          float[:, :, ::1] out, int32_t *scratch, const grey_part *part) noexcept nogil:
-    cdef Py_ssize_t k, i, j, before
-    cdef Py_ssize_t side = out.shape[1], last = side - 1
-    cdef int32_t *steps_x = scratch
-    cdef int32_t *steps_y = steps_x + side
-    cdef uint32_t *packed = <uint32_t *>(steps_y + side)
-    cdef sample_row row
-    row.x = <int32_t *>(packed + 4 * side)
-    row.y = row.x + side
-    row.u = <float *>(row.y + side)
-    row.v = row.u + side
-    for j in range(4):
-        row.grey[j] = row.v + (j + 1) * side
-    before = part.top * part.columns + part.left
+    cdef Py_ssize_t k, i, j, at
+    cdef Py_ssize_t side = out.shape[1], size = side * side, last = size - side
+    # Rows are split eight positions at a time: what is beyond a row's end, the next one writes anew.
+    cdef Py_ssize_t padded = (side + 7) // 8 * 8, room = size + 8
+    cdef int32_t *steps_x = scratch               # along a row
+    cdef int32_t *steps_y = steps_x + padded
+    cdef int32_t *starts_x = steps_y + padded     # of the rows
+    cdef int32_t *starts_y = starts_x + padded
+    cdef int32_t *x = starts_y + padded
+    cdef int32_t *y = x + room
+    cdef float *u = <float *>(y + room)
+    cdef float *v = u + room
+    cdef float *values = v + room
+    cdef uint32_t *packed = <uint32_t *>values
+    cdef uint32_t *read_scratch = packed + size
+    cdef bint first_row, last_row
     for k in range(out.shape[0]):
-        for j in range(side):
-            steps_x[j] = fixed(matrices[k, 0, 0] * j)
-            steps_y[j] = fixed(matrices[k, 1, 0] * j)
+        # As a rule all areas are turned and scaled alike.
+        if k == 0 or matrices[k, 0, 0] != matrices[k - 1, 0, 0]:
+            fixed_numbers(matrices[k, 0, 0], 0.0, padded, steps_x)
+        if k == 0 or matrices[k, 1, 0] != matrices[k - 1, 1, 0]:
+            fixed_numbers(matrices[k, 1, 0], 0.0, padded, steps_y)
+        fixed_numbers(matrices[k, 0, 1], matrices[k, 0, 2], padded, starts_x)
+        fixed_numbers(matrices[k, 1, 1], matrices[k, 1, 2], padded, starts_y)
         for i in range(side):
-            split_positions(fixed(matrices[k, 0, 1] * i + matrices[k, 0, 2]) + FIXED_HALF, steps_x, side,
-                            row.x, row.u)
-            split_positions(fixed(matrices[k, 1, 1] * i + matrices[k, 1, 2]) + FIXED_HALF, steps_y, side,
-                            row.y, row.v)
-            if pixel_t is uint8_t:
-                # Positions go one way along a row, so that its ends tell whether all of it is inside.
-                if (between(row.x[0], row.x[last], image.shape[1] - 2)
-                        and between(row.y[0], row.y[last], image.shape[0] - 1)):
-                    if part.pixels != NULL:
-                        read_pairs(part.pixels, part.columns, before, side, packed, &row)
-                        blend(&row, side, &out[k, i, 0])
-                        continue
-                    if image.shape[2] == 1:
-                        if image.strides[1] == 1:
-                            read_pairs(&image[0, 0, 0], image.strides[0], 0, side, packed, &row)
-                        else:
-                            read_grey(&image[0, 0, 0], image.strides[0], image.strides[1], side, &row)
-                        blend(&row, side, &out[k, i, 0])
-                        continue
-                    if image.strides[2] == 1 and image.strides[1] >= 3:
-                        read_bgr(&image[0, 0, 0], image.strides[0], image.strides[1], side, packed, &row)
-                        blend(&row, side, &out[k, i, 0])
-                        continue
-            read_any(image, side, &row)
-            blend(&row, side, &out[k, i, 0])
+            at = i * side
+            split_positions(starts_x[i] + FIXED_HALF, steps_x, padded, x + at, u + at)
+            split_positions(starts_y[i] + FIXED_HALF, steps_y, padded, y + at, v + at)
+        if pixel_t is uint8_t:
+            # Positions go one way along rows and columns: an area's corners tell whether all of it is inside,
+            # a row's ends whether the row is.
+            first_row = is_inside(image, x[0], y[0], x[side - 1], y[side - 1])
+            last_row = is_inside(image, x[last], y[last], x[size - 1], y[size - 1])
+            if first_row and last_row:
+                read_samples(image, part, True, size, x, y, read_scratch, packed)
+            else:
+                for i in range(side):
+                    at = i * side
+                    read_samples(image, part, is_inside(image, x[at], y[at], x[at + side - 1], y[at + side - 1]),
+                                 side, x + at, y + at, read_scratch, packed + at)
+            blend_packed(packed, u, v, size, &out[k, 0, 0])
+        else:
+            for j in range(size):
+                values[j] = grey(image, y[j], x[j])
+                values[size + j] = grey(image, y[j], x[j] + 1)
+                values[2 * size + j] = grey(image, y[j] + 1, x[j])
+                values[3 * size + j] = grey(image, y[j] + 1, x[j] + 1)
+            blend(values, values + size, values + 2 * size, values + 3 * size, u, v, size, &out[k, 0, 0])
 
 
 def sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices, float[:, :, ::1] out):
@@ -176,23 +194,31 @@ def sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices,
     out : ndarray, shape (v, a, a), float32
         Grey values, bilinear, 0 outside the image.
     """
-    cdef int32_t *scratch = <int32_t *>malloc(SAMPLE_WORDS * out.shape[1] * sizeof(int32_t))
+    cdef Py_ssize_t side = out.shape[1], pixels
+    # Four rows of numbers, padded, four arrays of positions and shares, five of values.
+    cdef int32_t *scratch = <int32_t *>malloc((4 * (side + 7) + 4 * (side * side + 8) + 5 * side * side)
+                                              * sizeof(int32_t))
+    cdef uint8_t *lines = NULL
     cdef grey_part part
-    cdef Py_ssize_t i, pixels
     if scratch == NULL:
         raise MemoryError
-    part.pixels, part.top, part.left, part.rows, part.columns = NULL, 0, 0, 0, 0
+    part.pairs, part.top, part.left, part.rows, part.columns = NULL, 0, 0, 0, 0
     with nogil:
         if pixel_t is uint8_t:
-            if image.shape[2] == 3 and image.strides[2] == 1 and image.strides[1] == 3:
-                # Of a face that is not large each pixel is read several times: turned to grey but once.
-                part = part_around(matrices, out.shape[1], image.shape[0], image.shape[1])
+            if image.strides[1] == image.shape[2] and (image.shape[2] == 1 or image.strides[2] == 1):
+                # Of a face that is not large each pixel is read several times: turned to grey but once, and put
+                # beside the one below.
+                part = part_around(matrices, side, image.shape[0], image.shape[1])
                 pixels = part.rows * part.columns
-                if 0 < pixels <= GREY_SHARE * out.shape[0] * out.shape[1] * out.shape[1]:
-                    part.pixels = <uint8_t *>malloc(pixels)
-                if part.pixels != NULL:
-                    for i in range(part.rows):
-                        bgr_bytes(&image[part.top + i, part.left, 0], part.columns, part.pixels + i * part.columns)
+                if 0 < pixels <= GREY_SHARE * out.shape[0] * side * side:
+                    part.pairs = <uint16_t *>malloc(pixels * sizeof(uint16_t))
+                    lines = <uint8_t *>malloc(2 * part.columns)
+                if part.pairs != NULL and lines != NULL:
+                    fill_part(image, &part, lines)
+                else:
+                    free(part.pairs)
+                    part.pairs = NULL
         c_sample_areas(image, matrices, out, scratch, &part)
-        free(part.pixels)
+        free(lines)
+        free(part.pairs)
     free(scratch)

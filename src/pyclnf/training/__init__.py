@@ -5,7 +5,7 @@ from pyclnf.training.experts import ExpertConfig, train_ccnf
 from pyclnf.training.faces import AnnotatedFaces, held_out
 from pyclnf.training.samples import Windows
 from pyclnf.training.shape_model import build_pdm
-from pyclnf.training.start import StartConfig, train_start
+from pyclnf.training.start import DescentConfig, StartConfig, train_start
 from pyclnf.training.symmetry import MIRROR_68
 from pyclnf.training.train import TrainingConfig, assemble_scales, train_experts, train_model
 from pyclnf.training.views import DrawConfig
@@ -13,6 +13,7 @@ from pyclnf.training.views import DrawConfig
 __all__ = [
     "MIRROR_68",
     "AnnotatedFaces",
+    "DescentConfig",
     "DrawConfig",
     "ExpertConfig",
     "StartConfig",

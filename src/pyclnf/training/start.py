@@ -14,15 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.linalg import solve
 from scipy.spatial.transform import Rotation
 
 from pyclnf.crop import Crop
+from pyclnf.descent import Descent, DescentStep, PatchLayout
 from pyclnf.errors import TrainingError
 from pyclnf.pdm import PDM, Parameters
-from pyclnf.start import MIN_CONTRAST, LearnedStart
+from pyclnf.start import MIN_CONTRAST, MIN_PRIOR_VARIANCE, LearnedStart
 from pyclnf.training.symmetry import MIRROR_68, check_mirror
 
 if TYPE_CHECKING:
@@ -32,10 +35,74 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["StartConfig", "train_start"]
+__all__ = ["DescentConfig", "StartConfig", "train_start"]
 
 # Faces whose pools are sampled at once.
 CHUNK = 4096
+
+# Fewer faces that were not learned from say too little about the start's errors.
+MIN_REST = 10
+
+
+@dataclass(frozen=True)
+class DescentConfig:
+    """How the linear steps after the trees are built, see `pyclnf.descent`.
+
+    Attributes
+    ----------
+    side, scale : int, float
+        Of the patch around the face: px, and px per mm.
+    radii, blurs : tuple of float
+        Of each step: radius of the ring of samples around a landmark, and the blur, patch px.
+    floor : float
+        Added to the length of a descriptor, grey levels per px.
+    directions, around : int
+        Directions of slopes, samples on a ring.
+    edges : tuple of float
+        Yaws between the views, degrees.
+    margin : float
+        Faces this far beyond the limits of a view are used too, degrees.
+    penalty : float
+        Of the squared weights, in mean variances of the descriptors.
+    spread : float
+        What comes before errs less on the faces that it was trained on than on others: share of another
+        face's error that is added to each.
+    max_samples : int
+        Most faces and boxes a view.
+    """
+
+    side: int = 112
+    scale: float = 0.45
+    radii: tuple[float, ...] = (12.0, 8.0, 5.0)
+    blurs: tuple[float, ...] = (2.5, 1.8, 1.2)
+    floor: float = 20.0
+    directions: int = 6
+    around: int = 8
+    edges: tuple[float, ...] = (25.0, 50.0)
+    margin: float = 6.0
+    penalty: float = 0.7
+    spread: float = 0.4
+    max_samples: int = 20000
+
+    def __post_init__(self) -> None:
+        if not (self.side >= 8 and self.scale > 0 and min(self.blurs) >= 0.1 and self.floor > 0):
+            raise TrainingError("side, scale, blurs and floor of a descent are positive")
+        if min(self.directions, self.around, self.max_samples) < 1 or not self.penalty > 0:
+            raise TrainingError("the counts of a descent are at least 1, its penalty is positive")
+        if len(self.radii) != len(self.blurs):
+            raise TrainingError("each step of a descent has a radius and a blur")
+
+    def layouts(self) -> list[PatchLayout]:
+        """Return the layout of the patch of each step."""
+        angles = 2 * np.pi * np.arange(self.around) / self.around
+        ring = np.column_stack([np.cos(angles), np.sin(angles)])
+        return [
+            PatchLayout(
+                self.side, self.scale, blur, self.floor, self.directions,
+                np.concatenate([np.zeros((1, 2)), radius * ring]).astype(np.float32),
+            )
+            for radius, blur in zip(self.radii, self.blurs, strict=True)
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,6 +130,8 @@ class StartConfig:
         Standard deviations of the boxes' shift (as a share of the side), log size and log aspect ratio.
     crop, margin : int, float
         Side of the crop that is looked at, px, and of its square in sides of the box.
+    descent : DescentConfig or None
+        None: no linear stage after the trees.
     """
 
     stages: int = 10
@@ -80,6 +149,7 @@ class StartConfig:
     aspect: float = 0.06
     crop: int = 128
     margin: float = 2.0
+    descent: DescentConfig | None = None
 
     def __post_init__(self) -> None:
         counts = (self.stages, self.trees, self.depth, self.candidates, self.modes, self.boxes)
@@ -153,7 +223,7 @@ def train_start(
     faces : AnnotatedFaces
     pdm : PDM
     chosen : ndarray, shape (N,), bool
-        Faces to learn from.
+        Faces to learn from; from the others comes the start's `prior`.
     config : StartConfig, optional
     mirror : array_like of int, shape (n,), optional
         Counterpart of each landmark; default: the 68 iBUG landmarks.
@@ -209,7 +279,147 @@ def train_start(
     fields = zip(names, zip(*stages, strict=True), strict=True)
     arrays = {f"start/{name}": np.stack(field) for name, field in fields}
     arrays["start/crop"] = np.array([config.crop, config.margin], np.float32)
-    return LearnedStart(pdm, arrays)
+    if config.descent is not None:
+        descent = _train_descent(pdm, config.descent, crops, index, state, truth, permutation, rng)
+        arrays |= descent.arrays()
+    start = LearnedStart(pdm, arrays)
+    rest = np.flatnonzero(~chosen)
+    if rest.size < MIN_REST:
+        return start
+    basis, variances = _prior(start, faces, rest, permutation, config, rng)
+    return LearnedStart(pdm, arrays | {"start/basis": basis, "start/variances": variances})
+
+
+def _train_descent(
+    pdm: PDM,
+    config: DescentConfig,
+    crops: NDArray[np.uint8],
+    index: NDArray[np.intp],
+    state: _State,
+    truth: _State,
+    mirror: NDArray[np.intp],
+    rng: np.random.Generator,
+) -> Descent:
+    """Learn steps from what the trees give to the truth."""
+    steps = []
+    _, limits = _modes(pdm, state.shape.shape[1])
+    for layout in config.layouts():
+        # The error of a face that is turned about as far.
+        order = np.argsort(state.rotation[:, 0, 2], kind="stable")
+        neighbour = np.arange(order.size) + rng.integers(-200, 201, order.size)
+        other = np.empty_like(order)
+        other[order] = order[np.clip(neighbour, 0, order.size - 1)]
+        disturbed = state.updated(-config.spread * state.to(truth)[other], limits)
+        step = _train_step(pdm, config, layout, crops, index, disturbed, truth, mirror, rng)
+        steps.append(step)
+        if len(steps) < len(config.radii):
+            state = _after(step, crops, index, state)
+    return Descent(steps)
+
+
+def _after(step: DescentStep, crops: NDArray[np.uint8], index: NDArray[np.intp], state: _State) -> _State:
+    """Return where a step leads."""
+    rows = [
+        step.run(crops[index[i]], state.rotation[i], np.array([state.scale[i], *state.translation[i]]), shape)
+        for i, shape in enumerate(state.shape)
+    ]
+    rotation, placement, shape = (np.array(column) for column in zip(*rows, strict=True))
+    return _State(placement[:, 0], rotation, placement[:, 1:], shape)
+
+
+def _train_step(
+    pdm: PDM,
+    config: DescentConfig,
+    layout: PatchLayout,
+    crops: NDArray[np.uint8],
+    index: NDArray[np.intp],
+    state: _State,
+    truth: _State,
+    mirror: NDArray[np.intp],
+    rng: np.random.Generator,
+) -> DescentStep:
+    """Learn one step by ridge regression in each view."""
+    n_modes = state.shape.shape[1]
+    views, width = len(config.edges) + 1, 6 + n_modes
+    weights = np.zeros((views, pdm.n_landmarks, layout.width, width), np.int8)
+    units, bias = np.ones((views, width), np.float32), np.zeros((views, width), np.float32)
+    edges = np.radians(config.edges)
+    step = DescentStep(pdm, layout, edges, mirror, weights, units, bias)
+    wanted = state.to(truth)
+    lengths, margin = _lengths(pdm, n_modes), np.radians(config.margin)
+    turned = np.abs(np.arcsin(np.clip(state.rotation[:, 0, 2], -1, 1)))
+    for view, (low, high) in enumerate(pairwise([-np.inf, *edges, np.inf])):
+        some = np.flatnonzero((turned >= low - margin) & (turned <= high + margin))
+        if some.size > config.max_samples:
+            some = np.sort(rng.choice(some, config.max_samples, replace=False))
+        if some.size < 2:
+            continue  # no step for heads that are turned so far
+        X = np.empty((some.size, weights[view].size // width), np.float32)
+        Y = wanted[some] * lengths
+        for row, i in enumerate(some.tolist()):
+            placement = np.array([state.scale[i], *state.translation[i]])
+            seen = step.describe(crops[index[i]], state.rotation[i], placement, state.shape[i])
+            X[row] = seen.descriptors.reshape(-1)
+            if seen.mirrored:
+                Y[row] *= step.signs
+        found = _ridge(X, Y, config.penalty) / lengths
+        units[view] = np.maximum(np.abs(found[1:]).max(axis=0) / 127, np.finfo(np.float32).tiny)
+        whole = np.rint(found[1:] / units[view])
+        weights[view] = whole.reshape(weights[view].shape).astype(np.int8)
+        # The middle of the data is met in spite of the rounding.
+        bias[view] = found[0] + X.mean(axis=0, dtype=np.float64) @ (found[1:] - whole * units[view])
+    return DescentStep(pdm, layout, edges, mirror, weights, units, bias)
+
+
+def _ridge(X: NDArray[np.float32], Y: Float, penalty: float) -> Float:
+    """Return constant and weights, (1 + d, w), of the regression from X (N, d) to Y (N, w).
+
+    Rows whose Y is far off count less: a linear step does not bring them back.
+    """
+    squared = ((Y - np.median(Y, axis=0)) ** 2).sum(axis=1)
+    w = 1 / (1 + squared / max(3 * float(np.median(squared)), np.finfo(float).tiny))
+    w /= w.sum()
+    x_mean, y_mean = w @ X, w @ Y
+    X = (X - x_mean.astype(np.float32)) * np.sqrt(w)[:, None].astype(np.float32)
+    G = (X.T @ X).astype(np.float64)
+    G[np.diag_indices_from(G)] += max(penalty * float(np.trace(G)) / len(G), np.finfo(float).tiny)
+    W = solve(G, X.T @ ((Y - y_mean) * np.sqrt(w)[:, None]), assume_a="pos", overwrite_a=True)
+    return np.concatenate([(y_mean - x_mean @ W)[None], W])
+
+
+def _prior(
+    start: LearnedStart,
+    faces: AnnotatedFaces,
+    chosen: NDArray[np.intp],
+    mirror: NDArray[np.intp],
+    config: StartConfig,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return basis and variances of the true shapes about the guesses at faces that were not learned from.
+
+    Faces that the start has lost altogether count less: a fit cannot bring them back.
+    """
+    pdm = start.pdm
+    rows = []
+    for i in chosen.tolist():
+        for flip in (None, mirror):
+            image, landmarks, _ = faces.face(pdm, i, flip)
+            truth = faces.parameters(i)
+            if flip is not None:
+                truth = _mirrored(pdm, truth, mirror, image.shape[1])
+            box = _disturbed(landmarks.min(axis=0), landmarks.max(axis=0), config, rng)
+            (guess,) = start.hypotheses(image[..., None], box)
+            rows.append(truth.shape - guess.shape)
+    errors = np.array(rows)
+    typical = np.maximum(np.median(errors**2, axis=0), np.finfo(float).tiny)
+    weights = 1 / (1 + (errors**2 / (3 * typical)).mean(axis=1))
+    covariance = (errors * weights[:, None]).T @ errors / weights.sum()
+    # Of few faces the correlations are not to be trusted.
+    share = pdm.n_modes / (pdm.n_modes + len(chosen))
+    covariance = (1 - share) * covariance + share * np.diag(np.diag(covariance))
+    variances, basis = np.linalg.eigh(covariance)
+    variances = np.maximum(variances, MIN_PRIOR_VARIANCE)
+    return basis[:, ::-1].astype(np.float32), variances[::-1].astype(np.float32)
 
 
 def _modes(pdm: PDM, n_modes: int) -> tuple[Float, Float]:

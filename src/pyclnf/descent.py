@@ -1,0 +1,340 @@
+"""The last stage of the learned start: linear steps from descriptors around all landmarks at once.
+
+The trees bring the landmarks near; from there the step to the face is close to
+linear in what the image shows around them, the more so the nearer it is. Heads
+turned more or less far have steps of their own; heads turned the other way are
+looked at in the mirror.
+
+Sources: Xiong, De la Torre, "Supervised Descent Method and its Applications to
+Face Alignment", CVPR 2013, with the parameters of a 3D PDM in place of 2D
+landmarks; Tola, Lepetit, Fua, "DAISY: An Efficient Dense Descriptor Applied to
+Wide-Baseline Stereo", PAMI 2010, for the descriptors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyclnf import _kernels
+from pyclnf._limits import MAX_NUMBER
+from pyclnf.errors import ModelError
+from pyclnf.pdm import PDM, axis_angle_to_matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+
+__all__ = ["Descent", "DescentStep", "Description", "PatchLayout", "upright"]
+
+# A face of less has no extent, px of the crop per mm.
+MIN_SCALE = 1e-6
+# Largest side of the patch, px, and number of directions, samples a landmark and steps.
+MAX_SIDE, MAX_DIRECTIONS, MAX_SAMPLES, MAX_STEPS = 512, 32, 64, 16
+
+
+def upright(rotation: Float) -> Float:
+    """Return the rotation in the image plane (2, 2) that brings an upright face to the roll of a rotation."""
+    c, s = rotation[1, 1], -rotation[0, 1]
+    length = max(float(np.hypot(c, s)), 1e-300)
+    return np.array([[c, -s], [s, c]]) / length
+
+
+@dataclass(frozen=True, eq=False)
+class PatchLayout:
+    """Where and how the image is described.
+
+    Attributes
+    ----------
+    side : int
+        Of the upright patch around the face, px.
+    scale : float
+        Patch px per mm of the face.
+    blur : float
+        Standard deviation of the blur of the slopes, patch px.
+    floor : float
+        Added to the length of a landmark's descriptor, grey levels per px.
+    directions : int
+        In which slopes are taken.
+    offsets : ndarray, shape (K, 2), float32
+        Of the samples around a landmark, patch px.
+    """
+
+    side: int
+    scale: float
+    blur: float
+    floor: float
+    directions: int
+    offsets: NDArray[np.float32]
+
+    @property
+    def taps(self) -> NDArray[np.float32]:
+        """Weights of the blur."""
+        x = np.arange(-int(np.ceil(2 * self.blur)), int(np.ceil(2 * self.blur)) + 1)
+        weights = np.exp(-0.5 * (x / self.blur) ** 2)
+        return np.asarray(weights / weights.sum(), np.float32)
+
+    @property
+    def unit_vectors(self) -> NDArray[np.float32]:
+        """The directions, (B, 2)."""
+        angles = 2 * np.pi * np.arange(self.directions) / self.directions
+        return np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+
+    @property
+    def width(self) -> int:
+        """Numbers that describe one landmark."""
+        return len(self.offsets) * self.directions
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """What a face in a crop looks like around its landmarks.
+
+    Attributes
+    ----------
+    descriptors : ndarray, shape (n, D), float32
+    view : int
+        Which of the steps is for a head that is turned so far.
+    mirrored : bool
+        The face was looked at in the mirror.
+    """
+
+    descriptors: NDArray[np.float32]
+    view: int
+    mirrored: bool
+
+
+class DescentStep:
+    """One trained step.
+
+    Parameters
+    ----------
+    pdm : PDM
+        Every mode symmetric or antisymmetric, as `build_pdm` makes them of mirrored data.
+    layout : PatchLayout
+    edges : ndarray, shape (V - 1,)
+        Yaws between the V views, radians, rising from 0.
+    mirror : ndarray, shape (n,), int
+        Counterpart of each landmark.
+    weights : ndarray, shape (V, n, D, 6 + k), int8
+    units, bias : ndarray, shapes (V, 6 + k), float32
+        Value of 1 in the weights, and what is added: log scale, rotation, translation (mm) in the frame that
+        turns with the head's roll, and the first k shape coefficients.
+
+    Raises
+    ------
+    ModelError
+        If the PDM's modes are not symmetric or antisymmetric.
+    """
+
+    def __init__(
+        self,
+        pdm: PDM,
+        layout: PatchLayout,
+        edges: NDArray[Any],
+        mirror: NDArray[Any],
+        weights: NDArray[np.int8],
+        units: NDArray[np.float32],
+        bias: NDArray[np.float32],
+    ) -> None:
+        self.pdm, self.layout = pdm, layout
+        self.edges = np.asarray(edges, np.float64)
+        self.mirror = np.asarray(mirror, np.intp)
+        self.weights = np.ascontiguousarray(weights)
+        self.units, self.bias = np.ascontiguousarray(units), np.ascontiguousarray(bias)
+        self._taps, self._directions = layout.taps, layout.unit_vectors
+        self._modes = np.ascontiguousarray(pdm.components[:, : units.shape[1] - 6])
+        self._limits = pdm.limits[: units.shape[1] - 6]
+        self.signs = np.concatenate([[1, 1, -1, -1, -1, 1], self._mode_signs()])
+
+    def _mode_signs(self) -> Float:
+        """Return 1 for each symmetric mode and -1 for each antisymmetric one."""
+        modes = self._modes.reshape(3, -1, self._modes.shape[1])
+        mirrored = modes[:, self.mirror] * np.array([-1.0, 1.0, 1.0]).reshape(3, 1, 1)
+        products = np.einsum("ijk,ijk->k", modes, mirrored)
+        if (np.abs(products) < 0.99).any():
+            raise ModelError("a descent needs a PDM whose modes are symmetric or antisymmetric")
+        return np.asarray(np.sign(products))
+
+    def describe(
+        self, crop: NDArray[np.uint8], rotation: Float, placement: Float, shape: Float
+    ) -> Description:
+        """Describe a face in a crop around the landmarks that it is taken to have.
+
+        Parameters
+        ----------
+        crop : ndarray, shape (L, L), uint8
+        rotation : ndarray, shape (3, 3)
+        placement : ndarray, shape (3,)
+            (scale, tx, ty), px of the crop.
+        shape : ndarray, shape (k,)
+
+        Returns
+        -------
+        Description
+        """
+        flat = self.pdm.mean + self._modes @ shape
+        landmarks = placement[0] * (flat.reshape(3, -1).T @ rotation[:2].T) + placement[1:]
+        mirrored = bool(rotation[0, 2] < 0)
+        view = int(np.searchsorted(self.edges, np.arcsin(min(abs(rotation[0, 2]), 1.0))))
+        to_crop = upright(rotation) * (placement[0] / self.layout.scale)
+        if mirrored:
+            to_crop[:, 0] *= -1
+            landmarks = landmarks[self.mirror]
+        centre, middle = landmarks.mean(axis=0), (self.layout.side - 1) / 2
+        # The columns are orthogonal, and as long as each other.
+        points = (landmarks - centre) @ to_crop / (to_crop[:, 0] @ to_crop[:, 0]) + middle
+        matrix = np.column_stack([to_crop, centre - to_crop.sum(axis=1) * middle])
+        out = np.empty((len(points), self.layout.width), np.float32)
+        _kernels.describe_points(
+            crop, matrix, self.layout.side, self._directions, self._taps, np.ascontiguousarray(points),
+            self.layout.offsets, self.layout.floor, out,
+        )  # fmt: skip
+        return Description(out, view, mirrored)
+
+    def run(
+        self, crop: NDArray[np.uint8], rotation: Float, placement: Float, shape: Float
+    ) -> tuple[Float, Float, Float]:
+        """Take the step; arguments as of `describe`, and returned are their new values.
+
+        They are not finite where a damaged model's step leads out of all bounds.
+        """
+        usable = np.isfinite(rotation).all() and np.isfinite(placement).all()
+        if not (usable and placement[0] >= MIN_SCALE):
+            return rotation, np.full(3, np.nan), shape
+        seen = self.describe(crop, rotation, placement, shape)
+        update = np.empty(self.units.shape[1])
+        _kernels.weigh_descriptors(
+            seen.descriptors, self.weights[seen.view], self.units[seen.view], self.bias[seen.view], update
+        )
+        if seen.mirrored:
+            update *= self.signs
+        turn, plane = update[1:4].copy(), upright(rotation)
+        turn[:2] = plane @ turn[:2]
+        with np.errstate(over="ignore"):
+            scale = placement[0] * np.exp(update[0])
+        placement = np.array([scale, *(placement[1:] + placement[0] * (plane @ update[4:6]))])
+        shape = np.clip(shape + update[6:], -self._limits, self._limits)
+        return axis_angle_to_matrix(turn) @ rotation, placement, shape
+
+
+class Descent:
+    """The steps, one after the other.
+
+    Parameters
+    ----------
+    steps : sequence of DescentStep
+        Of the same directions, samples, views and modes.
+    """
+
+    def __init__(self, steps: Sequence[DescentStep]) -> None:
+        self.steps = tuple(steps)
+
+    @property
+    def n_modes(self) -> int:
+        """Shape coefficients that the steps change."""
+        return int(self.steps[0].units.shape[1]) - 6
+
+    @classmethod
+    def read(cls, pdm: PDM, arrays: Mapping[str, NDArray[Any]]) -> Descent | None:
+        """Return the steps that a model file holds, or None.
+
+        Raises
+        ------
+        ModelError
+            If an array is missing or does not fit the others.
+        """
+        names = ("patch", "offsets", "edges", "mirror", "weights", "units", "bias")
+        there = [name for name in names if f"start/descent_{name}" in arrays]
+        if not there:
+            return None
+        if len(there) < len(names):
+            missing = sorted(set(names) - set(there))
+            raise ModelError(f"the learned start's descent lacks the arrays {missing}")
+        found = {name: np.asarray(arrays[f"start/descent_{name}"]) for name in names}
+        for name, array in found.items():
+            usable = array.dtype.kind in "iuf"
+            # Also false for NaN.
+            if not usable or not np.abs(array.astype(np.float64)).max(initial=0) <= MAX_NUMBER:
+                raise ModelError(f"the learned start's descent_{name} must hold numbers up to {MAX_NUMBER:g}")
+        patch, offsets, mirror = found["patch"], found["offsets"], found["mirror"]
+        if patch.ndim != 2 or patch.shape[1] != 5 or not 1 <= len(patch) <= MAX_STEPS:
+            raise ModelError(f"the learned start's descent has 1 to {MAX_STEPS} patches of 5 numbers each")
+        if offsets.ndim != 3 or offsets.shape[2] != 2 or not 1 <= offsets.shape[1] <= MAX_SAMPLES:
+            raise ModelError(
+                f"the learned start's descent has 1 to {MAX_SAMPLES} offsets of 2 numbers a step"
+            )
+        layouts = [
+            PatchLayout(
+                int(one[0]),
+                float(one[1]),
+                float(one[2]),
+                float(one[3]),
+                int(one[4]),
+                around.astype(np.float32),
+            )
+            for one, around in zip(patch, offsets, strict=False)
+        ]
+        for layout in layouts:
+            whole = 2 <= layout.side <= MAX_SIDE and 1 <= layout.directions <= MAX_DIRECTIONS
+            if not (whole and 0 < layout.scale <= 100 and 0.1 <= layout.blur <= 20 and layout.floor > 0):
+                raise ModelError(
+                    f"the numbers {patch.tolist()} of the learned start's descent are out of range"
+                )
+        width = found["units"].shape[-1] if found["units"].ndim else 0
+        views = len(found["edges"]) + 1 if found["edges"].ndim == 1 else 0
+        shapes = {
+            "offsets": (len(patch), *offsets.shape[1:]),
+            "weights": (len(patch), views, pdm.n_landmarks, layouts[0].width, width),
+            "units": (len(patch), views, width),
+            "bias": (len(patch), views, width),
+            "mirror": (pdm.n_landmarks,),
+        }
+        for name, shape in shapes.items():
+            if found[name].shape != shape:
+                raise ModelError(
+                    f"the learned start's descent_{name} has shape {found[name].shape}, not {shape}"
+                )
+        if len({layout.directions for layout in layouts}) > 1:
+            raise ModelError("the learned start's descent has steps of several numbers of directions")
+        if not 6 <= width <= 6 + pdm.n_modes or found["weights"].dtype != np.int8:
+            raise ModelError(f"the learned start's descent has steps of {width} numbers, weights of no int8")
+        if mirror.dtype.kind == "f" or not np.array_equal(np.sort(mirror), np.arange(pdm.n_landmarks)):
+            raise ModelError("the learned start's descent_mirror is no permutation of the landmarks")
+        if (np.diff(found["edges"], prepend=0) <= 0).any():
+            raise ModelError("the learned start's descent_edges must rise from 0")
+        weights, units, bias = found["weights"], found["units"].astype(np.float32), found["bias"]
+        return cls(
+            [
+                DescentStep(pdm, layout, found["edges"], mirror, w, u, b)
+                for layout, w, u, b in zip(layouts, weights, units, bias.astype(np.float32), strict=True)
+            ]
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by the names under which a `Model` keeps them."""
+        first = self.steps[0]
+        layouts = [step.layout for step in self.steps]
+        numbers = [(one.side, one.scale, one.blur, one.floor, one.directions) for one in layouts]
+        return {
+            "start/descent_patch": np.array(numbers, np.float32),
+            "start/descent_offsets": np.stack([one.offsets for one in layouts]),
+            "start/descent_edges": first.edges.astype(np.float32),
+            "start/descent_mirror": first.mirror.astype(np.uint8),
+            "start/descent_weights": np.stack([step.weights for step in self.steps]),
+            "start/descent_units": np.stack([step.units for step in self.steps]),
+            "start/descent_bias": np.stack([step.bias for step in self.steps]),
+        }
+
+    def run(
+        self, crop: NDArray[np.uint8], rotation: Float, placement: Float, shape: Float
+    ) -> tuple[Float, Float, Float]:
+        """Take the steps, as `DescentStep.run` takes one."""
+        for step in self.steps:
+            rotation, placement, shape = step.run(crop, rotation, placement, shape)
+        return rotation, placement, shape

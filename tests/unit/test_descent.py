@@ -1,0 +1,246 @@
+"""The linear stage of the learned start."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drawn_faces import dataset
+
+from pyclnf import ModelError, Parameters
+from pyclnf.descent import Descent, DescentStep, PatchLayout, upright
+from pyclnf.errors import TrainingError
+from pyclnf.pdm import PDM, axis_angle_to_matrix, euler_to_matrix
+from pyclnf.start import LearnedStart
+from pyclnf.training import (
+    MIRROR_68,
+    AnnotatedFaces,
+    DescentConfig,
+    StartConfig,
+    build_pdm,
+    train_start,
+)
+
+K = 4
+PATCH = np.float32([[60, 0.3, 1.2, 20, 5]] * 2)
+LAYOUT = PatchLayout(60, 0.3, 1.2, 20.0, 5, np.array([[0, 0], [4, 0], [0, -4]], np.float32))
+
+
+@pytest.fixture(scope="module")
+def pdm() -> PDM:
+    return build_pdm(dataset(60, np.random.default_rng(4), yaw=0.8)[3], variance=0.99)
+
+
+def descent(pdm: PDM, bias: np.ndarray, *, weights: np.ndarray | None = None, steps: int = 1) -> Descent:
+    """Return steps in three views; without weights they are the same everywhere."""
+    if weights is None:
+        weights = np.zeros((3, 68, LAYOUT.width, 6 + K), np.int8)
+    units = np.full((3, 6 + K), 1e-3, np.float32)
+    biases = np.float32(np.tile(bias, (3, 1)))
+    step = DescentStep(pdm, LAYOUT, np.radians([25, 50]), MIRROR_68, weights, units, biases)
+    return Descent([step] * steps)
+
+
+def crop(seed: int = 0) -> np.ndarray:
+    """Return a smooth random picture, so that positions matter."""
+    small = np.random.default_rng(seed).uniform(0, 255, (12, 12))
+    grid = np.linspace(0, 11, 121)
+    rows = np.array([np.interp(grid, np.arange(12), row) for row in small])
+    columns = np.array([np.interp(grid, np.arange(12), column) for column in rows.T])
+    return np.ascontiguousarray(columns.T.round().astype(np.uint8))
+
+
+def test_a_step_without_weights_moves_by_its_bias(pdm: PDM) -> None:
+    bias = np.array([0.1, 0.05, -0.02, 0.03, 2.0, -3.0, 1.0, -1.0, 0.5, 0.0])
+    R = euler_to_matrix((0.1, 0.3, 0.4))
+    placement, shape = np.array([0.4, 60.0, 61.0]), np.zeros(K)
+    rotation, placed, shaped = descent(pdm, bias).run(crop(), R, placement, shape)
+    plane = upright(R)
+    assert placed[0] == pytest.approx(0.4 * np.exp(0.1))
+    np.testing.assert_allclose(placed[1:], [60, 61] + 0.4 * plane @ [2, -3], atol=1e-6)
+    np.testing.assert_allclose(shaped, [1, -1, 0.5, 0], atol=1e-6)
+    turn = axis_angle_to_matrix([*(plane @ [0.05, -0.02]), 0.03])
+    np.testing.assert_allclose(rotation, turn @ R, atol=1e-6)
+
+
+def test_a_face_turned_the_other_way_gets_the_mirrored_step(pdm: PDM) -> None:
+    """The picture flipped, and the face in it: the same descriptors, and the mirrored step."""
+    rng = np.random.default_rng(1)
+    weights = rng.integers(-127, 128, (3, 68, LAYOUT.width, 6 + K)).astype(np.int8)
+    (step,) = descent(pdm, rng.normal(0, 0.05, 6 + K), weights=weights).steps
+    picture, shape = crop(), rng.normal(0, 2, K)
+    euler = np.array([0.1, 0.6, 0.2])
+    placement = np.array([0.4, 55.0, 62.0])
+    flipped = (
+        np.ascontiguousarray(picture[:, ::-1]),
+        euler_to_matrix(euler * [1, -1, -1]),
+        np.array([0.4, picture.shape[1] - 1 - 55.0, 62.0]),
+        shape * step.signs[6:],
+    )
+    plain = (picture, euler_to_matrix(euler), placement, shape)
+    a, b = step.describe(*plain), step.describe(*flipped)
+    assert (a.view, a.mirrored) == (1, False) and (b.view, b.mirrored) == (1, True)
+    np.testing.assert_allclose(b.descriptors, a.descriptors, atol=2e-5)
+    found, mirrored = step.run(*plain), step.run(*flipped)
+    np.testing.assert_allclose(mirrored[0] * [[1, -1, -1], [-1, 1, 1], [-1, 1, 1]], found[0], atol=1e-4)
+    assert mirrored[1][1] == pytest.approx(picture.shape[1] - 1 - found[1][1], abs=1e-2)
+    np.testing.assert_allclose(mirrored[1][[0, 2]], found[1][[0, 2]], atol=1e-2)
+    np.testing.assert_allclose(mirrored[2] * step.signs[6:], found[2], atol=1e-2)
+    assert np.abs(found[2] - shape).max() > 0.05  # else the picture would not matter
+
+
+@pytest.mark.parametrize(("yaw", "view"), ((0.0, 0), (20.0, 0), (-30.0, 1), (49.0, 1), (51.0, 2), (-89.0, 2)))
+def test_views_by_yaw(pdm: PDM, yaw: float, view: int) -> None:
+    R = euler_to_matrix((0, np.radians(yaw), 0))
+    seen = descent(pdm, np.zeros(6 + K)).steps[0].describe(crop(), R, np.array([0.4, 60, 60]), np.zeros(K))
+    assert seen.view == view
+    assert (np.linalg.norm(seen.descriptors, axis=1) < 1).all()
+
+
+def test_steps_are_taken_one_after_the_other(pdm: PDM) -> None:
+    bias = np.array([0.0, 0, 0, 0, 1.0, 0, 0, 0, 0, 0])
+    state = (np.eye(3), np.array([0.4, 60.0, 60.0]), np.zeros(K))
+    _, placed, _ = descent(pdm, bias, steps=3).run(crop(), *state)
+    np.testing.assert_allclose(placed, [0.4, 61.2, 60.0], atol=1e-6)
+
+
+def test_modes_must_be_symmetric_or_not(pdm: PDM) -> None:
+    rng = np.random.default_rng(2)
+    mixed = PDM(pdm.mean, np.linalg.qr(rng.normal(size=pdm.components.shape))[0], pdm.eigenvalues)
+    with pytest.raises(ModelError, match="symmetric"):
+        descent(mixed, np.zeros(6 + K))
+
+
+# --- in a model file
+
+
+def start_arrays(pdm: PDM, **changed: np.ndarray) -> dict[str, np.ndarray]:
+    """Return a start whose trees do nothing, with a descent."""
+    trees = {
+        "start/landmarks": np.zeros((1, 2), np.uint8),
+        "start/offsets": np.zeros((1, 2, 2), np.float16),
+        "start/splits": np.zeros((1, 1, 1, 2), np.uint16),
+        "start/thresholds": np.zeros((1, 1, 1), np.float16),
+        "start/leaves": np.zeros((1, 1, 2, 6 + K), np.int8),
+        "start/units": np.ones((1, 6 + K), np.float32),
+        "start/crop": np.array([80, 2.0], np.float32),
+    }
+    own = descent(pdm, np.array([0.0, 0, 0, 0, 0.5, -1.0, 0, 0, 0, 0]), steps=2).arrays()
+    return trees | own | {f"start/descent_{name}": value for name, value in changed.items()}
+
+
+def test_a_start_ends_with_the_step(pdm: PDM) -> None:
+    start = LearnedStart(pdm, start_arrays(pdm))
+    (found,) = start.hypotheses(np.zeros((300, 300, 1), np.uint8), (100, 100, 120, 110))
+    begin = pdm.from_box((100, 100, 120, 110))
+    np.testing.assert_allclose((found.pose[4:6] - begin.pose[4:6]) / begin.pose[0], [1, -2], atol=1e-5)
+    again = LearnedStart(pdm, start.arrays())
+    assert again.descent is not None and start.descent is not None and len(again.descent.steps) == 2
+    for one, other in zip(again.descent.steps, start.descent.steps, strict=True):
+        np.testing.assert_array_equal(one.weights, other.weights)
+        np.testing.assert_array_equal(one.signs, other.signs)
+        assert one.layout.taps.tolist() == other.layout.taps.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    (
+        ("patch", PATCH[:, :4], "patches of 5"),
+        ("patch", np.repeat(PATCH, 20, axis=0), "patches of 5"),
+        ("patch", PATCH * [0, 1, 1, 1, 1], "out of range"),
+        ("patch", PATCH * [1, 1, 1, 0, 1], "out of range"),
+        ("patch", PATCH * [1, 1, 1, 1, 2], "weights has shape"),
+        ("patch", PATCH * [[1, 1, 1, 1, 1], [1, 1, 1, 1, 2]], "several numbers of directions"),
+        ("patch", PATCH * [1, np.nan, 1, 1, 1], "must hold numbers"),
+        ("patch", PATCH[:1], "offsets has shape"),
+        ("offsets", np.zeros((2, 3, 3), np.float32), "offsets of 2"),
+        ("offsets", np.zeros((3, 3, 2), np.float32), "offsets has shape"),
+        ("offsets", np.full((2, 3, 2), np.inf, np.float32), "must hold numbers"),
+        ("edges", np.radians([50.0, 25.0]), "must rise"),
+        ("edges", np.radians([25.0]), "has shape"),
+        ("edges", np.zeros((2, 2)), "has shape"),
+        ("mirror", np.zeros(68, np.uint8), "permutation"),
+        ("mirror", np.arange(68.0), "permutation"),
+        ("mirror", np.array(["left"] * 68), "must hold numbers"),
+        ("units", np.ones((2, 3, 9), np.float32), "has shape"),
+        ("units", np.float32(1), "has shape"),
+        ("weights", np.zeros((2, 3, 68, 15, 6 + K), np.int16), "int8"),
+        ("bias", np.full((2, 3, 6 + K), np.nan, np.float32), "must hold numbers"),
+    ),
+)
+def test_arrays_that_do_not_fit_are_refused(pdm: PDM, name: str, value: np.ndarray, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        LearnedStart(pdm, start_arrays(pdm, **{name: value}))
+
+
+def test_a_descent_is_whole_or_absent(pdm: PDM) -> None:
+    content = start_arrays(pdm)
+    del content["start/descent_bias"]
+    with pytest.raises(ModelError, match="bias"):
+        LearnedStart(pdm, content)
+
+
+def test_trees_and_descent_are_for_the_same_modes(pdm: PDM) -> None:
+    content = start_arrays(pdm) | {
+        "start/leaves": np.zeros((1, 1, 2, 5 + K), np.int8),
+        "start/units": np.ones((1, 5 + K), np.float32),
+    }
+    with pytest.raises(ModelError, match="numbers of modes"):
+        LearnedStart(pdm, content)
+
+
+@pytest.mark.parametrize("number", (0, 1, 4))
+@pytest.mark.parametrize("value", (-1e12, 1e12))
+def test_a_step_out_of_all_bounds_is_a_damaged_model(pdm: PDM, number: int, value: float) -> None:
+    bias = np.zeros((2, 3, 6 + K), np.float32)
+    bias[..., number] = value
+    content = start_arrays(pdm, bias=bias)
+    start = LearnedStart(pdm, content)
+    image = np.full((300, 300, 1), 90, np.uint8)
+    if number == 1:  # a rotation by any angle is one
+        assert np.isfinite(start.hypotheses(image, (100, 100, 120, 110))[0].pose).all()
+    elif number == 4:
+        assert abs(start.hypotheses(image, (100, 100, 120, 110))[0].pose[4]) > 1e11
+    else:
+        with pytest.raises(ModelError, match="not finite"):
+            start.hypotheses(image, (100, 100, 120, 110))
+
+
+# --- training
+
+TREES = StartConfig(stages=3, trees=15, depth=4, pool=150, modes=4, boxes=4)
+LINEAR = DescentConfig(
+    side=60, scale=0.3, radii=(6.0, 4.0), blurs=(2.0, 1.2), around=4, directions=4, edges=(20.0,)
+)
+
+
+def test_the_step_brings_the_start_nearer_to_faces_it_has_not_seen() -> None:
+    images, landmarks, rotations, shapes = dataset(260, np.random.default_rng(4), yaw=0.8)
+    pdm = build_pdm(shapes, variance=0.99)
+    faces = AnnotatedFaces.fitted(pdm, images, landmarks, rotations=rotations)
+    chosen = np.arange(260) < 220
+    with_step = StartConfig(**{**vars(TREES), "descent": LINEAR})
+    errors = []
+    for config in (TREES, with_step):
+        start = train_start(faces, pdm, chosen, config, seed=1)
+        rng, own = np.random.default_rng(5), []
+        for i in range(220, 260):
+            points = faces.landmarks[i]
+            low, size = points.min(axis=0), np.ptp(points, axis=0)
+            box = [*(low + rng.uniform(-0.1, 0.1, 2) * size), *(size * rng.uniform(0.85, 1.15))]
+            (found,) = start.hypotheses(faces.grey(i)[:, :, None], box)
+            assert isinstance(found, Parameters)
+            own.append(np.linalg.norm(pdm.landmarks_2d(found) - points, axis=1).mean() / faces.poses[i, 0])
+        errors.append(np.median(own))
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_configurations_that_cannot_be_are_refused() -> None:
+    for changed in (
+        {"side": 4},
+        {"blurs": (1, 1, 0)},
+        {"directions": 0},
+        {"penalty": 0.0},
+        {"radii": (1.0,)},
+    ):
+        with pytest.raises(TrainingError):
+            DescentConfig(**changed)
