@@ -157,6 +157,47 @@ def test_a_profile_sees_half_of_the_landmarks(model: Model, picture) -> None:
     assert result.likelihood == pytest.approx(np.log(visible + 1e-8).mean())
 
 
+def test_the_pdms_own_prior_about_the_mean_shape_changes_nothing(model: Model, picture) -> None:
+    """In a rotated basis, too; limits are not reached here."""
+    pdm, image = model.pdm, picture.image[:, :, None]
+    settings = replace(FitParameters.named("video"), reg_factor=200.0)
+    start = pdm.from_box(picture.disturbed)
+    plain = fit(pdm, model.scales, settings, image, start)
+    assert (np.abs(plain.parameters.shape) < 2.5 * np.sqrt(pdm.eigenvalues)).all()
+    for basis in (np.eye(pdm.n_modes), np.eye(pdm.n_modes)[:, ::-1]):
+        prior = ShapePrior(pdm, basis, pdm.eigenvalues @ np.abs(basis))
+        found, _ = fit_starts(pdm, model.scales, settings, image, [start], prior=prior)
+        np.testing.assert_allclose(found.landmarks, plain.landmarks, atol=1e-6)
+        np.testing.assert_allclose(found.parameters.shape, plain.parameters.shape, atol=1e-6)
+
+
+def test_a_sure_start_keeps_its_shape(model: Model, picture) -> None:
+    """With a prior about the start a fit is held to it, not to the mean shape, as far as the prior says."""
+    pdm, image, settings = model.pdm, picture.image[:, :, None], FitParameters.named("video")
+    shape = 1.5 * np.sqrt(pdm.eigenvalues) * np.resize([1, -1], pdm.n_modes)
+    start = Parameters(pdm.from_box(picture.box).pose, shape)
+    free, held = (
+        fit_starts(
+            pdm, model.scales, settings, image, [start],
+            prior=ShapePrior(pdm, np.eye(pdm.n_modes), share * pdm.eigenvalues),
+        )[0]
+        for share in (1.0, 1e-4)
+    )  # fmt: skip
+    assert np.abs(held.parameters.shape - shape).max() < 0.05 * np.abs(free.parameters.shape - shape).max()
+    np.testing.assert_allclose(held.landmarks, pdm.landmarks_2d(held.parameters), atol=1e-9)
+
+
+def test_shapes_stay_within_the_pdms_limits(model: Model, picture) -> None:
+    pdm, image, settings = model.pdm, picture.image[:, :, None], FitParameters.named("video")
+    limits = 3 * np.sqrt(pdm.eigenvalues)
+    start = Parameters(pdm.from_box(picture.box).pose, limits)
+    wide = ShapePrior(pdm, np.eye(pdm.n_modes), 100 * pdm.eigenvalues)
+    settings = replace(settings, reg_factor=0.0)
+    found, _ = fit_starts(pdm, model.scales, settings, image, [start], prior=wide)
+    assert (np.abs(found.parameters.shape) <= limits).all()
+    np.testing.assert_allclose(found.landmarks, pdm.landmarks_2d(found.parameters), atol=1e-9)
+
+
 def kernel_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[dict[str, Any]]:
     """Return a list that gets the arguments, by name, of each call of a kernel."""
     calls: list[dict[str, Any]] = []
@@ -216,7 +257,7 @@ def test_a_face_that_becomes_too_small_ends_the_fit(
 
 def test_the_smallest_face(model: Model, picture) -> None:
     start = model.pdm.from_box(picture.box)
-    one = _Fit(model.pdm, 10, picture.image[:, :, None], start, None)
+    one = _Fit(model.pdm, 5, picture.image[:, :, None], start, None)
     for scale, failure in ((MIN_FACE_SCALE, False), (np.nextafter(MIN_FACE_SCALE, 0), True), (np.nan, True)):
         one.pose[0], one.failure = scale, None
         one.check_size()
@@ -243,47 +284,6 @@ def test_fits_that_failed_are_the_least_likely() -> None:
     assert _most_likely(fits, [0, 1, 2, 3, 4], 4) == [3, 1, 2, 0]
     assert _most_likely(fits, [0, 1, 2], 1) == [1]
     assert _most_likely(fits, [4, 0], 2) == [4, 0]
-
-
-def test_the_pdms_own_prior_about_the_mean_shape_changes_nothing(model: Model, picture) -> None:
-    """In a rotated basis, too; limits are not reached here."""
-    pdm, image = model.pdm, picture.image[:, :, None]
-    settings = replace(FitParameters.named("video"), reg_factor=200.0)
-    start = pdm.from_box(picture.disturbed)
-    plain = fit(pdm, model.scales, settings, image, start)
-    assert (np.abs(plain.parameters.shape) < 2.5 * np.sqrt(pdm.eigenvalues)).all()
-    for basis in (np.eye(pdm.n_modes), np.eye(pdm.n_modes)[:, ::-1]):
-        prior = ShapePrior(pdm, basis, pdm.eigenvalues @ np.abs(basis))
-        found, _ = fit_starts(pdm, model.scales, settings, image, [start], prior=prior)
-        np.testing.assert_allclose(found.landmarks, plain.landmarks, atol=1e-6)
-        np.testing.assert_allclose(found.parameters.shape, plain.parameters.shape, atol=1e-6)
-
-
-def test_a_sure_start_keeps_its_shape(model: Model, picture) -> None:
-    """With a prior about the start a fit is held to it, not to the mean shape, as far as the prior says."""
-    pdm, image, settings = model.pdm, picture.image[:, :, None], FitParameters.named("video")
-    shape = 1.5 * np.sqrt(pdm.eigenvalues) * np.resize([1, -1], pdm.n_modes)
-    start = Parameters(pdm.from_box(picture.box).pose, shape)
-    free, held = (
-        fit_starts(
-            pdm, model.scales, settings, image, [start],
-            prior=ShapePrior(pdm, np.eye(pdm.n_modes), share * pdm.eigenvalues),
-        )[0]
-        for share in (1.0, 1e-4)
-    )  # fmt: skip
-    assert np.abs(held.parameters.shape - shape).max() < 0.05 * np.abs(free.parameters.shape - shape).max()
-    np.testing.assert_allclose(held.landmarks, pdm.landmarks_2d(held.parameters), atol=1e-9)
-
-
-def test_shapes_stay_within_the_pdms_limits(model: Model, picture) -> None:
-    pdm, image, settings = model.pdm, picture.image[:, :, None], FitParameters.named("video")
-    limits = 3 * np.sqrt(pdm.eigenvalues)
-    start = Parameters(pdm.from_box(picture.box).pose, limits)
-    wide = ShapePrior(pdm, np.eye(pdm.n_modes), 100 * pdm.eigenvalues)
-    settings = replace(settings, reg_factor=0.0)
-    found, _ = fit_starts(pdm, model.scales, settings, image, [start], prior=wide)
-    assert (np.abs(found.parameters.shape) <= limits).all()
-    np.testing.assert_allclose(found.landmarks, pdm.landmarks_2d(found.parameters), atol=1e-9)
 
 
 def test_a_fit_with_a_prior_begins_at_its_start(model: Model, picture) -> None:

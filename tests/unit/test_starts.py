@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyclnf import CLNF, Model
-from pyclnf.nu_rlms import KEPT_AFTER_FULL, KEPT_AFTER_RIGID, MULTI_VIEW_STARTS, _Fit, _Level
+from pyclnf.nu_rlms import KEPT_AFTER_FULL, KEPT_AFTER_RIGID, MULTI_VIEW_STARTS, _Fit
 
 
 @pytest.mark.parametrize("exhaustive", (False, True))
@@ -60,12 +60,9 @@ def test_a_face_that_is_too_small_from_every_start(
 ) -> None:
     scales: list[float] = []
     respond = _Fit.respond
-
-    def noted(self: _Fit, level: _Level) -> None:
-        scales.append(level.scale.scale)
-        respond(self, level)
-
-    monkeypatch.setattr(_Fit, "respond", noted)
+    monkeypatch.setattr(
+        _Fit, "respond", lambda self, level: scales.append(level.scale.scale) or respond(self, level)
+    )
     _, info = CLNF(model, starts="multiview").fit(picture.image, (150, 150, 12, 12))
     assert not info["success"] and "too small" in str(info["failure"])
     # Only what is known to be too small after its first full pass is left.
