@@ -5,8 +5,8 @@
 #   tools/sanitize.sh checked [pytest's arguments]   every index checked by Cython (boundscheck=True)
 #   tools/sanitize.sh thread  [pytest's arguments]   data races (TSan), in the tests that use threads
 #
-# Linux, GCC, and an environment with pyclnf's build (setuptools 77 or later, Cython) and test requirements (PYTHON names its interpreter). The
-# kernels are built in a copy of the checkout, which stays as it is; with SANITIZE_DIR the copy is kept there for
+# Linux, GCC, and an environment with pyclnf's build (setuptools 77 or later, Cython) and test requirements
+# (PYTHON names its interpreter). The kernels are built in a copy of the checkout, which stays as it is; with SANITIZE_DIR the copy is kept there for
 # the next time. PYCLNF_TEST_DATA as for the tests.
 set -euo pipefail
 kind="${1:?address, checked or thread}"

@@ -546,7 +546,10 @@ class ShapePrior:
     def __init__(self, pdm: PDM, basis: Float, variances: Float) -> None:
         self.basis = np.ascontiguousarray(basis, np.float64)
         self.variances = np.ascontiguousarray(variances, np.float64)
-        self.components: Float = np.ascontiguousarray(pdm.components @ self.basis)
+        # One mode after the other: a matrix product rounds otherwise with another number of BLAS threads.
+        self.components: Float = np.zeros_like(pdm.components)
+        for column, row in zip(pdm.components.T, self.basis, strict=True):
+            self.components += column[:, None] * row
         self.limits: Float = PRIOR_DEVIATIONS * np.sqrt(self.variances)
 
 

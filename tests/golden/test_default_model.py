@@ -103,6 +103,14 @@ def test_a_difference_is_found() -> None:
     }
     changed = {name: array.copy() for name, array in numbers.items()}
     changed["a/fit/shape"][2] = np.nextafter(changed["a/fit/shape"][2], np.inf)
-    found = [{"digests": default_model.digests(one)} for one in (numbers, numbers, changed)]
+    found = [
+        {"digests": default_model.digests(one), "kernels": "baseline", "versions": {"numpy": version}}
+        for one, version in ((numbers, "2.4"), (numbers, "2.5"), (changed, "2.6"))
+    ]
     assert same_bytes.differences(found[:2]) == []
     assert same_bytes.differences(found) == ["a/fit"]
+    # NumPy's own kernels are compared where NumPy is the same.
+    reference = [{**one, "kernels": "reference"} for one in found]
+    assert same_bytes.differences(reference) == []
+    reference[2]["versions"] = {"numpy": "2.4"}
+    assert same_bytes.differences(reference) == ["a/fit"]

@@ -58,6 +58,7 @@ def test_numbers_are_replaced() -> None:
         ("sigma", [0.1, 1, 1e6, np.float32(2)], [0.099, 1.000001e6, np.nan, "1"]),
         ("reg_factor", [0.0, 1e6], [-1e-9, 1.000001e6, None]),
         ("weight_factor", [0.0, 1e6], [-1e-9, 1.000001e6]),
+        ("response_power", [0, 8, np.int64(2)], [-1, 9, 1.0]),
     ],
 )
 def test_the_bounds_of_the_numbers(name: str, taken: list[Any], refused: list[Any]) -> None:
@@ -283,3 +284,12 @@ def test_fits_that_failed_are_the_least_likely() -> None:
     assert _most_likely(fits, [0, 1, 2, 3, 4], 4) == [3, 1, 2, 0]
     assert _most_likely(fits, [0, 1, 2], 1) == [1]
     assert _most_likely(fits, [4, 0], 2) == [4, 0]
+
+
+def test_a_fit_with_a_prior_begins_at_its_start(model: Model, picture) -> None:
+    pdm = model.pdm
+    start = Parameters(pdm.from_box(picture.box).pose, np.sqrt(pdm.eigenvalues))
+    prior = ShapePrior(pdm, np.eye(pdm.n_modes)[::-1], 0.3 * pdm.eigenvalues)
+    one = _Fit(pdm, 1, picture.image[:, :, None], start, None, prior)
+    shape = (one.mean + one.components @ one.shape).reshape(3, -1).T
+    np.testing.assert_allclose(shape, pdm.shape_3d(start.shape), atol=1e-12)

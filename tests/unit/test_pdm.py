@@ -10,7 +10,13 @@ from scipy.spatial.transform import Rotation
 
 from generate_model import generate_pdm
 from pyclnf import PDM, BoxError, ModelError, ParameterError, Parameters
-from pyclnf.pdm import axis_angle_to_matrix, euler_to_matrix, matrix_to_axis_angle, matrix_to_euler
+from pyclnf.pdm import (
+    ShapePrior,
+    axis_angle_to_matrix,
+    euler_to_matrix,
+    matrix_to_axis_angle,
+    matrix_to_euler,
+)
 
 # Rounding of a few operations on numbers of size one.
 ROUNDING = 4e-15
@@ -353,6 +359,33 @@ def test_fit_landmarks_refuses(pdm: PDM) -> None:
     ):
         with pytest.raises(ParameterError, match=message):
             pdm.fit_landmarks(**arguments)
+
+
+# --- limits and priors
+
+
+def test_limits_are_three_deviations() -> None:
+    pdm = PDM(np.arange(6), np.eye(6)[:, :2], [4.0, 9.0])
+    np.testing.assert_array_equal(pdm.limits, [6, 9])
+
+
+def test_a_prior_has_its_own_directions_and_limits(pdm: PDM) -> None:
+    basis, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(pdm.n_modes, pdm.n_modes)))
+    variances = np.arange(1.0, pdm.n_modes + 1)
+    prior = ShapePrior(pdm, basis, variances)
+    np.testing.assert_array_equal(prior.basis, basis)
+    np.testing.assert_array_equal(prior.variances, variances)
+    np.testing.assert_allclose(prior.components, pdm.components @ basis, atol=1e-14)
+    assert prior.components.flags.c_contiguous
+    np.testing.assert_array_equal(prior.limits, 4 * np.sqrt(variances))
+
+
+def test_extents_are_kept_for_few_rotations(pdm: PDM) -> None:
+    """A face's rotation is another each time: what is kept must not grow."""
+    own = PDM(pdm.mean, pdm.components, pdm.eigenvalues)
+    for i in range(40):
+        own.from_box((0, 0, 9, 9), (0, i / 40, 0))
+    assert len(own._extents) == 16
 
 
 # --- update and clamping

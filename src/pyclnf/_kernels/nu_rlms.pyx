@@ -84,7 +84,7 @@ cdef (int, bint) c_nu_rlms_pass(
     cdef double R[9]
     cdef double shift[2]
     cdef double centre = (window - 1) / 2.0, s, x, y, dx, dy, vx, vy, moved
-    cdef const double *V = &components[0, 0]
+    cdef const double *V = &components[0, 0] if m > 0 else &mean[0]  # never read without modes
     cdef int iteration
     memset(J, 0, rows * stride * sizeof(double))
     for k in range(visible.shape[0]):
@@ -94,7 +94,8 @@ cdef (int, bint) c_nu_rlms_pass(
         c_euler_to_matrix(&pose[1], R)
         if iteration == 0 or not rigid:
             memcpy(flat, &mean[0], 3 * n * sizeof(double))
-            add_product(V, &shape[0], (3 * n), m, flat)
+            if m > 0:
+                add_product(V, &shape[0], (3 * n), m, flat)
             for i in range(n):
                 for j in range(3):
                     points[3 * i + j] = flat[j * n + i]
