@@ -39,10 +39,23 @@ MAX_SIDE, MAX_DIRECTIONS, MAX_SAMPLES, MAX_STEPS = 512, 32, 64, 16
 
 
 def upright(rotation: Float) -> Float:
-    """Return the rotation in the image plane (2, 2) that brings an upright face to the roll of a rotation."""
-    c, s = rotation[1, 1], -rotation[0, 1]
-    length = max(float(np.hypot(c, s)), 1e-300)
-    return np.array([[c, -s], [s, c]]) / length
+    """Return the rotations in the image plane that bring an upright face to the roll of rotations.
+
+    Parameters
+    ----------
+    rotation : ndarray, shape (..., 3, 3)
+
+    Returns
+    -------
+    ndarray, shape (..., 2, 2), float64
+    """
+    c, s = rotation[..., 1, 1], -rotation[..., 0, 1]
+    length = np.maximum(np.hypot(c, s), 1e-300)
+    plane = np.empty((*c.shape, 2, 2))
+    plane[..., 0, 0] = plane[..., 1, 1] = c / length
+    plane[..., 1, 0] = s / length
+    plane[..., 0, 1] = -plane[..., 1, 0]
+    return plane
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,8 +272,10 @@ class Descent:
         found = {name: np.asarray(arrays[f"start/descent_{name}"]) for name in names}
         for name, array in found.items():
             usable = array.dtype.kind in "iuf"
+            # A million weights of a byte, which cannot get there, would be converted at each start.
+            small = array.dtype == np.int8
             # Also false for NaN.
-            if not usable or not np.abs(array.astype(np.float64)).max(initial=0) <= MAX_NUMBER:
+            if not usable or not (small or np.abs(array.astype(np.float64)).max(initial=0) <= MAX_NUMBER):
                 raise ModelError(f"the learned start's descent_{name} must hold numbers up to {MAX_NUMBER:g}")
         patch, offsets, mirror = found["patch"], found["offsets"], found["mirror"]
         if patch.ndim != 2 or patch.shape[1] != 5 or not 1 <= len(patch) <= MAX_STEPS:

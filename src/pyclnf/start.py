@@ -2,7 +2,7 @@
 
 Each stage looks at a pool of pixels that move with the current shape; trees on
 differences of two pixels add up to an update of pose and shape. The landmarks
-come out roughly right whichever way the head is turned; a linear step from what the
+come out roughly right whichever way the head is turned; linear steps from what the
 image shows around all of them (`pyclnf.descent`) and the fit do the rest.
 
 Source: Kazemi, Sullivan, "One Millisecond Face Alignment with an Ensemble of
@@ -20,7 +20,7 @@ from pyclnf._limits import MAX_NUMBER
 from pyclnf.crop import Crop
 from pyclnf.descent import Descent
 from pyclnf.errors import ModelError, ParameterError
-from pyclnf.pdm import MAX_DEVIATIONS, PDM, Parameters, ShapePrior, check_box, matrix_to_euler
+from pyclnf.pdm import PDM, Parameters, ShapePrior, check_box, matrix_to_euler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +100,7 @@ class LearnedStart:
         self._check()
         modes = self.leaves.shape[-1] - 6
         self.modes = np.ascontiguousarray(pdm.components[:, :modes].T)
-        self.limits = MAX_DEVIATIONS * np.sqrt(pdm.eigenvalues[:modes])
+        self.limits = pdm.limits[:modes]
         self.descent = Descent.read(pdm, arrays)
         if self.descent is not None and self.descent.n_modes != modes:
             raise ModelError("the learned start's descent and trees are for different numbers of modes")

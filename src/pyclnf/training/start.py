@@ -12,7 +12,7 @@ place of 2D landmarks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from scipy.linalg import solve
 from scipy.spatial.transform import Rotation
 
 from pyclnf.crop import Crop
-from pyclnf.descent import Descent, DescentStep, PatchLayout
+from pyclnf.descent import Descent, DescentStep, PatchLayout, upright
 from pyclnf.errors import TrainingError
 from pyclnf.pdm import PDM, Parameters
 from pyclnf.start import MIN_CONTRAST, MIN_PRIOR_VARIANCE, LearnedStart
@@ -179,11 +179,11 @@ class _State:
 
     def roll(self) -> Float:
         """Return the rotations in the image plane that bring a face upright to this roll, (N, 2, 2)."""
-        down = self.rotation[:, :2, 1]
-        c, s = down[:, 1], -down[:, 0]
-        length = np.maximum(np.hypot(c, s), np.finfo(float).tiny)
-        c, s = c / length, s / length
-        return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
+        return upright(self.rotation)
+
+    def of(self, i: int) -> tuple[Float, Float, Float]:
+        """Return rotation, placement (scale, tx, ty) and shape of one face."""
+        return self.rotation[i], np.array([self.scale[i], *self.translation[i]]), self.shape[i]
 
     def updated(self, update: Float, limits: Float) -> _State:
         """Return the parameters after updates (N, 6 + k): log scale, rotation, translation, shape."""
@@ -248,12 +248,12 @@ def train_start(
     n_modes = min(config.modes, pdm.n_modes)
     modes, limits = _modes(pdm, n_modes)
     samples = _samples(faces, pdm, np.flatnonzero(chosen), permutation, config, n_modes, rng)
-    crops, index, state, truth = samples
+    crops, state, truth = samples
     lengths = _lengths(pdm, n_modes)
     stages: list[tuple[NDArray[Any], ...]] = []
     for s in range(config.stages):
         landmarks, offsets = _random_pool(pdm, s, config, rng)
-        pool = _sample_pool(crops, index, state, pdm, modes, landmarks, offsets)
+        pool = _sample_pool(crops, state, pdm, modes, landmarks, offsets)
         probability = _pair_probability(pdm, landmarks, offsets, config.near)
         residual = (state.to(truth) * lengths).astype(np.float32)
         trees = []
@@ -268,7 +268,7 @@ def train_start(
         quantised = [np.rint(tree[2] / units).astype(np.int8) for tree in trees]
         units = (units / lengths).astype(np.float32)
         # The next stage must see what the quantised leaves give.
-        total = np.zeros((len(index), len(lengths)))
+        total = np.zeros((len(crops), len(lengths)))
         for tree, leaves8 in zip(trees, quantised, strict=True):
             total += leaves8[tree[3]]
         state = state.updated(total * units, limits)
@@ -280,7 +280,7 @@ def train_start(
     arrays = {f"start/{name}": np.stack(field) for name, field in fields}
     arrays["start/crop"] = np.array([config.crop, config.margin], np.float32)
     if config.descent is not None:
-        descent = _train_descent(pdm, config.descent, crops, index, state, truth, permutation, rng)
+        descent = _train_descent(pdm, config.descent, crops, state, truth, permutation, rng)
         arrays |= descent.arrays()
     start = LearnedStart(pdm, arrays)
     rest = np.flatnonzero(~chosen)
@@ -294,81 +294,73 @@ def _train_descent(
     pdm: PDM,
     config: DescentConfig,
     crops: NDArray[np.uint8],
-    index: NDArray[np.intp],
     state: _State,
     truth: _State,
     mirror: NDArray[np.intp],
     rng: np.random.Generator,
 ) -> Descent:
     """Learn steps from what the trees give to the truth."""
-    steps = []
-    _, limits = _modes(pdm, state.shape.shape[1])
+    views, n_modes = len(config.edges) + 1, state.shape.shape[1]
+    _, limits = _modes(pdm, n_modes)
+    steps: list[DescentStep] = []
     for layout in config.layouts():
+        if steps:
+            state = _after(steps[-1], crops, state)
         # The error of a face that is turned about as far.
         order = np.argsort(state.rotation[:, 0, 2], kind="stable")
         neighbour = np.arange(order.size) + rng.integers(-200, 201, order.size)
         other = np.empty_like(order)
         other[order] = order[np.clip(neighbour, 0, order.size - 1)]
         disturbed = state.updated(-config.spread * state.to(truth)[other], limits)
-        step = _train_step(pdm, config, layout, crops, index, disturbed, truth, mirror, rng)
+        weights = np.zeros((views, pdm.n_landmarks, layout.width, 6 + n_modes), np.int8)
+        units = np.ones((views, 6 + n_modes), np.float32)
+        step = DescentStep(
+            pdm, layout, np.radians(config.edges), mirror, weights, units, np.zeros_like(units)
+        )
+        _train_step(step, config, crops, disturbed, truth, rng)
         steps.append(step)
-        if len(steps) < len(config.radii):
-            state = _after(step, crops, index, state)
     return Descent(steps)
 
 
-def _after(step: DescentStep, crops: NDArray[np.uint8], index: NDArray[np.intp], state: _State) -> _State:
+def _after(step: DescentStep, crops: NDArray[np.uint8], state: _State) -> _State:
     """Return where a step leads."""
-    rows = [
-        step.run(crops[index[i]], state.rotation[i], np.array([state.scale[i], *state.translation[i]]), shape)
-        for i, shape in enumerate(state.shape)
-    ]
+    rows = [step.run(crop, *state.of(i)) for i, crop in enumerate(crops)]
     rotation, placement, shape = (np.array(column) for column in zip(*rows, strict=True))
     return _State(placement[:, 0], rotation, placement[:, 1:], shape)
 
 
 def _train_step(
-    pdm: PDM,
+    step: DescentStep,
     config: DescentConfig,
-    layout: PatchLayout,
     crops: NDArray[np.uint8],
-    index: NDArray[np.intp],
     state: _State,
     truth: _State,
-    mirror: NDArray[np.intp],
     rng: np.random.Generator,
-) -> DescentStep:
-    """Learn one step by ridge regression in each view."""
-    n_modes = state.shape.shape[1]
-    views, width = len(config.edges) + 1, 6 + n_modes
-    weights = np.zeros((views, pdm.n_landmarks, layout.width, width), np.int8)
-    units, bias = np.ones((views, width), np.float32), np.zeros((views, width), np.float32)
-    edges = np.radians(config.edges)
-    step = DescentStep(pdm, layout, edges, mirror, weights, units, bias)
+) -> None:
+    """Learn the weights, units and biases of a step by ridge regression in each view."""
     wanted = state.to(truth)
-    lengths, margin = _lengths(pdm, n_modes), np.radians(config.margin)
+    lengths, margin = _lengths(step.pdm, state.shape.shape[1]), np.radians(config.margin)
     turned = np.abs(np.arcsin(np.clip(state.rotation[:, 0, 2], -1, 1)))
-    for view, (low, high) in enumerate(pairwise([-np.inf, *edges, np.inf])):
+    for view, (low, high) in enumerate(pairwise([-np.inf, *step.edges, np.inf])):
         some = np.flatnonzero((turned >= low - margin) & (turned <= high + margin))
         if some.size > config.max_samples:
             some = np.sort(rng.choice(some, config.max_samples, replace=False))
         if some.size < 2:
             continue  # no step for heads that are turned so far
-        X = np.empty((some.size, weights[view].size // width), np.float32)
+        weights = step.weights[view]
+        X = np.empty((some.size, weights.size // len(lengths)), np.float32)
         Y = wanted[some] * lengths
         for row, i in enumerate(some.tolist()):
-            placement = np.array([state.scale[i], *state.translation[i]])
-            seen = step.describe(crops[index[i]], state.rotation[i], placement, state.shape[i])
+            seen = step.describe(crops[i], *state.of(i))
             X[row] = seen.descriptors.reshape(-1)
             if seen.mirrored:
                 Y[row] *= step.signs
         found = _ridge(X, Y, config.penalty) / lengths
-        units[view] = np.maximum(np.abs(found[1:]).max(axis=0) / 127, np.finfo(np.float32).tiny)
-        whole = np.rint(found[1:] / units[view])
-        weights[view] = whole.reshape(weights[view].shape).astype(np.int8)
+        step.units[view] = np.maximum(np.abs(found[1:]).max(axis=0) / 127, np.finfo(np.float32).tiny)
+        whole = np.rint(found[1:] / step.units[view])
+        weights[:] = whole.reshape(weights.shape)
         # The middle of the data is met in spite of the rounding.
-        bias[view] = found[0] + X.mean(axis=0, dtype=np.float64) @ (found[1:] - whole * units[view])
-    return DescentStep(pdm, layout, edges, mirror, weights, units, bias)
+        step.bias[view] = found[0] + X.mean(axis=0, dtype=np.float64) @ (found[1:] - whole * step.units[view])
 
 
 def _ridge(X: NDArray[np.float32], Y: Float, penalty: float) -> Float:
@@ -401,15 +393,10 @@ def _prior(
     """
     pdm = start.pdm
     rows = []
-    for i in chosen.tolist():
-        for flip in (None, mirror):
-            image, landmarks, _ = faces.face(pdm, i, flip)
-            truth = faces.parameters(i)
-            if flip is not None:
-                truth = _mirrored(pdm, truth, mirror, image.shape[1])
-            box = _disturbed(landmarks.min(axis=0), landmarks.max(axis=0), config, rng)
-            (guess,) = start.hypotheses(image[..., None], box)
-            rows.append(truth.shape - guess.shape)
+    for image, landmarks, truth in _both_ways(faces, pdm, chosen, (None, mirror)):
+        box = _disturbed(landmarks.min(axis=0), landmarks.max(axis=0), config, rng)
+        (guess,) = start.hypotheses(image[..., None], box)
+        rows.append(truth.shape - guess.shape)
     errors = np.array(rows)
     typical = np.maximum(np.median(errors**2, axis=0), np.finfo(float).tiny)
     weights = 1 / (1 + (errors**2 / (3 * typical)).mean(axis=1))
@@ -424,7 +411,7 @@ def _prior(
 
 def _modes(pdm: PDM, n_modes: int) -> tuple[Float, Float]:
     """Return the modes predicted, (3n, k), and the limits of their coefficients, (k,)."""
-    return np.ascontiguousarray(pdm.components[:, :n_modes]), 3 * np.sqrt(pdm.eigenvalues[:n_modes])
+    return np.ascontiguousarray(pdm.components[:, :n_modes]), pdm.limits[:n_modes]
 
 
 def _from_boxes(pdm: PDM, boxes: Float, n_modes: int) -> _State:
@@ -451,30 +438,38 @@ def _samples(
     config: StartConfig,
     n_modes: int,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.uint8], NDArray[np.intp], _State, _State]:
-    """Return crops, the crop of each sample, and their states at the start and in truth."""
-    flips = [None, mirror] if config.boxes > 1 else [None]
+) -> tuple[NDArray[np.uint8], _State, _State]:
+    """Return crops, and the states of their faces at the start and in truth."""
+    flips = (None, mirror) if config.boxes > 1 else (None,)
     per_flip = -(-config.boxes // len(flips))
     crops, starts, truths = [], [], []
+    for image, landmarks, parameters in _both_ways(faces, pdm, chosen, flips):
+        low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+        for _ in range(per_flip):
+            box = _disturbed(low, high, config, rng)
+            length = config.margin * float(np.sqrt(box[2] * box[3]))
+            crop = Crop.cut(image[..., None], box[:2] + box[2:] / 2, length, config.crop)
+            crops.append(crop.pixels)
+            starts.append([*crop.points_in(box[:2]), *(box[2:] / crop.step)])
+            pose = parameters.pose
+            centre = crop.points_in(pose[4:6])
+            truths.append((pose[0] / crop.step, parameters.rotation, centre, parameters.shape[:n_modes]))
+    scale, rotation, translation, shape = (np.array(field) for field in zip(*truths, strict=True))
+    state = _from_boxes(pdm, np.array(starts), n_modes)
+    return np.array(crops), state, _State(scale, rotation, translation, shape)
+
+
+def _both_ways(
+    faces: AnnotatedFaces, pdm: PDM, chosen: NDArray[np.intp], flips: Sequence[NDArray[np.intp] | None]
+) -> Iterator[tuple[NDArray[np.uint8], Float, Parameters]]:
+    """Return image, landmarks and parameters of faces as they are (None) and mirrored by a permutation."""
     for i in chosen.tolist():
         for flip in flips:
             image, landmarks, _ = faces.face(pdm, i, flip)
             parameters = faces.parameters(i)
             if flip is not None:
-                parameters = _mirrored(pdm, parameters, mirror, image.shape[1])
-            low, high = landmarks.min(axis=0), landmarks.max(axis=0)
-            for _ in range(per_flip):
-                box = _disturbed(low, high, config, rng)
-                length = config.margin * float(np.sqrt(box[2] * box[3]))
-                crop = Crop.cut(image[..., None], box[:2] + box[2:] / 2, length, config.crop)
-                crops.append(crop.pixels)
-                starts.append([*crop.points_in(box[:2]), *(box[2:] / crop.step)])
-                pose = parameters.pose
-                centre = crop.points_in(pose[4:6])
-                truths.append((pose[0] / crop.step, parameters.rotation, centre, parameters.shape[:n_modes]))
-    scale, rotation, translation, shape = (np.array(field) for field in zip(*truths, strict=True))
-    state = _from_boxes(pdm, np.array(starts), n_modes)
-    return np.array(crops), np.arange(len(crops)), state, _State(scale, rotation, translation, shape)
+                parameters = _mirrored(pdm, parameters, flip, image.shape[1])
+            yield image, landmarks, parameters
 
 
 def _mirrored(pdm: PDM, parameters: Parameters, mirror: NDArray[np.intp], width: int) -> Parameters:
@@ -520,7 +515,6 @@ def _pair_probability(
 
 def _sample_pool(
     crops: NDArray[np.uint8],
-    index: NDArray[np.intp],
     state: _State,
     pdm: PDM,
     modes: Float,
@@ -530,24 +524,24 @@ def _sample_pool(
     """Return the pool's pixels of N faces in units of their contrast, (F, N)."""
     points = state.landmarks(pdm, modes)
     turn = state.scale[:, None, None] * state.roll()
-    pool = np.empty((len(landmarks), len(index)), np.float32)
-    for first in range(0, len(index), CHUNK):
+    pool = np.empty((len(landmarks), len(crops)), np.float32)
+    for first in range(0, len(crops), CHUNK):
         some = slice(first, first + CHUNK)
         at = points[some][:, landmarks] + offsets.astype(np.float64) @ turn[some].transpose(0, 2, 1)
-        values = _bilinear(crops, index[some], at)
+        values = _bilinear(crops[some], at)
         values /= values.std(axis=1, keepdims=True) + np.float32(MIN_CONTRAST)
         pool[:, some] = values.T
     return pool
 
 
-def _bilinear(crops: NDArray[np.uint8], index: NDArray[np.intp], points: Float) -> NDArray[np.float32]:
+def _bilinear(crops: NDArray[np.uint8], points: Float) -> NDArray[np.float32]:
     """Return the values at points (N, F, 2) of the faces' crops, (N, F); the border goes on outside."""
     last = crops.shape[1] - 1
     x, y = (np.clip(points[..., k], 0, last).astype(np.float32) for k in (0, 1))
     left, top = np.minimum(x.astype(np.intp), last - 1), np.minimum(y.astype(np.intp), last - 1)
     fx, fy = x - left, y - top
     flat = crops.reshape(-1)
-    base = index[:, None] * crops[0].size + top * crops.shape[2] + left
+    base = np.arange(len(crops))[:, None] * crops[0].size + top * crops.shape[2] + left
     below = base + crops.shape[2]
     upper = flat[base] * (1 - fx) + flat[base + 1] * fx
     lower = flat[below] * (1 - fx) + flat[below + 1] * fx
