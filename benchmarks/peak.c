@@ -10,8 +10,8 @@
 #if defined(__AVX512F__)
 #define WIDTH 16
 typedef __m512 vector;
-#define SPLAT(s) _mm512_set1_ps(s)
-#define MULTIPLY_ADD(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define SPLAT(s) splat16(s)
+#define MULTIPLY_ADD(a, b, c) muladd16(a, b, c)
 #define TOTAL(v) _mm512_reduce_add_ps(v)
 #else
 #define WIDTH 8

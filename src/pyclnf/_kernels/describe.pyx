@@ -8,47 +8,11 @@ cdef extern from "describe.h":
     void add_weighted(float value, const signed char *weights, Py_ssize_t n, float *total) noexcept nogil
 
 
-cdef inline float c_bilinear(const uint8_t[:, ::1] crop, double px, double py) noexcept nogil:
-    """The crop's value at a point; its border goes on outside."""
-    cdef double last = crop.shape[0] - 1
-    # Also true for NaN.
-    if not px > 0.0:
-        px = 0.0
-    if not py > 0.0:
-        py = 0.0
-    cdef float x = <float>(px if px < last else last)
-    cdef float y = <float>(py if py < last else last)
-    cdef Py_ssize_t left = <Py_ssize_t>x, top = <Py_ssize_t>y
-    if left > crop.shape[0] - 2:
-        left = crop.shape[0] - 2
-    if top > crop.shape[0] - 2:
-        top = crop.shape[0] - 2
-    cdef float fx = x - left, fy = y - top
-    cdef float upper = crop[top, left] * (1 - fx) + crop[top, left + 1] * fx
-    cdef float lower = crop[top + 1, left] * (1 - fx) + crop[top + 1, left + 1] * fx
-    return upper * (1 - fy) + lower * fy
-
-
-cdef inline float c_sample(const float *map, Py_ssize_t n, float x, float y) noexcept nogil:
-    """The map's value at a point; its border goes on outside."""
-    cdef float last = <float>(n - 1)
-    # Also true for NaN.
-    if not x > 0.0:
-        x = 0.0
-    if not y > 0.0:
-        y = 0.0
-    x = x if x < last else last
-    y = y if y < last else last
-    cdef Py_ssize_t left = <Py_ssize_t>x, top = <Py_ssize_t>y
-    if left > n - 2:
-        left = n - 2
-    if top > n - 2:
-        top = n - 2
-    cdef float fx = x - left, fy = y - top
-    cdef const float *at = map + top * n + left
-    cdef float upper = at[0] * (1 - fx) + at[1] * fx
-    cdef float lower = at[n] * (1 - fx) + at[n + 1] * fx
-    return upper * (1 - fy) + lower * fy
+cdef inline float c_blend(float a, float b, float c, float d, float u, float v) noexcept nogil:
+    """Interpolate between the values at the top, a and b, and at the bottom, c and d."""
+    cdef float upper = a * (1 - u) + b * u
+    cdef float lower = c * (1 - u) + d * u
+    return upper * (1 - v) + lower * v
 
 
 def describe_points(const uint8_t[:, ::1] crop, const double[:, ::1] matrix, Py_ssize_t side,
@@ -78,39 +42,65 @@ def describe_points(const uint8_t[:, ::1] crop, const double[:, ::1] matrix, Py_
     """
     cdef Py_ssize_t n_directions = directions.shape[0], r = taps.shape[0] // 2, n_offsets = offsets.shape[0]
     cdef Py_ssize_t i, j, k, b, area = side * side
-    cdef float *work = <float *>malloc((area * (n_directions + 2) + side + 2 * r) * sizeof(float))
-    cdef const float **rows = <const float **>malloc((2 * r + 1) * sizeof(void *))
+    cdef Py_ssize_t longest = side if side > n_offsets else n_offsets
+    # Of a row of the patch, or of the samples around a point: positions, pixels, shares of the next ones.
+    cdef double *x = <double *>malloc(2 * longest * sizeof(double))
+    cdef int32_t *columns = <int32_t *>malloc(2 * longest * sizeof(int32_t))
+    cdef float *work = <float *>malloc((area * (n_directions + 2) + side + 2 * r + 2 * longest) * sizeof(float))
+    cdef const float **taps_rows = <const float **>malloc((2 * r + 1) * sizeof(void *))
+    cdef double *y = x + longest
+    cdef int32_t *rows = columns + longest
     cdef float *patch = work
     cdef float *other = work + area
     cdef float *maps = work + 2 * area
     cdef float *line = work + (n_directions + 2) * area
+    cdef float *u = line + side + 2 * r
+    cdef float *v = u + longest
+    cdef const uint8_t *pixel
+    cdef const float *at
     cdef double total
-    cdef float factor
-    if work == NULL or rows == NULL:
+    cdef float value
+    if x == NULL or columns == NULL or work == NULL or taps_rows == NULL:
+        free(x)
+        free(columns)
         free(work)
-        free(rows)
+        free(taps_rows)
         raise MemoryError
     with nogil:
         for i in range(side):
             for j in range(side):
-                patch[i * side + j] = c_bilinear(crop, matrix[0, 0] * j + matrix[0, 1] * i + matrix[0, 2],
-                                                 matrix[1, 0] * j + matrix[1, 1] * i + matrix[1, 2])
+                x[j] = matrix[0, 0] * j + matrix[0, 1] * i + matrix[0, 2]
+                y[j] = matrix[1, 0] * j + matrix[1, 1] * i + matrix[1, 2]
+            split_coordinates(x, side, <int32_t>(crop.shape[0] - 1), columns, u)
+            split_coordinates(y, side, <int32_t>(crop.shape[0] - 1), rows, v)
+            for j in range(side):
+                pixel = &crop[rows[j], columns[j]]
+                patch[i * side + j] = c_blend(pixel[0], pixel[1], pixel[crop.shape[1]], pixel[crop.shape[1] + 1],
+                                              u[j], v[j])
         for b in range(n_directions):
             slopes(patch, side, directions[b, 0], directions[b, 1], maps + b * area)
-            blur(maps + b * area, side, &taps[0], r, line, other, rows)
+            blur(maps + b * area, side, &taps[0], r, line, other, taps_rows)
         for i in range(points.shape[0]):
+            for k in range(n_offsets):
+                x[k] = points[i, 0] + offsets[k, 0]
+                y[k] = points[i, 1] + offsets[k, 1]
+            split_coordinates(x, n_offsets, <int32_t>(side - 1), columns, u)
+            split_coordinates(y, n_offsets, <int32_t>(side - 1), rows, v)
             total = 0.0
             for k in range(n_offsets):
+                at = maps + rows[k] * side + columns[k]
                 for b in range(n_directions):
-                    factor = c_sample(maps + b * area, side, <float>(points[i, 0] + offsets[k, 0]),
-                                      <float>(points[i, 1] + offsets[k, 1]))
-                    out[i, k * n_directions + b] = factor
-                    total += <double>factor * factor
-            factor = <float>(1.0 / (sqrt(total) + floor))
+                    value = c_blend(at[0], at[1], at[side], at[side + 1], u[k], v[k])
+                    at += area
+                    out[i, k * n_directions + b] = value
+                    total += <double>value * value
+            value = <float>(1.0 / (sqrt(total) + floor))
             for k in range(out.shape[1]):
-                out[i, k] *= factor
+                out[i, k] *= value
+    free(x)
+    free(columns)
     free(work)
-    free(rows)
+    free(taps_rows)
 
 
 def weigh_descriptors(const float[:, ::1] descriptors, const signed char[:, :, ::1] weights,

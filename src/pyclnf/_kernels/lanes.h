@@ -202,58 +202,59 @@ PYCLNF_INLINE double sum4(doubles a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[
 
 #endif
 
+#if defined(__AVX512F__)
+
+PYCLNF_INLINE __m512 splat16(float s) { return _mm512_set1_ps(s); }
+PYCLNF_INLINE __m512 add16(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
+PYCLNF_INLINE __m512 mul16(__m512 a, __m512 b) { return _mm512_mul_ps(a, b); }
+PYCLNF_INLINE __m512 div16(__m512 a, __m512 b) { return _mm512_div_ps(a, b); }
+PYCLNF_INLINE __m512 muladd16(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
+/* As clip8 and exp2_integral8. */
+PYCLNF_INLINE __m512 clip16(__m512 v, float low, float high)
+{
+    return _mm512_min_ps(splat16(high), _mm512_max_ps(splat16(low), v));
+}
+PYCLNF_INLINE __m512 exp2_integral16(__m512 n)
+{
+    const __m512i exponent = _mm512_add_epi32(_mm512_cvttps_epi32(n), _mm512_set1_epi32(127));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
+}
+
+#endif
+
 /* 1 / (1 + exp(-x)), absolute error below 2e-7 (tested against float64).
  *
  * exp by range reduction to |r| <= ln(2)/2 and a Taylor polynomial of degree 7,
  * whose remainder there is below 6e-9 relative. Beyond |x| = 80 the result is
- * 0 or 1 to within 2e-35.
+ * 0 or 1 to within 2e-35. Adding 12582912 = 1.5 * 2^23 rounds to an integer. LANES is 8 or 16.
  */
-PYCLNF_INLINE floats sigmoid8(floats x)
-{
-    const floats round_magic = splat8(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
-    floats t = mul8(clip8(x, -80.0f, 80.0f), splat8(-1.0f));
-    floats n = add8(mul8(t, splat8(1.44269504088896341f)), round_magic);
-    floats r, p;
-    n = add8(n, splat8(-12582912.0f));
-    r = muladd8(n, splat8(-0.693359375f), t);
-    r = muladd8(n, splat8(2.12194440e-4f), r);
-    p = splat8(1.0f / 5040.0f);
-    p = muladd8(p, r, splat8(1.0f / 720.0f));
-    p = muladd8(p, r, splat8(1.0f / 120.0f));
-    p = muladd8(p, r, splat8(1.0f / 24.0f));
-    p = muladd8(p, r, splat8(1.0f / 6.0f));
-    p = muladd8(p, r, splat8(0.5f));
-    p = muladd8(p, r, splat8(1.0f));
-    p = muladd8(p, r, splat8(1.0f));
-    p = mul8(p, exp2_integral8(n));
-    return div8(splat8(1.0f), add8(p, splat8(1.0f)));
-}
+#define DEFINE_SIGMOID(LANES, VECTOR)                                                                         \
+    PYCLNF_INLINE VECTOR sigmoid##LANES(VECTOR x)                                                             \
+    {                                                                                                         \
+        const VECTOR one = splat##LANES(1.0f);                                                                \
+        const VECTOR t = mul##LANES(clip##LANES(x, -80.0f, 80.0f), splat##LANES(-1.0f));                      \
+        VECTOR n = add##LANES(mul##LANES(t, splat##LANES(1.44269504088896341f)), splat##LANES(12582912.0f));  \
+        VECTOR r, p;                                                                                          \
+        n = add##LANES(n, splat##LANES(-12582912.0f));                                                        \
+        r = muladd##LANES(n, splat##LANES(-0.693359375f), t);                                                 \
+        r = muladd##LANES(n, splat##LANES(2.12194440e-4f), r);                                                \
+        p = splat##LANES(1.0f / 5040.0f);                                                                     \
+        p = muladd##LANES(p, r, splat##LANES(1.0f / 720.0f));                                                 \
+        p = muladd##LANES(p, r, splat##LANES(1.0f / 120.0f));                                                 \
+        p = muladd##LANES(p, r, splat##LANES(1.0f / 24.0f));                                                  \
+        p = muladd##LANES(p, r, splat##LANES(1.0f / 6.0f));                                                   \
+        p = muladd##LANES(p, r, splat##LANES(0.5f));                                                          \
+        p = muladd##LANES(p, r, one);                                                                         \
+        p = muladd##LANES(p, r, one);                                                                         \
+        p = mul##LANES(p, exp2_integral##LANES(n));                                                           \
+        return div##LANES(one, add##LANES(p, one));                                                           \
+    }
+
+DEFINE_SIGMOID(8, floats)
 
 #if defined(__AVX512F__)
 
-/* The same of sixteen lanes. */
-PYCLNF_INLINE __m512 sigmoid16(__m512 x)
-{
-    const __m512 round_magic = _mm512_set1_ps(12582912.0f), one = _mm512_set1_ps(1.0f);
-    const __m512 clipped = _mm512_min_ps(_mm512_set1_ps(80.0f), _mm512_max_ps(_mm512_set1_ps(-80.0f), x));
-    const __m512 t = _mm512_mul_ps(clipped, _mm512_set1_ps(-1.0f));
-    __m512 n = _mm512_add_ps(_mm512_mul_ps(t, _mm512_set1_ps(1.44269504088896341f)), round_magic);
-    __m512 r, p;
-    n = _mm512_add_ps(n, _mm512_set1_ps(-12582912.0f));
-    r = _mm512_fmadd_ps(n, _mm512_set1_ps(-0.693359375f), t);
-    r = _mm512_fmadd_ps(n, _mm512_set1_ps(2.12194440e-4f), r);
-    p = _mm512_set1_ps(1.0f / 5040.0f);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 720.0f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120.0f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24.0f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6.0f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
-    p = _mm512_fmadd_ps(p, r, one);
-    p = _mm512_fmadd_ps(p, r, one);
-    p = _mm512_mul_ps(p, _mm512_castsi512_ps(_mm512_slli_epi32(
-        _mm512_add_epi32(_mm512_cvttps_epi32(n), _mm512_set1_epi32(127)), 23)));
-    return _mm512_div_ps(one, _mm512_add_ps(p, one));
-}
+DEFINE_SIGMOID(16, __m512)
 
 /* As many doubles as a register holds; lanes are independent, so that their number changes no result. */
 #define WIDE 8
