@@ -11,10 +11,23 @@ from numpy.typing import NDArray
 from raster import Geometry, Material, Part
 
 __all__ = [
-    "bar", "cloth_material", "glasses", "hand", "joined", "mask", "patch", "scarf", "shell_of_skin",
+    "bar", "cloth_material", "glasses", "grid_triangles", "hand", "joined", "mask", "patch", "scarf",
+    "shell_of_skin", "split_quads",
 ]  # fmt: skip
 
 Rng = np.random.Generator
+
+
+def split_quads(quads: NDArray) -> NDArray[np.int32]:
+    """Return the two triangles of each four corners (q, 4), (2 q, 3)."""
+    return np.r_[quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]].astype(np.int32)
+
+
+def grid_triangles(rows: int, columns: int) -> NDArray[np.int32]:
+    """Return the triangles of a grid of corners that are numbered row by row."""
+    i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns - 1), indexing="ij")
+    first = i * columns + j
+    return split_quads(np.stack([first, first + columns, first + columns + 1, first + 1], -1).reshape(-1, 4))
 
 
 def _tube(path: NDArray, radius: NDArray | float, sides: int = 6, flatten: float = 1.0) -> Geometry:
@@ -40,7 +53,7 @@ def _tube(path: NDArray, radius: NDArray | float, sides: int = 6, flatten: float
         position.reshape(-1, 3).astype(np.float32),
         (normal / np.linalg.norm(normal, axis=-1, keepdims=True)).reshape(-1, 3).astype(np.float32),
         uv.reshape(-1, 2).astype(np.float32),
-        np.r_[quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]].astype(np.int32),
+        split_quads(quad),
     )
 
 
@@ -59,13 +72,11 @@ def _ellipsoid(centre: NDArray, radii: NDArray, turn: NDArray) -> Geometry:
     u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 17), np.linspace(0.02, np.pi - 0.02, 11))
     unit = np.stack([np.sin(v) * np.cos(u), np.cos(v), np.sin(v) * np.sin(u)], -1).reshape(-1, 3)
     normal = (unit / radii) @ turn.T
-    i, j = np.meshgrid(np.arange(10), np.arange(16), indexing="ij")
-    quad = np.stack([i * 17 + j, (i + 1) * 17 + j, (i + 1) * 17 + j + 1, i * 17 + j + 1], -1).reshape(-1, 4)
     return Geometry(
         (centre + (unit * radii) @ turn.T).astype(np.float32),
         (normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(np.float32),
         np.stack([u / 6.3, v / 3.2], -1).reshape(-1, 2).astype(np.float32),
-        np.r_[quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]].astype(np.int32),
+        grid_triangles(11, 17),
     )
 
 

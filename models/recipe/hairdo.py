@@ -13,7 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from accessories import cloth_material, joined, shell_of_skin
+from accessories import cloth_material, grid_triangles, joined, shell_of_skin, split_quads
 from mesh import Surface
 from numpy.typing import NDArray
 from raster import Geometry, Material, Part
@@ -114,7 +114,7 @@ def _lock(path: NDArray, outward: NDArray, width: NDArray | float) -> Geometry:
         position.astype(np.float32),
         (normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9)).astype(np.float32),
         uv.astype(np.float32),
-        np.r_[quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]].astype(np.int32),
+        split_quads(quad),
     )
 
 
@@ -199,14 +199,12 @@ def hat(rng: Rng, skull: Skull, points: NDArray) -> Part:
     # Below the crown a hat is upright rather than round.
     rim = front + (back - front) * (1 - (position[:, 2] - c[2] + r[2]) / (2 * r[2]))
     inside = position[:, 1] - rim
-    i, j = np.meshgrid(np.arange(23), np.arange(40), indexing="ij")
-    quad = np.stack([i * 41 + j, (i + 1) * 41 + j, (i + 1) * 41 + j + 1, i * 41 + j + 1], -1).reshape(-1, 4)
     normal = unit / r
     dome = Geometry(
         position.astype(np.float32),
         (normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(np.float32),
         np.stack([inside, inside], 1).astype(np.float32),
-        np.r_[quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]].astype(np.int32),
+        grid_triangles(24, 41),
     )
     pieces = [dome]
     if kind != "knitted":
@@ -227,7 +225,7 @@ def hat(rng: Rng, skull: Skull, points: NDArray) -> Part:
                 np.r_[ring, outer].astype(np.float32),
                 np.tile(np.array([0, 1, 0.2], np.float32), (66, 1)),
                 np.ones((66, 2), np.float32),
-                np.r_[quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]].astype(np.int32),
+                split_quads(quad),
             )
         )
     return Part("~hat", joined(pieces), cloth_material(rng), role="occluder")

@@ -366,10 +366,11 @@ class FaceFactory:
         things: list[str] = []
         if not plain:
             extra = self._accessories(rng, v, points, identity, look)
-            cover = self._head_cover(rng, v, points)
+            skull = hairdo.Skull.of(v[self.skin.used], points[36:48, 1].mean())
+            cover = self._head_cover(rng, v, points, skull)
             if cover:  # what lies close to the scalp is under it
                 parts = [part for part in parts if part.key not in self.hair]
-            extra += cover + self._falling_hair(rng, v, points, look, covered=bool(cover))
+            extra += cover + self._falling_hair(rng, points, look, skull, covered=bool(cover))
             things = [p.key.strip("~") for p in extra]
             parts += extra
         r = pose.matrix.astype(np.float32)
@@ -477,21 +478,22 @@ class FaceFactory:
                 out.append(accessories.scarf(rng, *cover))
         return out
 
-    def _head_cover(self, rng: Rng, v: NDArray, points: NDArray) -> list[Part]:
+    def _head_cover(self, rng: Rng, v: NDArray, points: NDArray, skull: hairdo.Skull) -> list[Part]:
         """Put on a hat or a headscarf, or nothing."""
         cfg = self.cfg["appearance"]
         kind = rng.random()
-        used = v[self.skin.used]
         if kind < cfg["hat_probability"]:
-            return [hairdo.hat(rng, hairdo.Skull.of(used, points[36:48, 1].mean()), points)]
+            return [hairdo.hat(rng, skull, points)]
         if kind < cfg["hat_probability"] + cfg["headscarf_probability"]:
+            used = v[self.skin.used]
             cover = (self.skin, used, self.skin.normals(used), self._mean_used, self._mean_points)
             return [hairdo.headscarf(rng, *cover)]
         return []
 
-    def _falling_hair(self, rng: Rng, v: NDArray, points: NDArray, look: Look, covered: bool) -> list[Part]:
+    def _falling_hair(
+        self, rng: Rng, points: NDArray, look: Look, skull: hairdo.Skull, covered: bool
+    ) -> list[Part]:
         """Long hair and fringe of a person; under a hat there is no fringe."""
-        skull = hairdo.Skull.of(v[self.skin.used], points[36:48, 1].mean())
         inputs = (look.hairdo, skull, points, self._strands, look.hair_colour)
         out = []
         if look.hairdo.end is not None:
