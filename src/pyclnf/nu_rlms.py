@@ -244,6 +244,8 @@ class _Level:
     window : int
     sigma, weight_factor : float
         See `FitParameters.at_scale`.
+    response_power : int
+        See `FitParameters`.
     regularisation : ndarray, shape (m,), float64
         Weight of the prior on each shape coefficient.
     gaussians : ndarray, shape (10 w, w), float64
