@@ -334,17 +334,29 @@ def _run_on_dask(settings: Settings, jobs: Sequence[Job], scheduler: str) -> Ite
     except (OSError, ValueError) as error:
         raise ParameterError(f"there is no Dask scheduler at {scheduler}: {error}") from error
     with client:
+        suspects = []
         futures = {client.submit(run_job, settings, job, pure=False): job for job in absolute}
         for future in distributed.as_completed(futures):
             job = futures[future]
-            if future.status == "finished":
-                outcome = future.result()
-                yield Outcome(**{**vars(outcome), "source": names[job].source})
-            else:
-                yield Outcome(names[job].source, failure=f"on the cluster: {future.exception()!r}")
+            if future.status == "error" and isinstance(future.exception(), distributed.KilledWorker):
+                suspects.append(job)
+                continue
+            yield _dask_outcome(future, names[job].source)
+        # Dask also blames a job that shared its workers with the one that killed them: each again, alone.
+        for job in suspects:
+            future = client.submit(run_job, settings, job, pure=False)
+            distributed.wait(future)
+            yield _dask_outcome(future, names[job].source)
     for job in absolute:
         for path in job.outputs(settings.formats):
             remove_leftovers(path)
+
+
+def _dask_outcome(future: Any, source: str) -> Outcome:
+    if future.status == "finished":
+        outcome: Outcome = future.result()
+        return replace(outcome, source=source)
+    return Outcome(source, failure=f"on the cluster: {future.exception()!r}")
 
 
 def _absolute(path: str) -> str:

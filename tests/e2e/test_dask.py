@@ -53,15 +53,16 @@ def test_a_worker_killed_in_the_middle_loses_nothing(generated: Generated, tmp_p
     assert len(files) == 32
 
 
+@pytest.mark.parametrize("n_workers", [1, 2])  # one worker: the others are blamed with it
 def test_a_file_that_kills_its_workers_is_a_failure(
-    generated: Generated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    generated: Generated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_workers: int
 ) -> None:
     generated.write_images(tmp_path / "in", 3)
     settings = settings_for(generated)
     plan = batch.plan("fit", [str(tmp_path / "in")], tmp_path / "out", None)
     monkeypatch.setattr(batch, "run_job", deadly_job())
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
         outcomes = {
             outcome.source: outcome
