@@ -1,12 +1,7 @@
-"""The learned start: from an image and a box to pose and shape, by a cascade of regression trees.
+"""The learned start: from an image and a box to pose and shape.
 
-Each stage looks at a pool of pixels that move with the current shape; trees on
-differences of two pixels add up to an update of pose and shape. The landmarks
-come out roughly right whichever way the head is turned; linear steps from what the
-image shows around all of them (`pyclnf.descent`) and the fit do the rest.
-
-Source: Kazemi, Sullivan, "One Millisecond Face Alignment with an Ensemble of
-Regression Trees", CVPR 2014; with the parameters of a 3D PDM in place of 2D landmarks.
+A cascade of trees (`pyclnf.cascade`) or a small network (`pyclnf.network`) brings the landmarks
+near; linear steps from what the image shows around all of them (`pyclnf.descent`) bring them nearer.
 """
 
 from __future__ import annotations
@@ -15,23 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf import _kernels
 from pyclnf._limits import MAX_NUMBER
+from pyclnf.arrays import converted
+from pyclnf.cascade import Cascade
 from pyclnf.crop import Crop
 from pyclnf.descent import Descent
 from pyclnf.errors import ModelError, ParameterError
+from pyclnf.network import Network
 from pyclnf.pdm import PDM, Parameters, ShapePrior, check_box, matrix_to_euler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import ArrayLike, DTypeLike, NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["MIN_CONTRAST", "LearnedStart"]
-
-# The contrast of the pool is measured with this much added, grey levels, so that noise in a
-# flat image stays small.
-MIN_CONTRAST = 4.0
+__all__ = ["LearnedStart"]
 
 # Boxes of the hypotheses: shift (x, y) in sides of the box, and log size.
 BOX_CHANGES = (
@@ -52,27 +45,22 @@ MIN_PRIOR_VARIANCE = 1e-6
 _SHIFTS = np.array([change[:2] for change in BOX_CHANGES])
 _SIZES = np.exp([[change[2]] for change in BOX_CHANGES])
 
-# So many leaves of eight bits have a sum of 32 bits.
-_MAX_TREES = 2**24
-
-_NAMES = ("landmarks", "offsets", "splits", "thresholds", "leaves", "units", "crop")
-
 
 class LearnedStart:
-    """A trained cascade, as a model file holds it.
+    """A trained start, as a model file holds it.
 
     Parameters
     ----------
     pdm : PDM
     arrays : mapping of str to ndarray
-        ``start/landmarks`` (S, F), ``start/offsets`` (S, F, 2), ``start/splits`` (S, T, M, 2),
-        ``start/thresholds`` (S, T, M), ``start/leaves`` (S, T, M + 1, 6 + k), ``start/units``
-        (S, 6 + k) and ``start/crop`` (side of the crop in px, and in sides of the box). Optional:
-        ``start/descent_...``, see `Descent`; ``start/basis`` (m, m) and ``start/variances`` (m,),
-        see `ShapePrior`.
+        ``start/crop`` (side of the crop that is looked at in px, and in sides of the box) and those of a
+        `Network` or a `Cascade`. Optional: ``start/descent_...``, see `Descent`; ``start/basis`` (m, m) and
+        ``start/variances`` (m,), see `ShapePrior`.
 
     Attributes
     ----------
+    predictor : Network or Cascade
+    descent : Descent or None
     prior : ShapePrior or None
         How true shapes lie about the guesses.
 
@@ -83,27 +71,21 @@ class LearnedStart:
     """
 
     def __init__(self, pdm: PDM, arrays: Mapping[str, NDArray[Any]]) -> None:
-        missing = [name for name in _NAMES if f"start/{name}" not in arrays]
-        if missing:
-            raise ModelError(f"the model's learned start lacks the arrays {missing}")
+        if "start/crop" not in arrays:
+            raise ModelError("the model's learned start lacks the arrays ['crop']")
         self.pdm = pdm
-        self.landmarks = _converted(arrays, "landmarks", np.uint8)
-        self.offsets = _converted(arrays, "offsets", np.float32)
-        self.splits = _converted(arrays, "splits", np.uint16)
-        self.thresholds = _converted(arrays, "thresholds", np.float32)
-        self.leaves = _converted(arrays, "leaves", np.int8)
-        self.units = _converted(arrays, "units", np.float32)
-        crop = _converted(arrays, "crop", np.float32)
+        self.predictor = (Network if "start/network_layers" in arrays else Cascade)(pdm, arrays)
+        self.descent = Descent.read(pdm, arrays)
+        if self.descent is not None and self.descent.n_modes > self.predictor.n_modes:
+            raise ModelError("the learned start's descent changes more modes than are predicted")
+        crop = converted(arrays, "crop", np.float32)
         if crop.shape != (2,) or not np.isfinite(crop).all():
             raise ModelError(f"the learned start's crop is a side and a margin, not {crop}")
         self.side, self.margin = int(crop[0]), float(crop[1])
-        self._check()
-        modes = self.leaves.shape[-1] - 6
-        self.modes = np.ascontiguousarray(pdm.components[:, :modes].T)
-        self.limits = pdm.limits[:modes]
-        self.descent = Descent.read(pdm, arrays)
-        if self.descent is not None and self.descent.n_modes != modes:
-            raise ModelError("the learned start's descent and trees are for different numbers of modes")
+        if not (2 <= self.side <= 1024 and 1 <= self.margin <= 10):
+            raise ModelError(
+                f"the learned start's crop of {self.side} px and {self.margin} boxes is out of range"
+            )
         self.prior = self._read_prior(arrays)
 
     def _read_prior(self, arrays: Mapping[str, NDArray[Any]]) -> ShapePrior | None:
@@ -112,7 +94,7 @@ class LearnedStart:
         missing = [name for name in ("start/basis", "start/variances") if name not in arrays]
         if missing:
             raise ModelError(f"the model's learned start lacks the arrays {missing}")
-        basis, variances = (_converted(arrays, name, np.float64) for name in ("basis", "variances"))
+        basis, variances = (converted(arrays, name, np.float64) for name in ("basis", "variances"))
         m = self.pdm.n_modes
         if basis.shape != (m, m) or variances.shape != (m,):
             raise ModelError(
@@ -130,62 +112,13 @@ class LearnedStart:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by the names under which a `Model` keeps them."""
-        own = {
-            "start/landmarks": self.landmarks,
-            "start/offsets": self.offsets.astype(np.float16),
-            "start/splits": self.splits,
-            "start/thresholds": self.thresholds.astype(np.float16),
-            "start/leaves": self.leaves,
-            "start/units": self.units,
-            "start/crop": np.array([self.side, self.margin], np.float32),
-        }
+        own = self.predictor.arrays() | {"start/crop": np.array([self.side, self.margin], np.float32)}
         if self.descent is not None:
             own |= self.descent.arrays()
         if self.prior is not None:
             own["start/basis"] = self.prior.basis.astype(np.float32)
             own["start/variances"] = self.prior.variances.astype(np.float32)
         return own
-
-    def _check(self) -> None:
-        # The kernel trusts these numbers: an index beyond its array must not get there.
-        if self.landmarks.ndim != 2 or self.splits.ndim != 4 or self.leaves.ndim != 4:
-            raise ModelError("the learned start's arrays have the wrong number of dimensions")
-        stages, pool = self.landmarks.shape
-        trees, nodes = self.splits.shape[1:3]
-        width = self.leaves.shape[-1]
-        shapes = {
-            "offsets": (stages, pool, 2),
-            "splits": (stages, trees, nodes, 2),
-            "thresholds": (stages, trees, nodes),
-            "leaves": (stages, trees, nodes + 1, width),
-            "units": (stages, width),
-        }
-        for name, shape in shapes.items():
-            if getattr(self, name).shape != shape:
-                raise ModelError(
-                    f"the learned start's {name} have shape {getattr(self, name).shape}, not {shape}"
-                )
-        if (
-            (nodes + 1) & nodes
-            or not 6 <= width <= 6 + self.pdm.n_modes
-            or 0 in (stages, pool, trees, nodes)
-            or trees > _MAX_TREES
-        ):
-            raise ModelError(
-                f"the learned start has {trees} trees of {nodes} nodes, and leaves of {width} numbers"
-            )
-        if self.landmarks.max() >= self.pdm.n_landmarks or self.splits.max() >= pool:
-            raise ModelError("the learned start names landmarks or pixels that do not exist")
-        if not (2 <= self.side <= 1024 and 1 <= self.margin <= 10):
-            raise ModelError(
-                f"the learned start's crop of {self.side} px and {self.margin} boxes is out of range"
-            )
-        for name in ("offsets", "thresholds", "units"):
-            # Also true for NaN.
-            if not np.abs(getattr(self, name)).max() <= MAX_NUMBER:
-                raise ModelError(
-                    f"the learned start's {name} hold values that are not finite or beyond {MAX_NUMBER:g}"
-                )
 
     def hypotheses(self, image: NDArray[Any], box: ArrayLike, count: int = 1) -> list[Parameters]:
         """Return guesses at pose and shape from a box, and from shifted and scaled ones.
@@ -218,27 +151,14 @@ class LearnedStart:
         placements = self.pdm.placements(corners, sizes)
         placements[:, 0] /= crop.step
         placements[:, 1:] = crop.points_in(placements[:, 1:])
-        rotations, shapes = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, len(self.limits)))
-        _kernels.run_cascade(
-            pixels,
-            self.pdm.mean,
-            self.modes,
-            self.limits,
-            self.landmarks,
-            self.offsets,
-            self.splits,
-            self.thresholds,
-            self.leaves,
-            self.units,
-            MIN_CONTRAST,
-            rotations,
-            placements,
-            shapes,
-        )
+        rotations = np.tile(np.eye(3), (count, 1, 1))
+        shapes = np.zeros((count, self.predictor.n_modes))
+        self.predictor.run(pixels, rotations, placements, shapes)
         if self.descent is not None:
+            refined = shapes[:, : self.descent.n_modes]
             for i in range(count):
-                rotations[i], placements[i], shapes[i] = self.descent.run(
-                    pixels, rotations[i], placements[i], shapes[i]
+                rotations[i], placements[i], refined[i] = self.descent.run(
+                    pixels, rotations[i], placements[i], refined[i]
                 )
         if not (np.isfinite(rotations).all() and np.isfinite(placements).all()):
             raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
@@ -249,15 +169,3 @@ class LearnedStart:
         whole = np.zeros((count, self.pdm.n_modes))
         whole[:, : shapes.shape[1]] = shapes
         return [Parameters(pose, shape) for pose, shape in zip(poses, whole, strict=True)]
-
-
-def _converted(arrays: Mapping[str, NDArray[Any]], name: str, dtype: DTypeLike) -> NDArray[Any]:
-    """Return an array of the learned start in the kernel's dtype, without changing whole numbers."""
-    array = np.asarray(arrays[f"start/{name}"])
-    if array.dtype.kind not in "iuf":
-        raise ModelError(f"the learned start's {name} are no numbers, but {array.dtype}")
-    with np.errstate(all="ignore"):  # what does not fit is found below, or by the check for finite numbers
-        converted = np.ascontiguousarray(array, dtype)
-    if converted.dtype.kind != "f" and not np.array_equal(converted, array):
-        raise ModelError(f"the learned start's {name} do not fit into {converted.dtype}")
-    return converted

@@ -33,6 +33,7 @@ BOUNDS = {
     # the descriptor.
     "describe_points": (0.0, 4e-6),
     "weigh_descriptors": (2e-6, 0.0),  # sums of a point's products in float32
+    "convolve": (2e-6, 0.0),  # sums in float32
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
 
@@ -309,6 +310,26 @@ def weigh_descriptors(random: np.random.Generator) -> Arguments:
     ]
 
 
+def convolve(random: np.random.Generator) -> Arguments:
+    kernel, stride, channels = (int(k) for k in random.integers(1, 6, 3))
+    height, width = kernel + random.integers(0, 30, 2)
+    padding, outputs = int(random.integers(0, 4)), 16 * int(random.integers(1, 4))
+    residual = bool(random.random() < 0.4)
+    if residual:
+        kernel, stride, padding, channels = 3, 1, 1, outputs
+    rows, columns = ((n + 2 * padding - kernel) // stride + 1 for n in (height, width))
+    return [
+        random.normal(0, 1, (height, width, channels)).astype(np.float32),
+        random.normal(0, 1, (kernel, kernel, channels, outputs)).astype(np.float32),
+        random.normal(0, 1, outputs).astype(np.float32),
+        stride,
+        padding,
+        residual,
+        bool(random.random() < 0.5),
+        np.empty((rows, columns, outputs), np.float32),
+    ]
+
+
 MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "sample_areas": sample_areas,
     "sobel_magnitude": sobel_magnitude,
@@ -327,6 +348,7 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "run_cascade": run_cascade,
     "describe_points": describe_points,
     "weigh_descriptors": weigh_descriptors,
+    "convolve": convolve,
 }
 
 # Arguments besides the last that a kernel changes.

@@ -179,13 +179,23 @@ def test_a_descent_is_whole_or_absent(pdm: PDM) -> None:
         LearnedStart(pdm, content)
 
 
-def test_trees_and_descent_are_for_the_same_modes(pdm: PDM) -> None:
+def test_a_descent_changes_no_modes_that_are_not_predicted(pdm: PDM) -> None:
     content = start_arrays(pdm) | {
         "start/leaves": np.zeros((1, 1, 2, 5 + K), np.int8),
         "start/units": np.ones((1, 5 + K), np.float32),
     }
-    with pytest.raises(ModelError, match="numbers of modes"):
+    with pytest.raises(ModelError, match="more modes than are predicted"):
         LearnedStart(pdm, content)
+
+
+def test_a_descent_of_few_modes_leaves_the_others_as_they_are(pdm: PDM) -> None:
+    leaves = np.zeros((1, 1, 2, 6 + K), np.int8)
+    leaves[..., -1] = 1
+    content = start_arrays(pdm) | {"start/leaves": leaves}
+    for name in ("weights", "units", "bias"):
+        content[f"start/descent_{name}"] = content[f"start/descent_{name}"][..., :-1]
+    (found,) = LearnedStart(pdm, content).hypotheses(np.zeros((300, 300, 1), np.uint8), (100, 100, 120, 110))
+    assert found.shape.tolist() == [*[0.0] * (K - 1), 1.0]
 
 
 @pytest.mark.parametrize("number", (0, 1, 4))

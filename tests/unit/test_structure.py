@@ -13,7 +13,7 @@ import pyclnf
 PACKAGE = Path(pyclnf.__file__).parent
 
 # The only modules that call the kernels.
-KERNEL_USERS = {"pdm", "patch_experts", "nu_rlms", "crop", "descent", "start"}
+KERNEL_USERS = {"pdm", "patch_experts", "nu_rlms", "crop", "cascade", "descent", "network"}
 
 # What each layer below the public surface may import, besides errors and limits.
 ALLOWED = {
@@ -23,7 +23,10 @@ ALLOWED = {
     "nu_rlms": {"_kernels", "pdm", "patch_experts"},
     "crop": {"_kernels", "pdm"},
     "descent": {"_kernels", "pdm"},
-    "start": {"_kernels", "crop", "descent", "pdm"},
+    "arrays": set(),
+    "cascade": {"_kernels", "arrays", "pdm"},
+    "network": {"_kernels", "arrays", "descent", "pdm"},
+    "start": {"arrays", "cascade", "crop", "descent", "network", "pdm"},
 }
 
 # What sits on top: nothing below may import it.

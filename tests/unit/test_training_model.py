@@ -13,11 +13,13 @@ from pyclnf.start import LearnedStart
 from pyclnf.training import (
     MIRROR_68,
     AnnotatedFaces,
+    DescentConfig,
     DrawConfig,
     ExpertConfig,
     StartConfig,
     TrainingConfig,
     build_pdm,
+    refine_start,
     train_model,
     train_start,
 )
@@ -266,6 +268,33 @@ def test_the_prior_is_what_the_errors_on_other_faces_say(start):
     # What the start has learned it knows better than the mean shape does.
     learned = np.diag((prior.basis * prior.variances) @ prior.basis.T)[: START.modes]
     assert np.median(learned / pdm.eigenvalues[: START.modes]) < 0.7
+
+
+def test_steps_are_learned_for_a_predictor_from_elsewhere(start):
+    faces, pdm, cascade = start
+    chosen = np.arange(len(faces)) < 220
+    arrays = cascade.predictor.arrays() | {"start/crop": cascade.arrays()["start/crop"]}
+    linear = DescentConfig(
+        side=60, scale=0.3, radii=(6.0,), blurs=(1.5,), around=4, directions=4, edges=(20.0,)
+    )
+    config = StartConfig(modes=START.modes, boxes=4, crop=50, descent=linear)
+    refined = refine_start(arrays, faces, pdm, chosen, config, seed=1)
+    # The crop is that of the predictor, whatever the configuration says.
+    assert (refined.side, refined.margin) == (cascade.side, cascade.margin)
+    assert refined.descent is not None and refined.prior is not None
+    for name, value in cascade.predictor.arrays().items():
+        assert np.array_equal(refined.arrays()[name], value)
+    rng, errors = np.random.default_rng(5), []
+    for i in range(220, 260):
+        points = faces.landmarks[i]
+        low, size = points.min(axis=0), np.ptp(points, axis=0)
+        box = [*(low + rng.uniform(-0.1, 0.1, 2) * size), *(size * rng.uniform(0.85, 1.15))]
+        both = (predict(one, faces.grey(i), box) for one in (cascade, refined))
+        errors.append([np.linalg.norm(pdm.landmarks_2d(one) - points, axis=1).mean() for one in both])
+    before, after = np.median(errors, axis=0)
+    assert after < 0.9 * before
+    with pytest.raises(TrainingError, match="two faces"):
+        refine_start(arrays, faces, pdm, np.zeros(len(faces), bool), config)
 
 
 def test_a_start_without_other_faces_has_no_prior(start):

@@ -26,6 +26,7 @@ __all__ = [
     "apply_sigma",
     "average_areas",
     "axis_taps",
+    "convolve",
     "describe_points",
     "jacobian",
     "likelihoods",
@@ -95,6 +96,7 @@ apply_folded_sigma = _module.apply_folded_sigma
 apply_sigma = _module.apply_sigma
 average_areas = _module.average_areas
 axis_taps = _module.axis_taps
+convolve = _module.convolve
 describe_points = _module.describe_points
 jacobian = _module.jacobian
 likelihoods = _module.likelihoods

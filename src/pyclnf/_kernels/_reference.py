@@ -401,6 +401,27 @@ def weigh_descriptors(
     out[:] = bias + units * (descriptors.reshape(-1).astype(np.float64) @ flat)
 
 
+def convolve(
+    image: Float32,
+    weights: Float32,
+    bias: Float32,
+    stride: int,
+    padding: int,
+    residual: bool,
+    rectify: bool,
+    out: Float32,
+) -> None:
+    """Convolve an image of several channels, as layers of networks do."""
+    kernel = weights.shape[0]
+    padded = np.pad(image, [(padding, padding), (padding, padding), (0, 0)])
+    windows = sliding_window_view(padded, (kernel, kernel), axis=(0, 1))[::stride, ::stride]
+    out[:] = np.einsum("ijcyx,yxco->ijo", windows, weights, optimize=True) + bias
+    if residual:
+        out += image
+    if rectify:
+        np.maximum(out, 0, out=out)
+
+
 def _axis_angle_to_matrix(w: Float) -> Float:
     x, y, z = w
     angle = np.sqrt(w @ w)

@@ -12,6 +12,7 @@ include "jacobian.pyx"
 include "nu_rlms.pyx"
 include "start.pyx"
 include "describe.pyx"
+include "convolve.pyx"
 include "place.pyx"
 
 cdef extern from "cpu.h":

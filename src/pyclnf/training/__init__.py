@@ -5,7 +5,7 @@ from pyclnf.training.experts import ExpertConfig, train_ccnf
 from pyclnf.training.faces import AnnotatedFaces, held_out
 from pyclnf.training.samples import Windows
 from pyclnf.training.shape_model import build_pdm
-from pyclnf.training.start import DescentConfig, StartConfig, train_start
+from pyclnf.training.start import DescentConfig, StartConfig, refine_start, train_start
 from pyclnf.training.symmetry import MIRROR_68
 from pyclnf.training.train import TrainingConfig, assemble_scales, train_experts, train_model
 from pyclnf.training.views import DrawConfig
@@ -22,6 +22,7 @@ __all__ = [
     "assemble_scales",
     "build_pdm",
     "held_out",
+    "refine_start",
     "sigma_components",
     "train_ccnf",
     "train_experts",

@@ -12,8 +12,8 @@ place of 2D landmarks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,12 @@ import numpy as np
 from scipy.linalg import solve
 from scipy.spatial.transform import Rotation
 
+from pyclnf.cascade import MIN_CONTRAST
 from pyclnf.crop import Crop
 from pyclnf.descent import Descent, DescentStep, PatchLayout, upright
 from pyclnf.errors import TrainingError
 from pyclnf.pdm import PDM, Parameters
-from pyclnf.start import MIN_CONTRAST, MIN_PRIOR_VARIANCE, LearnedStart
+from pyclnf.start import MIN_PRIOR_VARIANCE, LearnedStart
 from pyclnf.training.symmetry import MIRROR_68, check_mirror
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["DescentConfig", "StartConfig", "train_start"]
+__all__ = ["DescentConfig", "StartConfig", "refine_start", "train_start"]
 
 # Faces whose pools are sampled at once.
 CHUNK = 4096
@@ -247,8 +248,7 @@ def train_start(
     rng = np.random.default_rng(seed)
     n_modes = min(config.modes, pdm.n_modes)
     modes, limits = _modes(pdm, n_modes)
-    samples = _samples(faces, pdm, np.flatnonzero(chosen), permutation, config, n_modes, rng)
-    crops, state, truth = samples
+    crops, state, truth = _samples(faces, pdm, np.flatnonzero(chosen), permutation, config, n_modes, rng)
     lengths = _lengths(pdm, n_modes)
     stages: list[tuple[NDArray[Any], ...]] = []
     for s in range(config.stages):
@@ -279,15 +279,83 @@ def train_start(
     fields = zip(names, zip(*stages, strict=True), strict=True)
     arrays = {f"start/{name}": np.stack(field) for name, field in fields}
     arrays["start/crop"] = np.array([config.crop, config.margin], np.float32)
-    if config.descent is not None:
-        descent = _train_descent(pdm, config.descent, crops, state, truth, permutation, rng)
-        arrays |= descent.arrays()
+    return _finished(arrays, faces, pdm, chosen, config, (crops, state, truth), permutation, rng)
+
+
+def refine_start(
+    arrays: Mapping[str, NDArray[Any]],
+    faces: AnnotatedFaces,
+    pdm: PDM,
+    chosen: NDArray[np.bool_],
+    config: StartConfig | None = None,
+    *,
+    mirror: ArrayLike | None = None,
+    seed: int = 0,
+) -> LearnedStart:
+    """Train what follows a predictor that was trained elsewhere: the linear steps and the prior.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Of the predictor, see `pyclnf.network.Network`, and ``start/crop``.
+    faces : AnnotatedFaces
+    pdm : PDM
+    chosen : ndarray, shape (N,), bool
+        As of `train_start`; the faces that the predictor has learned from.
+    config : StartConfig, optional
+        What it says about trees and crop is not used.
+    mirror : array_like of int, shape (n,), optional
+    seed : int
+
+    Returns
+    -------
+    LearnedStart
+
+    Raises
+    ------
+    TrainingError
+        If fewer than two faces are chosen.
+    """
+    config = config or StartConfig()
+    permutation = check_mirror(MIRROR_68 if mirror is None else mirror, pdm.n_landmarks)
+    if chosen.sum() < 2:
+        raise TrainingError("a start is learned from at least two faces")
+    rng = np.random.default_rng(seed)
     start = LearnedStart(pdm, arrays)
+    config = replace(config, crop=start.side, margin=start.margin)
+    crops, state, truth = _samples(
+        faces, pdm, np.flatnonzero(chosen), permutation, config, start.predictor.n_modes, rng
+    )
+    placement = np.column_stack([state.scale, state.translation])
+    for i, crop in enumerate(crops):
+        some = slice(i, i + 1)
+        start.predictor.run(crop, state.rotation[some], placement[some], state.shape[some])
+    k = min(config.modes, start.predictor.n_modes)
+    state = _State(placement[:, 0], state.rotation, placement[:, 1:], state.shape[:, :k])
+    truth = replace(truth, shape=truth.shape[:, :k])
+    return _finished(arrays, faces, pdm, chosen, config, (crops, state, truth), permutation, rng)
+
+
+def _finished(
+    arrays: Mapping[str, NDArray[Any]],
+    faces: AnnotatedFaces,
+    pdm: PDM,
+    chosen: NDArray[np.bool_],
+    config: StartConfig,
+    samples: tuple[NDArray[np.uint8], _State, _State],
+    mirror: NDArray[np.intp],
+    rng: np.random.Generator,
+) -> LearnedStart:
+    """Return the start of a predictor's arrays with linear steps, and the prior from faces not chosen."""
+    whole = dict(arrays)
+    if config.descent is not None:
+        whole |= _train_descent(pdm, config.descent, *samples, mirror, rng).arrays()
+    start = LearnedStart(pdm, whole)
     rest = np.flatnonzero(~chosen)
     if rest.size < MIN_REST:
         return start
-    basis, variances = _prior(start, faces, rest, permutation, config, rng)
-    return LearnedStart(pdm, arrays | {"start/basis": basis, "start/variances": variances})
+    basis, variances = _prior(start, faces, rest, mirror, config, rng)
+    return LearnedStart(pdm, whole | {"start/basis": basis, "start/variances": variances})
 
 
 def _train_descent(

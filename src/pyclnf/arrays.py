@@ -1,0 +1,28 @@
+"""Arrays of a model file's learned start, in the dtypes that the kernels take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyclnf.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["converted"]
+
+
+def converted(arrays: Mapping[str, NDArray[Any]], name: str, dtype: DTypeLike) -> NDArray[Any]:
+    """Return an array of the learned start in the kernel's dtype, without changing whole numbers."""
+    array = np.asarray(arrays[f"start/{name}"])
+    if array.dtype.kind not in "iuf":
+        raise ModelError(f"the learned start's {name} are no numbers, but {array.dtype}")
+    with np.errstate(all="ignore"):  # what does not fit is found below, or by the check for finite numbers
+        converted = np.ascontiguousarray(array, dtype)
+    if converted.dtype.kind != "f" and not np.array_equal(converted, array):
+        raise ModelError(f"the learned start's {name} do not fit into {converted.dtype}")
+    return converted

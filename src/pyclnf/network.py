@@ -1,0 +1,229 @@
+"""The learned start as a small convolutional network.
+
+It sees the face in an upright patch about the place and size that the face is taken to
+have, and says pose and shape in it. It looks twice: at the box, and at what it has
+found there, where a face is upright and of the size that it knows best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyclnf import _kernels
+from pyclnf._limits import MAX_NUMBER
+from pyclnf.arrays import converted
+from pyclnf.descent import MIN_SCALE, upright
+from pyclnf.errors import ModelError
+from pyclnf.pdm import axis_angle_to_matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from pyclnf.pdm import PDM
+
+    Float = NDArray[np.float64]
+    Float32 = NDArray[np.float32]
+
+__all__ = ["MIN_CONTRAST", "Layer", "Network"]
+
+# The contrast of the patch is measured with this much added, grey levels, so that noise in a
+# flat image stays small.
+MIN_CONTRAST = 4.0
+
+# The kernel works on so many channels at once.
+CHANNELS = 16
+MAX_LAYERS, MAX_SIDE, MAX_KERNEL, MAX_CHANNELS, MAX_LOOKS = 64, 256, 64, 1024, 8
+# Multiplications of one look; a second's work.
+MAX_PRODUCTS = 10**10
+
+_NAMES = ("layers", "patch", "weights", "units", "biases")
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A convolution with what follows it.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (k, k, C, O), float32
+    bias : ndarray, shape (O,), float32
+    stride, padding : int
+    residual : bool
+        What the layer looks at is added to its result.
+    rectify : bool
+        Negative results become 0.
+    """
+
+    weights: Float32
+    bias: Float32
+    stride: int
+    padding: int
+    residual: bool
+    rectify: bool
+
+    def apply(self, image: Float32) -> Float32:
+        """Return the layer's result (h, w, O) for an image (H, W, C)."""
+        kernel = self.weights.shape[0]
+        rows, columns = ((n + 2 * self.padding - kernel) // self.stride + 1 for n in image.shape[:2])
+        out = np.empty((rows, columns, len(self.bias)), np.float32)
+        _kernels.convolve(
+            image, self.weights, self.bias, self.stride, self.padding, self.residual, self.rectify, out
+        )
+        return out
+
+
+class Network:
+    """A trained network, as a model file holds it.
+
+    Parameters
+    ----------
+    pdm : PDM
+    arrays : mapping of str to ndarray
+        ``start/network_patch`` (side in px, side in mm of the face, looks), ``start/network_layers`` (L, 6)
+        of kernel, stride, padding, outputs, residual and rectify, ``start/network_weights`` and
+        ``start/network_biases``, flat, one layer after the other. The last layer leaves one place; its first
+        6 + m numbers are log scale, rotation vector, translation in sides of the patch, and the m shape
+        coefficients in standard deviations. Weights are int8, in their outputs' ``start/network_units``.
+
+    Raises
+    ------
+    ModelError
+        If an array is missing or does not fit the others.
+    """
+
+    def __init__(self, pdm: PDM, arrays: Mapping[str, NDArray[Any]]) -> None:
+        missing = [f"network_{name}" for name in _NAMES if f"start/network_{name}" not in arrays]
+        if missing:
+            raise ModelError(f"the model's learned start lacks the arrays {missing}")
+        self.pdm = pdm
+        self.n_modes = pdm.n_modes
+        patch = converted(arrays, "network_patch", np.float32)
+        if patch.shape != (3,) or not np.isfinite(patch).all():
+            raise ModelError(
+                f"the network's patch is a side in px, one in mm and a number of looks, not {patch}"
+            )
+        self.side, self.length, self.looks = int(patch[0]), float(patch[1]), int(patch[2])
+        if not (2 <= self.side <= MAX_SIDE and 1 <= self.length <= 1e4 and 1 <= self.looks <= MAX_LOOKS):
+            raise ModelError(f"the network's patch {patch.tolist()} is out of range")
+        self._table = converted(arrays, "network_layers", np.int32)
+        self._weights = converted(arrays, "network_weights", np.int8)
+        self._outputs = converted(arrays, "network_units", np.float32)
+        self._biases = converted(arrays, "network_biases", np.float32)
+        self.layers = self._read_layers()
+        self._units = np.sqrt(pdm.eigenvalues)
+
+    def _read_layers(self) -> tuple[Layer, ...]:
+        table, weights, units, biases = self._table, self._weights, self._outputs, self._biases
+        if table.ndim != 2 or table.shape[1] != 6 or not 1 <= len(table) <= MAX_LAYERS:
+            raise ModelError(f"the network has 1 to {MAX_LAYERS} layers of six numbers")
+        for name, values in (("units", units), ("biases", biases)):
+            # Also false for NaN.
+            if values.ndim != 1 or not np.abs(values).max(initial=0) <= MAX_NUMBER:
+                raise ModelError(f"the network's {name} are a row of numbers up to {MAX_NUMBER:g}")
+        if weights.ndim != 1 or units.size != biases.size:
+            raise ModelError("the network has a unit and a bias for each output, and a row of weights")
+        layers = []
+        side, channels, at, first, products = self.side, 1, 0, 0, 0
+        for row in table.tolist():
+            kernel, stride, padding, outputs, residual, rectify = row
+            usable = (
+                1 <= kernel <= MAX_KERNEL
+                and 1 <= stride <= MAX_SIDE
+                and 0 <= padding < kernel <= side + 2 * padding
+                and 1 <= outputs <= MAX_CHANNELS
+                and outputs % CHANNELS == 0
+                and residual in (0, 1)
+                and rectify in (0, 1)
+            )
+            if not usable:
+                raise ModelError(f"the network has a layer {row}, which is out of range")
+            result = (side + 2 * padding - kernel) // stride + 1
+            if residual and (result, outputs) != (side, channels):
+                raise ModelError(f"the network has a layer {row} that cannot add what it sees to its result")
+            shape = (kernel, kernel, channels, outputs)
+            size = kernel * kernel * channels * outputs
+            products += size * result * result
+            if products > MAX_PRODUCTS:
+                raise ModelError(f"the network needs more than {MAX_PRODUCTS:.0g} products for a look")
+            if at + size > weights.size or first + outputs > biases.size:
+                raise ModelError("the network has fewer weights than its layers need")
+            some = slice(first, first + outputs)
+            layers.append(
+                Layer(
+                    weights[at : at + size].reshape(shape) * units[some],
+                    np.ascontiguousarray(biases[some]),
+                    stride,
+                    padding,
+                    bool(residual),
+                    bool(rectify),
+                )
+            )
+            side, channels, at, first = result, outputs, at + size, first + outputs
+        if at != weights.size or first != biases.size:
+            raise ModelError("the network has more weights than its layers need")
+        if side != 1 or channels < 6 + self.n_modes:
+            raise ModelError(
+                f"the network ends with {side} x {side} places of {channels} numbers, not with one place of "
+                f"at least {6 + self.n_modes}"
+            )
+        return tuple(layers)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by the names under which a `Model` keeps them."""
+        return {
+            "start/network_patch": np.array([self.side, self.length, self.looks], np.float32),
+            "start/network_layers": self._table,
+            "start/network_weights": self._weights,
+            "start/network_units": self._outputs,
+            "start/network_biases": self._biases,
+        }
+
+    def run(self, crop: NDArray[np.uint8], rotations: Float, placements: Float, shapes: Float) -> None:
+        """Move faces in a crop from where they are taken to be to where they are seen.
+
+        Parameters
+        ----------
+        crop : ndarray, shape (L, L), uint8
+        rotations : ndarray, shape (N, 3, 3)
+            Changed in place, as the next two are.
+        placements : ndarray, shape (N, 3)
+            (scale, tx, ty), px of the crop.
+        shapes : ndarray, shape (N, n_modes)
+        """
+        for i in range(len(shapes)):
+            for _ in range(self.looks):
+                plane, matrix = self._patch_to_crop(rotations[i], placements[i])
+                found = self._look(crop, matrix)
+                with np.errstate(over="ignore"):
+                    scale = placements[i, 0] * np.exp(found[0])
+                rotations[i] = axis_angle_to_matrix(found[1:4])
+                rotations[i, :2] = plane @ rotations[i, :2]
+                placements[i, 1:] += self.side * matrix[:, :2] @ found[4:6]
+                placements[i, 0] = scale
+                shapes[i] = self.pdm.clamp(found[6:] * self._units)
+                if not (np.isfinite(placements[i]).all() and scale >= MIN_SCALE):
+                    placements[i] = np.nan  # a damaged model's; told by the caller
+                    break
+
+    def _patch_to_crop(self, rotation: Float, placement: Float) -> tuple[Float, Float]:
+        """Return the turn in the plane (2, 2), and the map (2, 3) from patch (column, row, 1) to crop."""
+        plane = upright(rotation)
+        turn = plane * (placement[0] * self.length / self.side)
+        return plane, np.column_stack([turn, placement[1:] - turn.sum(axis=1) * ((self.side - 1) / 2)])
+
+    def _look(self, crop: NDArray[np.uint8], matrix: Float) -> Float:
+        """Return log scale, rotation vector, translation and coefficients that are seen in a patch."""
+        patch = np.empty((1, self.side, self.side), np.float32)
+        _kernels.sample_areas(crop[:, :, None], matrix[None], patch)
+        values = patch.astype(np.float64)
+        values -= values.mean()
+        values /= values.std() + MIN_CONTRAST
+        image = values.astype(np.float32).reshape(self.side, self.side, 1)
+        for layer in self.layers:
+            image = layer.apply(image)
+        return image[0, 0, : 6 + self.n_modes].astype(np.float64)

@@ -1,0 +1,221 @@
+"""The learned start's network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from generate_model import generate_model
+from pyclnf import ModelError
+from pyclnf.network import Network
+from pyclnf.pdm import PDM, axis_angle_to_matrix
+from pyclnf.start import LearnedStart
+
+# With more modes than a block of the kernel's channels has numbers.
+PDM_ = PDM(
+    generate_model().pdm.mean,
+    np.linalg.qr(np.random.default_rng(1).normal(size=(204, 14)))[0],
+    np.linspace(60, 5, 14),
+)
+M = PDM_.n_modes
+OUTPUTS = -(-(6 + M) // 16) * 16
+SIDE, LENGTH = 20, 200.0
+
+
+def arrays(says: np.ndarray | None = None, looks: int = 1, **changed: object) -> dict[str, np.ndarray]:
+    """Return a network of a convolution, one that is added, and a last one, which says the same of all."""
+    layers = [[5, 2, 2, 16, 0, 1], [3, 1, 1, 16, 1, 1], [10, 1, 0, OUTPUTS, 0, 0]]
+    inputs = (1, 16, 16)
+    sizes = [row[0] ** 2 * c * row[3] for row, c in zip(layers, inputs, strict=True)]
+    biases = np.zeros(16 + 16 + OUTPUTS, np.float32)
+    if says is not None:
+        biases[32 : 32 + len(says)] = says
+    own: dict[str, object] = {
+        "patch": np.array([SIDE, LENGTH, looks], np.float32),
+        "layers": np.array(layers, np.int32),
+        "weights": np.zeros(sum(sizes), np.int8),
+        "units": np.full(len(biases), 0.01, np.float32),
+        "biases": biases,
+    } | changed
+    return {f"start/network_{name}": np.asarray(value) for name, value in own.items()}
+
+
+def crop() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (80, 80), dtype=np.uint8)
+
+
+def run(network: Network, rotation: np.ndarray, placement: list[float]) -> tuple[np.ndarray, ...]:
+    rotations, placements, shapes = rotation[None].copy(), np.array([placement]), np.zeros((1, M))
+    network.run(crop(), rotations, placements, shapes)
+    return rotations[0], placements[0], shapes[0]
+
+
+def test_what_it_says_is_said_of_the_upright_patch() -> None:
+    says = np.zeros(6 + M)
+    says[:7] = 0.1, 0.2, -0.3, 0.05, 0.01, -0.02, 0.5
+    network = Network(PDM_, arrays(says))
+    turn = np.radians(30)
+    roll = axis_angle_to_matrix(np.array([0, 0, turn]))
+    rotation, placement, shape = run(network, roll, [0.3, 40, 41])
+    expected = roll @ axis_angle_to_matrix(np.array([0.2, -0.3, 0.05]))
+    np.testing.assert_allclose(rotation, expected, atol=1e-7)
+    # 0.01 and -0.02 of 200 mm, 0.3 px a mm, turned with the head.
+    shift = 0.3 * LENGTH * roll[:2, :2] @ [0.01, -0.02]
+    np.testing.assert_allclose(placement, [0.3 * np.exp(0.1), *(np.array([40, 41]) + shift)], atol=1e-6)
+    np.testing.assert_allclose(shape[0], 0.5 * np.sqrt(PDM_.eigenvalues[0]), rtol=1e-6)
+    assert (shape[1:] == 0).all()
+
+
+def test_each_look_starts_where_the_last_one_ended() -> None:
+    says = np.zeros(6)
+    says[[0, 4]] = 0.1, 0.05
+    placement = run(Network(PDM_, arrays(says, looks=3)), np.eye(3), [0.3, 40, 40])[1]
+    scales = 0.3 * np.exp([0, 0.1, 0.2])
+    np.testing.assert_allclose(
+        placement, [0.3 * np.exp(0.3), 40 + LENGTH * 0.05 * scales.sum(), 40], rtol=1e-6
+    )
+
+
+def test_shapes_stay_within_the_limits_of_the_pdm() -> None:
+    says = np.zeros(6 + M)
+    says[6:] = 100
+    np.testing.assert_allclose(run(Network(PDM_, arrays(says)), np.eye(3), [0.3, 40, 40])[2], PDM_.limits)
+
+
+def test_weights_are_those_of_the_layers_one_after_the_other() -> None:
+    rng = np.random.default_rng(3)
+    content = arrays()
+    weights = rng.integers(-127, 128, content["start/network_weights"].size, dtype=np.int8)
+    units = rng.uniform(0.001, 0.01, content["start/network_units"].size).astype(np.float32)
+    network = Network(PDM_, arrays(weights=weights, units=units))
+    assert [layer.weights.shape for layer in network.layers] == [
+        (5, 5, 1, 16),
+        (3, 3, 16, 16),
+        (10, 10, 16, OUTPUTS),
+    ]
+    # The image goes through them as through any network.
+    image = rng.normal(size=(SIDE, SIDE, 1)).astype(np.float32)
+    first = network.layers[0].apply(image)
+    window = image[0:5, 2:7, 0]  # row 1, column 2 in steps of 2, less the padding
+    expected = np.einsum("yx,yxo->o", window, weights[:400].reshape(5, 5, 16) * units[:16].astype(float))
+    np.testing.assert_allclose(first[1, 2], np.maximum(expected, 0), rtol=1e-4, atol=1e-5)
+    second = network.layers[1].apply(first)
+    plain = np.einsum("yxc,yxco->o", first[3:6, 4:7].astype(float), network.layers[1].weights) + first[4, 5]
+    np.testing.assert_allclose(second[4, 5], np.maximum(plain, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_brightness_and_contrast_do_not_matter() -> None:
+    rng = np.random.default_rng(4)
+    weights = rng.integers(-127, 128, arrays()["start/network_weights"].size, dtype=np.int8)
+    network = Network(PDM_, arrays(weights=weights, units=np.full(32 + OUTPUTS, 1e-5, np.float32)))
+    image = rng.integers(0, 100, (80, 80), dtype=np.uint8)
+    found = []
+    for picture in (image, 2 * image + 30):
+        placements = np.array([[0.3, 40.0, 40.0]])
+        network.run(picture.astype(np.uint8), np.eye(3)[None].copy(), placements, np.zeros((1, M)))
+        found.append(placements[0] - [0.3, 40, 40])
+    assert np.abs(found[0]).max() > 1e-6
+    # The contrast is measured with four grey levels added.
+    np.testing.assert_allclose(found[0], found[1], rtol=0.12, atol=1e-6)
+
+
+def test_it_travels_in_a_start() -> None:
+    content = arrays(np.full(6, 0.01)) | {"start/crop": np.array([80, 2.0], np.float32)}
+    start = LearnedStart(PDM_, content)
+    image = np.random.default_rng(0).integers(0, 256, (200, 300, 1), dtype=np.uint8)
+    found = start.hypotheses(image, (100, 60, 90, 80), 3)
+    again = LearnedStart(PDM_, start.arrays())
+    for one, other in zip(found, again.hypotheses(image, (100, 60, 90, 80), 3), strict=True):
+        assert one.pose.tolist() == other.pose.tolist()
+    assert {name: value.dtype for name, value in start.arrays().items()}["start/network_weights"] == np.int8
+    assert found[0].pose.tolist() != found[1].pose.tolist()
+
+
+def layer(**changed: int) -> np.ndarray:
+    names = ("kernel", "stride", "padding", "outputs", "residual", "rectify")
+    table = arrays()["start/network_layers"].copy()
+    for name, value in changed.items():
+        table[1, names.index(name)] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    (
+        ("patch", np.zeros(2, np.float32), "a number of looks"),
+        ("patch", np.array([20, np.nan, 1]), "a number of looks"),
+        ("patch", np.array([1, 200, 1]), "out of range"),
+        ("patch", np.array([300, 200, 1]), "out of range"),
+        ("patch", np.array([20, 0.5, 1]), "out of range"),
+        ("patch", np.array([20, 200, 0]), "out of range"),
+        ("patch", np.array([20, 200, 9]), "out of range"),
+        ("patch", np.array([22, 200, 1]), "2 x 2 places"),
+        ("layers", np.zeros((0, 6), np.int32), "1 to 64 layers"),
+        ("layers", np.zeros((65, 6), np.int32), "1 to 64 layers"),
+        ("layers", np.zeros((2, 5), np.int32), "of six numbers"),
+        ("layers", np.zeros(6, np.int32), "of six numbers"),
+        ("layers", np.full((1, 6), 0.5), "do not fit"),
+        ("layers", layer(kernel=0), "out of range"),
+        ("layers", layer(kernel=13), "out of range"),
+        ("layers", layer(stride=0), "out of range"),
+        ("layers", layer(padding=3), "out of range"),
+        ("layers", layer(padding=-1), "out of range"),
+        ("layers", layer(outputs=8), "out of range"),
+        ("layers", layer(outputs=2048), "out of range"),
+        ("layers", layer(residual=2), "out of range"),
+        ("layers", layer(rectify=-1), "out of range"),
+        ("layers", layer(outputs=32), "cannot add"),
+        ("layers", layer(padding=0), "cannot add"),
+        ("layers", layer(outputs=32, residual=0), "fewer weights"),
+        ("layers", layer(kernel=1, padding=0), "more weights"),
+        ("weights", np.zeros(10, np.int8), "fewer weights"),
+        ("weights", np.zeros((2, 5), np.int8), "a row of weights"),
+        ("weights", np.full(10, 300), "do not fit"),
+        ("weights", np.array(["a"]), "no numbers"),
+        ("units", np.ones(3, np.float32), "a unit and a bias"),
+        ("units", np.full(32 + OUTPUTS, np.nan, np.float32), "units are a row"),
+        ("biases", np.full(32 + OUTPUTS, np.inf, np.float32), "biases are a row"),
+        ("biases", np.zeros((2, 2), np.float32), "biases are a row"),
+    ),
+)
+def test_arrays_that_do_not_fit_are_refused(name: str, value: np.ndarray, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Network(PDM_, arrays(**{name: value}))
+
+
+def test_a_network_must_say_all_modes() -> None:
+    table = arrays()["start/network_layers"].copy()
+    table[2, 3] = 16
+    ones = np.ones(48, np.float32)
+    few = arrays(layers=table, weights=np.zeros(400 + 9 * 256 + 100 * 256, np.int8), units=ones, biases=ones)
+    with pytest.raises(ModelError, match="at least 20"):
+        Network(PDM_, few)
+
+
+def test_a_network_that_would_take_minutes_is_refused() -> None:
+    table = np.array([[9, 1, 4, 1024, 0, 0]] + [[9, 1, 4, 1024, 1, 0]] * 2, np.int32)
+    content = arrays(
+        patch=np.array([256, 200.0, 1]),
+        layers=table,
+        weights=np.zeros(81 * 1024, np.int8),
+        units=np.ones(3072, np.float32),
+        biases=np.zeros(3072, np.float32),
+    )
+    with pytest.raises(ModelError, match="products"):
+        Network(PDM_, content)
+
+
+@pytest.mark.parametrize("name", ("patch", "weights", "units", "biases"))
+def test_a_network_is_whole(name: str) -> None:
+    content = arrays()
+    del content[f"start/network_{name}"]
+    with pytest.raises(ModelError, match=name):
+        Network(PDM_, content)
+
+
+@pytest.mark.parametrize("value", (-1e12, 1e12))
+def test_a_damaged_model_is_told(value: float) -> None:
+    content = arrays(np.array([value])) | {"start/crop": np.array([80, 2.0], np.float32)}
+    start = LearnedStart(PDM_, content)
+    with pytest.raises(ModelError, match="not finite"):
+        start.hypotheses(np.full((200, 300, 1), 90, np.uint8), (100, 60, 90, 80))
