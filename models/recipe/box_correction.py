@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=None, help="use so many pictures")
     options = parser.parse_args()
 
-    dataset = load_dataset(options.renders, options.limit)
+    dataset = load_dataset(options.renders, limit=options.limit)
     detector = MTCNNDetector()
     features, targets, raw, held_out, missed = [], [], [], [], 0
     for index in range(len(dataset.landmarks)):

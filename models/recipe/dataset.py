@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,14 @@ class Dataset:
         flag = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
         return np.asarray(cv2.imdecode(self._jpeg[i], flag), np.uint8)
 
+    def chosen(self, which: NDArray[np.intp]) -> Dataset:
+        """Return some of the pictures."""
+        arrays = {
+            f.name: getattr(self, f.name)[which] for f in fields(self) if f.name not in ("meta", "_jpeg")
+        }
+        rows = which.tolist()
+        return Dataset(**arrays, meta=[self.meta[i] for i in rows], _jpeg=[self._jpeg[i] for i in rows])
+
 
 def write_shard(file: Path, rows: list[dict[str, Any]], jpeg_quality: int) -> None:
     """Write pictures and labels.
@@ -89,13 +97,13 @@ def write_shard(file: Path, rows: list[dict[str, Any]], jpeg_quality: int) -> No
     partial.replace(file)
 
 
-def load_dataset(folder: str | Path, limit: int | None = None) -> Dataset:
+def load_dataset(*folders: str | Path, limit: int | None = None) -> Dataset:
     """Read all shards that are there, in order.
 
     Parameters
     ----------
-    folder
-        Folder of ``shard_*.npz``; a run that is still rendering may go on writing to it.
+    folders
+        Folders of ``shard_*.npz``; a run that is still rendering may go on writing to them.
     limit
         Stop after the shard that reaches this number of pictures.
 
@@ -107,7 +115,7 @@ def load_dataset(folder: str | Path, limit: int | None = None) -> Dataset:
     columns: dict[str, list[NDArray[Any]]] = {}
     jpeg: list[NDArray[np.uint8]] = []
     meta: list[dict[str, Any]] = []
-    for file in sorted(Path(folder).glob("shard_*.npz")):
+    for file in (file for folder in folders for file in sorted(Path(folder).glob("shard_*.npz"))):
         with np.load(file) as shard:
             jpeg += np.split(shard["jpeg"], shard["jpeg_end"][:-1])
             meta += [json.loads(str(m)) for m in shard["meta"]]
@@ -117,6 +125,7 @@ def load_dataset(folder: str | Path, limit: int | None = None) -> Dataset:
         if limit is not None and len(meta) >= limit:
             break
     if not meta:
-        raise FileNotFoundError(f"no shard_*.npz in {folder}: run render_faces.py first")
+        places = ", ".join(map(str, folders))
+        raise FileNotFoundError(f"no shard_*.npz in {places}: run render_faces.py first")
     joined = {key: np.concatenate(value) for key, value in columns.items()}
     return Dataset(visible=~(joined["self_occluded"] | joined["occluded"]), meta=meta, _jpeg=jpeg, **joined)

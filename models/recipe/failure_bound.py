@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=200, help="use so many pictures")
     options = parser.parse_args()
 
-    dataset = load_dataset(options.renders, options.limit)
+    dataset = load_dataset(options.renders, limit=options.limit)
     model = CLNF(options.model).model
     for name in ("image", "video"):
         clnf = CLNF(model, parameters=name)

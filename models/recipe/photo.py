@@ -105,7 +105,7 @@ def vary(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]
         x *= _shadow(grey.shape, rng)
     if rng.random() < 0.5:
         for step, most in ((1, 0.02), (3, 0.035), (8, 0.035)):
-            x *= 1 + _noise(grey.shape, step, rng) * np.float32(rng.uniform(0, most))
+            x *= 1 + noise(grey.shape, step, rng) * np.float32(rng.uniform(0, most))
     kind = rng.random()
     if kind < 0.5:
         sigma, amount = float(rng.uniform(0.7, 1.6)), float(rng.uniform(0.3, 1.5))
@@ -117,7 +117,7 @@ def vary(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]
     return np.uint8(np.clip(y, 0, 1) * 255 + 0.5)
 
 
-def _noise(shape: tuple[int, ...], step: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def noise(shape: tuple[int, ...], step: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return noise of about unit variance whose grains are ``step`` px wide."""
     h, w = shape[0], shape[1]
     small = rng.standard_normal((-(-h // step) + 1, -(-w // step) + 1), np.float32)
@@ -131,7 +131,7 @@ def _shadow(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.floa
     x = (np.arange(w) - w * rng.uniform(0.25, 0.75)) * np.cos(angle)
     y = (np.arange(h) - h * rng.uniform(0.25, 0.75)) * np.sin(angle)
     across = (x + y[:, None]).astype(np.float32)
-    across += _noise(shape, int(rng.integers(15, 50)), rng) * np.float32(rng.uniform(0, 14))
+    across += noise(shape, int(rng.integers(15, 50)), rng) * np.float32(rng.uniform(0, 14))
     soft = np.float32(np.exp(rng.uniform(np.log(0.7), np.log(15))))
     dark = np.float32(rng.uniform(0.35, 0.85))
     return dark + (1 - dark) / (1 + np.exp(-np.clip(across / soft, -30, 30)))

@@ -58,6 +58,7 @@ def training_config(table: dict[str, Any]) -> TrainingConfig:
     descent = start_values.pop("descent", None)
     start_values["descent"] = None if descent is None else DescentConfig(**_tuples(descent))
     start = StartConfig(**_tuples(start_values))
+    values.pop("network", None)  # see train_network.py
     parts = values.pop("pdm_emphasis")
     emphasis = tuple(tuple(parts[_part(i)]) for i in range(68))
     return TrainingConfig(draw=draw, expert=expert, start=start, pdm_emphasis=emphasis, **_tuples(values))
@@ -131,7 +132,7 @@ def main() -> None:
         config = replace(config, scales=tuple(args.scales))
     if args.yaws:
         config = replace(config, draw=replace(config.draw, yaws=tuple(args.yaws)))
-    data = load_dataset(args.renders, args.images)
+    data = load_dataset(args.renders, limit=args.images)
     chosen = np.flatnonzero(~data.held_out)
     model = train_model(
         TrainingImages(data, chosen, config.seed),
