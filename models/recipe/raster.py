@@ -15,7 +15,7 @@ import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Camera", "Geometry", "Lamp", "Material", "Part", "Rasteriser", "Scene"]
+__all__ = ["Camera", "Geometry", "Lamp", "Material", "Part", "Rasteriser", "Scene", "Sky"]
 
 Array = NDArray[np.float32]
 
@@ -185,6 +185,38 @@ class Lamp:
 
 
 @dataclass
+class Sky:
+    """The surroundings as a picture; `Scene.radiance` is what the rasteriser knows of them."""
+
+    image: Array
+    """Equirectangular, (h, w, 3): the top row is up, the columns go from x to z."""
+    turn: NDArray[np.float64]
+    """Rotation of the picture's axes into the world."""
+    haze: Array
+    """Light that comes evenly from everywhere, (3,)."""
+    lobes: list[tuple[Array, float, float]] = field(default_factory=list)
+    """Large soft lamps: direction towards it, sharpness, light (radiance times solid angle)."""
+
+    def radiance(self, directions: NDArray[np.floating]) -> Array:
+        """Light from unit directions of the world, (..., 3)."""
+        d = directions @ self.turn
+        h, w = self.image.shape[:2]
+        column = np.arctan2(d[..., 2], d[..., 0]) % (2 * np.pi) / (2 * np.pi) * w - 0.5
+        row = np.arccos(np.clip(d[..., 1], -1, 1)) / np.pi * h - 0.5
+        wide = np.concatenate([self.image[:, -1:], self.image, self.image[:, :1]], 1)
+        light = cv2.remap(
+            wide, (column + 1).astype(np.float32), row.astype(np.float32), cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        light = light + self.haze
+        for towards, sharpness, power in self.lobes:
+            lobe = np.exp(sharpness * (directions @ towards - 1))
+            whole = 2 * np.pi * (1 - np.exp(-2 * sharpness)) / sharpness
+            light = light + (power * lobe / whole)[..., None]
+        return np.asarray(light, np.float32)
+
+
+@dataclass
 class Scene:
     """All that one picture shows."""
 
@@ -198,6 +230,7 @@ class Scene:
     beard: Array
     hair_colour: Array
     cloth: Array
+    sky: Sky
 
 
 def fibonacci_sphere(n: int) -> Array:
@@ -377,11 +410,32 @@ class Rasteriser:
         face_depth, occluder_depth
             Distance of the nearest point of the face, and of the nearest occluder, (size, size), mm.
         """
+        drawn, temporary = self._upload(scene.parts, self.sky(scene.parts, scene.radiance))
+        light_view = _orthographic(scene.lamp.direction, 200.0, 400.0)
+        self._shadow_pass(drawn, light_view)
+        clip = scene.camera.clip_matrix()
+        image = self._colour_pass(scene, drawn, clip, light_view)
+        depths = [self._depth_pass(drawn, clip, role, scene.camera) for role in ("face", "occluder")]
+        for item in reversed(temporary):
+            item.release()
+        return image, depths[0], depths[1]
+
+    def depths(self, scene: Scene) -> tuple[Array, Array]:
+        """Return what `render` returns after the image, without drawing it."""
+        dark = [(np.zeros_like(p.geometry.position), np.zeros_like(p.geometry.position)) for p in scene.parts]
+        drawn, temporary = self._upload(scene.parts, dark)
+        clip = scene.camera.clip_matrix()
+        face, occluder = (self._depth_pass(drawn, clip, role, scene.camera) for role in ("face", "occluder"))
+        for item in reversed(temporary):
+            item.release()
+        return face, occluder
+
+    def _upload(self, parts: list[Part], light: list[tuple[Array, Array]]) -> tuple[list, list]:
+        """Make vertex arrays of each part (colour, depth, shells), and a list of what to release."""
         ctx, program = self.ctx, self._program
-        light = self.sky(scene.parts, scene.radiance)
         drawn = []
         temporary: list[moderngl.Buffer | moderngl.VertexArray] = []
-        for part, (irradiance, gradient) in zip(scene.parts, light, strict=True):
+        for part, (irradiance, gradient) in zip(parts, light, strict=True):
             g = part.geometry
             dynamic = ctx.buffer(
                 np.concatenate([g.position, g.normal, irradiance, gradient], 1).astype("f4").tobytes()
@@ -399,14 +453,7 @@ class Rasteriser:
             temporary += [dynamic, colour, depth] + ([shell] if shell else [])
             if part.key.startswith("~"):
                 temporary += list(static)
-        light_view = _orthographic(scene.lamp.direction, 200.0, 400.0)
-        self._shadow_pass(drawn, light_view)
-        clip = scene.camera.clip_matrix()
-        image = self._colour_pass(scene, drawn, clip, light_view)
-        depths = [self._depth_pass(drawn, clip, role, scene.camera) for role in ("face", "occluder")]
-        for item in reversed(temporary):
-            item.release()
-        return image, depths[0], depths[1]
+        return drawn, temporary
 
     def _draw_depth(self, part: Part, vao: moderngl.VertexArray) -> None:
         self._depth_program["cut"] = 0.35 if part.material.mode != "opaque" and part.material.texture else 0.0

@@ -3,7 +3,8 @@
 Every person has an own seed, so pictures depend neither on the order nor on the number of processes,
 and any prefix of the data set is a fair sample of the whole.
 
-    python render_faces.py OUT --assets FOLDER [--set train|palsy_test|yaw_test] [--identities N] [--part 0/2]
+    python render_faces.py OUT --assets FOLDER [--set train|palsy_test|yaw_test|cycles] [--identities N]
+        [--part 0/2]
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from raster import Rasteriser
 from scene import FaceFactory, sample_pose, visibility
 from tqdm import tqdm
 
-# Identity numbers of the sets: those of the test sets are all held out.
+# Identity numbers of the sets: those of the test sets are all held out. No person is in two sets.
 SETS = {"train": 0, "palsy_test": 1_000_000, "yaw_test": 2_000_000, "cycles": 3_000_000}
+_TRAINING = ("train", "cycles")
 _BAND_IMAGES = 40  # of each band of yaw in the set yaw_test
 
 
@@ -47,7 +49,7 @@ class FaceRenderer:
         rng = np.random.default_rng([cfg["data"]["seed"], identity])
         person = sample_identity(factory.base, rng, cfg["identity"])
         look = factory.sample_look(rng, person)
-        for k in range(cfg["data"]["images_per_identity"] if name == "train" else 1):
+        for k in range(cfg["data"]["images_per_identity"] if name in _TRAINING else 1):
             rng = np.random.default_rng([cfg["data"]["seed"], identity, k + 1])
             if name == "palsy_test":
                 expression = sample_expression(rng, cfg["expression"], palsy=True)
@@ -85,17 +87,25 @@ class FaceRenderer:
                 "image": image, "landmarks": labels.landmarks, "landmarks3d": labels.landmarks3d,
                 "self_occluded": labels.self_occluded, "occluded": labels.occluded, "pose": labels.pose,
                 "camera": labels.camera, "identity": identity, "meta": json.dumps(meta),
-                "held_out": name != "train" or identity % HELD_OUT_EVERY == HELD_OUT_EVERY - 1,
+                "held_out": name not in _TRAINING or identity % HELD_OUT_EVERY == HELD_OUT_EVERY - 1,
             }  # fmt: skip
 
 
-def make_renderer(cfg: dict[str, Any], assets_folder: str | None, cache: Path) -> FaceRenderer:
-    """Load the assets and open the rasteriser."""
+def make_renderer(
+    cfg: dict[str, Any], assets_folder: str | None, cache: Path, cycles: bool = False
+) -> FaceRenderer:
+    """Load the assets and open the rasteriser, or the path tracer."""
     factory = FaceFactory(locate_assets(assets_folder), cfg, cache)
-    raster = Rasteriser(
+    numbers = (
         cfg["data"]["size"], cfg["render"]["samples"], cfg["render"]["shadow_size"],
         cfg["light"]["directions"], cfg["light"]["tile"],
     )  # fmt: skip
+    if cycles:
+        from path_trace import PathTracer  # only this set needs Blender
+
+        raster: Rasteriser = PathTracer(*numbers, cfg["cycles"])
+    else:
+        raster = Rasteriser(*numbers)
     factory.prepare(raster)
     return FaceRenderer(cfg, factory, raster)
 
@@ -111,7 +121,8 @@ def main() -> None:
     args = parser.parse_args()
     cfg = tomllib.loads(args.config.read_text())
     count = args.identities or {
-        "palsy_test": 200, "yaw_test": _BAND_IMAGES * (len(cfg["pose"]["yaw_bands"]) - 1)
+        "palsy_test": 200, "yaw_test": _BAND_IMAGES * (len(cfg["pose"]["yaw_bands"]) - 1),
+        "cycles": cfg["cycles"]["identities"],
     }.get(args.name, cfg["data"]["identities"])  # fmt: skip
     part, parts = (int(x) for x in args.part.split("/"))
     per_shard = cfg["data"]["identities_per_shard"]
@@ -120,7 +131,7 @@ def main() -> None:
     todo = [s for s in shards if not (args.out / f"shard_{s:05d}.npz").exists()]
     if not todo:
         return
-    renderer = make_renderer(cfg, args.assets, args.out / ".cache")
+    renderer = make_renderer(cfg, args.assets, args.out / ".cache", cycles=args.name == "cycles")
     first = SETS[args.name]
     with tqdm(total=len(todo) * per_shard, unit="person", mininterval=5) as progress:
         for shard in todo:

@@ -16,7 +16,7 @@ from landmarks import LandmarkMap, Outline, brow_map, mean_head
 from mesh import BaseMesh, Proxy, rotation
 from numpy.typing import NDArray
 from people import Expression, Identity, IdentityModes
-from raster import Camera, Geometry, Lamp, Material, Part, Rasteriser, Scene, fibonacci_sphere
+from raster import Camera, Geometry, Lamp, Material, Part, Rasteriser, Scene, Sky, fibonacci_sphere
 
 __all__ = ["FaceFactory", "Labels", "Look", "Pose", "sample_pose", "visibility"]
 
@@ -383,7 +383,7 @@ class FaceFactory:
         # The labels of the jaw lie on the outline that this camera sees.
         points[:17] = self.outline(v, np.array([0, 0, camera.distance]) @ pose.matrix + origin)
         world = (points - origin) @ pose.matrix.T
-        radiance, lamp, background = self._light(rng)
+        radiance, sky, lamp, background = self._light(rng)
         wrinkle = look.wrinkle.copy()
         w = expression.weights
         wrinkle[0] *= 1 + 1.5 * max(w.get("fu/browInnerUpLeft", 0), w.get("fu/browInnerUpRight", 0))
@@ -398,6 +398,7 @@ class FaceFactory:
             look.beard,
             np.minimum(look.hair_colour, 1.0) ** 1.2 * 0.16 + 0.01,
             look.cloth,
+            sky,
         )
         nothing = np.zeros(68, bool)
         labels = Labels(
@@ -520,8 +521,8 @@ class FaceFactory:
         camera.centre = (float(target[0] - middle[0]), float(target[1] - middle[1]))
         return camera
 
-    def _light(self, rng: Rng) -> tuple[NDArray[np.float32], Lamp, NDArray[np.float32]]:
-        """Light from each direction, the lamp and the background."""
+    def _light(self, rng: Rng) -> tuple[NDArray[np.float32], Sky, Lamp, NDArray[np.float32]]:
+        """Light from each direction, the same as a picture, the lamp and the background."""
         cfg, size = self.cfg["light"], self.cfg["data"]["size"]
         directions = fibonacci_sphere(cfg["directions"])
         big, small = self._environments[rng.integers(len(self._environments))]
@@ -532,22 +533,31 @@ class FaceFactory:
              np.sin(polar)[:, None] * np.sin(azimuth)], -1,
         ).reshape(-1, 3)  # fmt: skip
         spin = float(rng.uniform(0, 360))
-        d = d @ (rotation("x", rng.normal(0, 12)) @ rotation("y", spin)).T
+        turn = rotation("x", rng.normal(0, 12)) @ rotation("y", spin)
+        d = d @ turn.T
         weight = (np.sin(polar)[:, None] * np.ones(w)).ravel() * (np.pi / h) * (2 * np.pi / w)
         nearest = (d @ directions.T).argmax(1)
         radiance = np.zeros((len(directions), 3))
         np.add.at(radiance, nearest, small.reshape(-1, 3) * weight[:, None])
-        radiance *= 4 * np.pi / (radiance.mean(1).sum() + 1e-6)
+        gain = 4 * np.pi / (radiance.mean(1).sum() + 1e-6)
+        radiance *= gain
         colour = np.exp(rng.normal(0, [0.10, 0.03, 0.14]))
         grey = rng.uniform(0.35, 0.95)  # cameras balance the white
         radiance = radiance * (1 - grey) + grey * radiance.mean(1, keepdims=True) * colour
-        radiance = radiance + rng.uniform(0, 0.15) * radiance.sum(0) / len(directions)
+        haze = rng.uniform(0, 0.15) * radiance.sum(0)
+        radiance = radiance + haze / len(directions)
+        sharp = cv2.resize(np.minimum(big, 60), (256, 128), interpolation=cv2.INTER_AREA) * gain
+        sharp = sharp * (1 - grey) + grey * sharp.mean(2, keepdims=True) * colour
+        sky = Sky(sharp.astype(np.float32), turn, (haze / (4 * np.pi)).astype(np.float32))
         # Large soft lamps (windows, the flash, a lit wall).
         for _ in range(int(rng.integers(0, 3))):
             a, e = rng.normal(0, 1.0), rng.normal(0.4, 0.5)
             towards = np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
-            lobe = np.exp(rng.uniform(3, 20) * (directions @ towards - 1))
-            radiance += rng.uniform(0.2, 1.3) * 4 * np.pi * (lobe / lobe.sum())[:, None] * 0.35
+            sharpness = rng.uniform(3, 20)
+            lobe = np.exp(sharpness * (directions @ towards - 1))
+            power = rng.uniform(0.2, 1.3) * 4 * np.pi * 0.35
+            radiance += power * (lobe / lobe.sum())[:, None]
+            sky.lobes.append((towards, sharpness, power))
         a, e = rng.uniform(-1.5, 1.5), rng.uniform(-0.3, 1.2)
         towards = np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)], np.float32)
         on = rng.random() < cfg["lamp_probability"]
@@ -555,7 +565,7 @@ class FaceFactory:
         lamp = Lamp(
             towards, power.astype(np.float32), float(np.exp(rng.uniform(np.log(0.002), np.log(0.02))))
         )
-        return radiance.astype(np.float32), lamp, self._background(rng, big, spin, size)
+        return radiance.astype(np.float32), sky, lamp, self._background(rng, big, spin, size)
 
     @staticmethod
     def _background(rng: Rng, big: NDArray[np.float32], spin: float, size: int) -> NDArray[np.float32]:
