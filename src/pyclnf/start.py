@@ -236,10 +236,7 @@ class LearnedStart:
             shapes,
         )
         if self.descent is not None:
-            for i in range(count):
-                rotations[i], placements[i], shapes[i] = self.descent.run(
-                    pixels, rotations[i], placements[i], shapes[i]
-                )
+            self.descent.take(pixels, rotations, placements, shapes)
         if not (np.isfinite(rotations).all() and np.isfinite(placements).all()):
             raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
         poses = np.empty((count, 6))

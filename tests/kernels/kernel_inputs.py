@@ -33,6 +33,7 @@ BOUNDS = {
     # the descriptor.
     "describe_points": (0.0, 4e-6),
     "weigh_descriptors": (2e-6, 0.0),  # sums of a point's products in float32
+    "take_step": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
 
@@ -309,6 +310,35 @@ def weigh_descriptors(random: np.random.Generator) -> Arguments:
     ]
 
 
+def take_step(random: np.random.Generator) -> Arguments:
+    n, k, views, side = 9, int(random.integers(0, 4)), 3, int(random.integers(6, 30))
+    guesses, directions, around, r = (int(number) for number in random.integers(1, (4, 12, 4, 4)))
+    crop = random.integers(0, 256, (24, 24), dtype=np.uint8)
+    angle = np.linspace(0, 2 * np.pi, directions, endpoint=False)
+    d = around * directions
+    return [
+        crop,
+        random.normal(0, 8, 3 * n),
+        random.normal(0, 0.3, (k, 3 * n)),
+        random.uniform(0.5, 3, k),
+        random.permutation(n).astype(np.int32),
+        random.choice([-1.0, 1.0], 6 + k),
+        np.radians([25.0, 50.0]),
+        float(random.uniform(0.3, 1)),
+        side,
+        np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32),
+        random.dirichlet(np.ones(2 * r - 1)).astype(np.float32),
+        random.normal(0, 4, (around, 2)).astype(np.float32),
+        20.0,
+        random.integers(-127, 128, (views, n, d, 6 + k), dtype=np.int8),
+        random.uniform(1e-4, 1e-3, (views, 6 + k)).astype(np.float32),
+        random.normal(0, 0.1, (views, 6 + k)).astype(np.float32),
+        np.stack([rotation_matrix(random) for _ in range(guesses)]),
+        np.column_stack([random.uniform(0.3, 1.5, guesses), random.uniform(0, 24, (guesses, 2))]),
+        random.normal(0, 1, (guesses, k)),
+    ]
+
+
 MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "sample_areas": sample_areas,
     "sobel_magnitude": sobel_magnitude,
@@ -327,12 +357,13 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "run_cascade": run_cascade,
     "describe_points": describe_points,
     "weigh_descriptors": weigh_descriptors,
+    "take_step": take_step,
 }
 
 # Arguments besides the last that a kernel changes.
-CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12)}
+CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12), "take_step": (16, 17)}
 # Kernels that read their last argument as well.
-READS_LAST = {"run_cascade"}
+READS_LAST = {"run_cascade", "take_step"}
 
 
 def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list[np.ndarray]]:

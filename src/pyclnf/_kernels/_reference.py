@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Int = NDArray[np.int32]
 
 FLAT = 1e-9
+MIN_SCALE = 1e-6
 FIXED_ONE, FIXED_HALF, FIXED_LIMIT = 1024, 16, 1e6
 
 
@@ -399,6 +400,61 @@ def weigh_descriptors(
     """Compute ``bias + units * sum(descriptors * weights)``."""
     flat = weights.reshape(-1, weights.shape[2]).astype(np.float64)
     out[:] = bias + units * (descriptors.reshape(-1).astype(np.float64) @ flat)
+
+
+def take_step(
+    crop: NDArray[np.uint8],
+    mean: Float,
+    modes: Float,
+    limits: Float,
+    mirror: Int,
+    signs: Float,
+    edges: Float,
+    patch_scale: float,
+    side: int,
+    directions: Float32,
+    taps: Float32,
+    offsets: Float32,
+    floor: float,
+    weights: NDArray[np.int8],
+    units: Float32,
+    bias: Float32,
+    rotations: Float,
+    placements: Float,
+    shapes: Float,
+) -> None:
+    """Take one linear step from each guess."""
+    middle = (side - 1) / 2
+    for rotation, placement, shape in zip(rotations, placements, shapes, strict=True):
+        usable = np.isfinite(rotation).all() and np.isfinite(placement).all()
+        if not (usable and placement[0] >= MIN_SCALE):
+            placement[:] = np.nan
+            continue
+        scale = placement[0]
+        landmarks = scale * (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T + placement[1:]
+        mirrored = rotation[0, 2] < 0
+        view = int(np.searchsorted(edges, np.arcsin(min(abs(rotation[0, 2]), 1.0))))
+        cosine, sine = rotation[1, 1], -rotation[0, 1]
+        upright = np.array([[cosine, -sine], [sine, cosine]]) / max(np.hypot(cosine, sine), 1e-300)
+        to_crop = upright * (scale / patch_scale)
+        if mirrored:
+            to_crop[:, 0] *= -1
+            landmarks = landmarks[mirror]
+        centre = landmarks.mean(axis=0)
+        # The columns are orthogonal, and as long as each other.
+        points = (landmarks - centre) @ to_crop / (to_crop[:, 0] @ to_crop[:, 0]) + middle
+        matrix = np.column_stack([to_crop, centre - to_crop.sum(axis=1) * middle])
+        descriptors = np.empty((len(points), len(offsets) * len(directions)), np.float32)
+        describe_points(crop, matrix, side, directions, taps, points, offsets, floor, descriptors)
+        update = np.empty(len(signs))
+        weigh_descriptors(descriptors, weights[view], units[view], bias[view], update)
+        if mirrored:
+            update *= signs
+        with np.errstate(over="ignore"):
+            placement[0] = scale * np.exp(update[0])
+        placement[1:] += scale * upright @ update[4:6]
+        rotation[:] = _axis_angle_to_matrix(np.append(upright @ update[1:3], update[3])) @ rotation
+        shape[:] = np.clip(shape + update[6:], -limits, limits)
 
 
 def _axis_angle_to_matrix(w: Float) -> Float:
