@@ -20,6 +20,9 @@ BOUNDS = {
     "neuron_responses": (0.0, 3e-6),  # for neurons with a gain of 5 and alphas that add up to 1
     "apply_sigma": (5e-6, 0.0),
     "apply_folded_sigma": (5e-6, 0.0),
+    "response_maps": (3e-5, 0.0),  # for neurons as above: their sums, then Sigma
+    "map_peaks": (0.0, 0.0),
+    "deform": (1e-13, 0.0),
     "mean_shift": (0.0, 1e-12),  # map px
     "likelihoods": (1e-13, 0.0),
     "jacobian": (1e-14, 0.0),
@@ -103,17 +106,29 @@ def apply_sigma(random: np.random.Generator) -> Arguments:
     return [sigmas, u, np.empty((v, n), np.float32)]
 
 
-def apply_folded_sigma(random: np.random.Generator) -> Arguments:
-    v, window = 3, int(random.integers(1, 17))
+def folded_sigmas(random: np.random.Generator, v: int, window: int) -> np.ndarray:
     rows = []
     for indices, stride in layout.folded_blocks(window):
         block = np.zeros((v, indices.size, stride))
         values = random.normal(0, 1, (v, indices.size, indices.size))
         block[:, :, : indices.size] = values + values.transpose(0, 2, 1)
         rows.append(block.reshape(v, -1))
+    return np.concatenate(rows, axis=1).astype(np.float32)
+
+
+def apply_folded_sigma(random: np.random.Generator) -> Arguments:
+    v, window = 3, int(random.integers(1, 17))
+    sigmas = folded_sigmas(random, v, window)
     u = random.uniform(0, 2, (v, window, window)).astype(np.float32)
     u[0] = 0
-    return [np.concatenate(rows, axis=1).astype(np.float32), u, np.empty_like(u)]
+    return [sigmas, u, np.empty_like(u)]
+
+
+def response_maps(random: np.random.Generator) -> Arguments:
+    planes, *blocks, sums = neuron_responses(random, window=int(random.integers(3, 13)), planes=2)
+    sigmas = folded_sigmas(random, *sums.shape[:2])
+    image, matrices, _ = sample_areas(random, v=len(sums))
+    return [image, matrices, *blocks, sigmas, planes, sums, np.empty_like(sums)]
 
 
 def responses(random: np.random.Generator, v: int, window: int) -> np.ndarray:
@@ -121,6 +136,10 @@ def responses(random: np.random.Generator, v: int, window: int) -> np.ndarray:
     out[1::3] = 0  # without mass
     out[2::3, 1:] = 0  # all on one side
     return out
+
+
+def map_peaks(random: np.random.Generator) -> Arguments:
+    return [responses(random, 5, int(random.integers(1, 16))) - np.float32(0.5), np.empty(5, np.float32)]
 
 
 def mean_shift(random: np.random.Generator) -> Arguments:
@@ -154,6 +173,11 @@ def place_areas(random: np.random.Generator) -> Arguments:
         np.empty((2, 2)),
         np.empty((visible.size, 2, 3)),
     ]
+
+
+def deform(random: np.random.Generator) -> Arguments:
+    n, m = 3 * int(random.integers(1, 70)), int(random.integers(0, 60))
+    return [random.normal(0, 50, n), random.normal(0, 1, (n, m)), random.normal(0, 3, m), np.empty(n)]
 
 
 def rotation_matrix(random: np.random.Generator) -> np.ndarray:
@@ -345,6 +369,9 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "neuron_responses": neuron_responses,
     "apply_sigma": apply_sigma,
     "apply_folded_sigma": apply_folded_sigma,
+    "response_maps": response_maps,
+    "map_peaks": map_peaks,
+    "deform": deform,
     "mean_shift": mean_shift,
     "likelihoods": likelihoods,
     "jacobian": jacobian,

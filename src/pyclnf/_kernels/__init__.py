@@ -26,15 +26,18 @@ __all__ = [
     "apply_sigma",
     "average_areas",
     "axis_taps",
+    "deform",
     "describe_points",
     "jacobian",
     "likelihoods",
     "load_variant",
+    "map_peaks",
     "mean_shift",
     "neuron_responses",
     "normal_equations",
     "nu_rlms_pass",
     "place_areas",
+    "response_maps",
     "run_cascade",
     "sample_areas",
     "sobel_magnitude",
@@ -96,13 +99,16 @@ apply_folded_sigma = _module.apply_folded_sigma
 apply_sigma = _module.apply_sigma
 average_areas = _module.average_areas
 axis_taps = _module.axis_taps
+deform = _module.deform
 describe_points = _module.describe_points
 jacobian = _module.jacobian
 likelihoods = _module.likelihoods
+map_peaks = _module.map_peaks
 mean_shift = _module.mean_shift
 neuron_responses = _module.neuron_responses
 normal_equations = _module.normal_equations
 nu_rlms_pass = _module.nu_rlms_pass
+response_maps = _module.response_maps
 run_cascade = _module.run_cascade
 place_areas = _module.place_areas
 sample_areas = _module.sample_areas

@@ -137,6 +137,34 @@ def apply_folded_sigma(sigmas: Float32, u: Float32, out: Float32) -> None:
     out -= np.minimum(out.min(axis=(1, 2), keepdims=True), 0)
 
 
+def response_maps(
+    image: NDArray[Any],
+    matrices: Float,
+    block_planes: Int,
+    weights: Float32,
+    weight_sums: Float32,
+    norm_weights: Float32,
+    biases: Float32,
+    alphas: Float32,
+    sigmas: Float32,
+    planes: Float32,
+    sums: Float32,
+    out: Float32,
+) -> None:
+    """Compute the response maps of all landmarks, in one call."""
+    sample_areas(image, matrices, planes[0])
+    if len(planes) > 1:
+        sobel_magnitude(planes[0], planes[1])
+    neuron_responses(planes, block_planes, weights, weight_sums, norm_weights, biases, alphas, sums)
+    if len(out):
+        apply_folded_sigma(sigmas, sums, out)
+
+
+def map_peaks(responses: Float32, out: Float32) -> None:
+    """Find the largest value of each map."""
+    responses.max(axis=(1, 2), out=out)
+
+
 def mean_shift(responses: Float32, offsets: Float, kernel: Float, out: Float) -> None:
     """Compute the mean shift of each landmark over its response map."""
     window = responses.shape[1]
@@ -512,3 +540,8 @@ def place_areas(
     to_reference[:] = procrustes_similarity(base, patch_scale * points[:, :2])
     to_image[:] = np.linalg.inv(to_reference)
     matrices[:] = area_matrices(base[visible], to_image, side)
+
+
+def deform(mean: Float, components: Float, shape: Float, out: Float) -> None:
+    """Compute ``mean + components @ shape``."""
+    out[:] = mean + components @ shape

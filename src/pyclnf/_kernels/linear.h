@@ -151,6 +151,20 @@ static int cholesky_solve(double *H, ptrdiff_t n, ptrdiff_t stride, double *g)
     return 1;
 }
 
+/* The largest of n > 0 numbers; in parts, which compilers keep in one register. */
+static float largest(const float *values, ptrdiff_t n)
+{
+    float parts[16], most = values[0];
+    ptrdiff_t i, k;
+    for (k = 0; k < 16; ++k) parts[k] = most;
+    for (i = 0; i + 16 <= n; i += 16) {
+        for (k = 0; k < 16; ++k) parts[k] = values[i + k] > parts[k] ? values[i + k] : parts[k];
+    }
+    for (; i < n; ++i) most = values[i] > most ? values[i] : most;
+    for (k = 0; k < 16; ++k) most = parts[k] > most ? parts[k] : most;
+    return most;
+}
+
 #define FOR_EACH_LANE_VECTOR(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 
 /* P vectors of columns of y = S u for a symmetric S (n, stride): the sum of its rows, each times one u.
