@@ -119,11 +119,20 @@ static void slopes_of_row(const float *patch, ptrdiff_t n, ptrdiff_t i, ptrdiff_
     ptrdiff_t j, b;
     for (b = 0; b < stride; b += LANES) {
         const floats c = load8(cosines + b), s = load8(sines + b);
-        for (j = from; j <= to; ++j) {
-            const floats dx = splat8(mid[j + 1 < n ? j + 1 : j] - mid[j > 0 ? j - 1 : j]);
-            const floats dy = splat8(down[j] - up[j]);
-            store8(out + j * stride + b, positive8(muladd8(c, dx, mul8(s, dy))));
+        const ptrdiff_t last = to < n - 2 ? to : n - 2;
+#define PYCLNF_SLOPES(LEFT, RIGHT)                                                      \
+    {                                                                                   \
+        const floats dx = splat8(mid[RIGHT] - mid[LEFT]), dy = splat8(down[j] - up[j]); \
+        store8(out + j * stride + b, positive8(muladd8(c, dx, mul8(s, dy))));           \
+    }
+        j = from;
+        if (j == 0) {
+            PYCLNF_SLOPES(0, 1)
+            ++j;
         }
+        for (; j <= last; ++j) PYCLNF_SLOPES(j - 1, j + 1)
+        if (j <= to) PYCLNF_SLOPES(j - 1, j)
+#undef PYCLNF_SLOPES
     }
 }
 
