@@ -6,17 +6,20 @@ pytest benchmarks/bench_kernels.py --benchmark-enable --benchmark-group-by=param
 from __future__ import annotations
 
 import pytest
-from cases import kernels, measured_model
+from cases import Kernel, kernels, kernels_of_fit, measured_model
 
 from pyclnf import _kernels
 
-NAMES = sorted(kernel.name for kernel in kernels(measured_model(), 11))
+WINDOWS = (7, 11, 15)
+CALLS: list[Kernel] = [
+    *(kernel for window in WINDOWS for kernel in kernels(measured_model(), window)),
+    *kernels_of_fit(measured_model()),
+]
 COMPILED = _kernels.VARIANTS[_kernels.VARIANTS.index(_kernels.VARIANT) : -1]
 
 
 @pytest.mark.parametrize("variant", [*COMPILED, "reference"])
-@pytest.mark.parametrize("window", [7, 11, 15])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "window"), [(kernel.name, kernel.window) for kernel in CALLS])
 def test_kernel(benchmark, name: str, window: int, variant: str) -> None:
-    (kernel,) = (kernel for kernel in kernels(measured_model(), window) if kernel.name == name)
+    (kernel,) = (kernel for kernel in CALLS if (kernel.name, kernel.window) == (name, window))
     benchmark(kernel.call(variant))

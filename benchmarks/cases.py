@@ -35,6 +35,13 @@ else:
 MEGAPIXELS_12 = (3000, 4000)
 
 
+# Kernels whose calls `kernels_of_fit` takes from a fit.
+OF_FIT = (
+    "axis_taps", "average_areas", "run_cascade", "take_step", "describe_points", "weigh_descriptors",
+    "deform", "map_peaks", "response_maps",
+)  # fmt: skip
+
+
 @cache
 def measured_model(path: str = "") -> Model:
     """Return the model to measure: OpenFace's, or the shipped one where that is not to be had."""
@@ -102,18 +109,26 @@ def fits(model: Model, height: int = 480, width: int = 640) -> list[Fit]:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A call of a kernel, and the floating-point operations that its result takes."""
+    """A call of a kernel, and the floating-point operations that its result takes.
+
+    Window 0: the call is as a fit makes it.
+    """
 
     name: str
     window: int
     arguments: Callable[[], list[Any]]
     operations: float | None
+    renewed: int = 0
+    """So many of the last arguments are copied for each call: what it starts from, and changes."""
 
     def call(self, variant: str) -> Callable[[], Any]:
         """Return the call, bound to one variant."""
         kernel = getattr(_kernels.load_variant(variant), self.name)
         arguments = self.arguments()
-        return lambda: kernel(*arguments)
+        if not self.renewed:
+            return lambda: kernel(*arguments)
+        kept, changed = arguments[: -self.renewed], arguments[-self.renewed :]
+        return lambda: kernel(*kept, *[array.copy() for array in changed])
 
 
 def kernels(model: Model, window: int) -> list[Kernel]:
@@ -218,6 +233,44 @@ def kernels(model: Model, window: int) -> list[Kernel]:
     return calls
 
 
+def kernels_of_fit(model: Model) -> list[Kernel]:
+    """Return the learned start's kernels, and others, as a fit of a photograph calls them.
+
+    The first call of each, by a fit that starts from the learned start where the model has one.
+    """
+    clnf, image = CLNF(model), photograph(480, 640)
+    with kernels_in_use(_kernels.VARIANT):
+        first: dict[str, list[Any]] = {}
+
+        def recording(name: str) -> Callable[..., Any]:
+            kernel = getattr(_kernels, name)
+
+            def call(*arguments: Any) -> Any:
+                if name not in first:
+                    first[name] = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+                return kernel(*arguments)
+
+            return call
+
+        for name in OF_FIT:
+            setattr(_kernels, name, recording(name))
+        clnf.fit(image, BOX)
+        descent = None if clnf.learned_start is None else clnf.learned_start.descent
+        if descent is not None:
+            step, crop = descent.steps[0], first["take_step"][0]
+            state = (first["take_step"][i][0] for i in (-3, -2, -1))
+            seen = step.describe(crop, *state)
+            numbers = step.weights[seen.view], step.units[seen.view], step.bias[seen.view]
+            _kernels.weigh_descriptors(seen.descriptors, *numbers, np.empty(step.units.shape[1]))
+    # Rotations, placements and shapes of the guesses.
+    renewed = {"run_cascade": 3, "take_step": 3}
+    return [
+        Kernel(name, 0, lambda name=name: first[name], None, renewed.get(name, 0))
+        for name in OF_FIT
+        if name in first
+    ]
+
+
 def peak() -> tuple[Callable[[int], float], float]:
     """Return a function of a number of turns, and how many float32 operations a turn does.
 
@@ -260,6 +313,7 @@ __all__ = [
     "fits",
     "kernels",
     "kernels_in_use",
+    "kernels_of_fit",
     "measured_model",
     "peak",
     "photograph",

@@ -21,7 +21,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from cases import BOX, MEGAPIXELS_12, fits, kernels, kernels_in_use, measured_model, peak, photograph
+from cases import (
+    BOX,
+    MEGAPIXELS_12,
+    fits,
+    kernels,
+    kernels_in_use,
+    kernels_of_fit,
+    measured_model,
+    peak,
+    photograph,
+)
 
 from pyclnf import CLNF, Model, _kernels
 
@@ -54,8 +64,8 @@ def print_kernels(model: Model, budget: float) -> None:
     turn, operations = peak()
     print("| kernel | window | µs | GFLOP/s | of the peak | NumPy twin / this |")
     print("|---|---|---|---|---|---|")
-    for window in (7, 11, 15):
-        for kernel in kernels(model, window):
+    for group in (*(kernels(model, window) for window in (7, 11, 15)), kernels_of_fit(model)):
+        for kernel in group:
             most = PEAK_TURNS * operations / processor_seconds(lambda: turn(PEAK_TURNS), budget / 10)
             ours = processor_seconds(kernel.call(_kernels.VARIANT), budget)
             twin = processor_seconds(kernel.call("reference"), budget)
@@ -65,7 +75,8 @@ def print_kernels(model: Model, budget: float) -> None:
                 # Double precision has half as many lanes.
                 single = kernel.name in ("neuron_responses", "apply_sigma", "apply_folded_sigma")
                 share = f"{100 * kernel.operations / ours / (most if single else most / 2):.0f} %"
-            print(f"| {kernel.name} | {window} | {1e6 * ours:.1f} | {rate} | {share} | {twin / ours:.0f} |")
+            times = f"{1e6 * ours:.1f} | {rate} | {share} | {twin / ours:.0f}"
+            print(f"| {kernel.name} | {kernel.window or ''} | {times} |")
 
 
 def print_fits(model: Model, budget: float) -> None:

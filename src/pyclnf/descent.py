@@ -21,7 +21,7 @@ import numpy as np
 from pyclnf import _kernels
 from pyclnf._limits import MAX_NUMBER
 from pyclnf.errors import ModelError
-from pyclnf.pdm import PDM, axis_angle_to_matrix
+from pyclnf.pdm import PDM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Descent", "DescentStep", "Description", "PatchLayout", "upright"]
 
-# A face of less has no extent, px of the crop per mm.
-MIN_SCALE = 1e-6
 # Largest side of the patch, px, and number of directions, samples a landmark and steps.
 MAX_SIDE, MAX_DIRECTIONS, MAX_SAMPLES, MAX_STEPS = 512, 32, 64, 16
 
@@ -161,7 +159,10 @@ class DescentStep:
         self.weights = np.ascontiguousarray(weights)
         self.units, self.bias = np.ascontiguousarray(units), np.ascontiguousarray(bias)
         self._taps, self._directions = layout.taps, layout.unit_vectors
+        self._offsets = np.ascontiguousarray(layout.offsets, np.float32)
+        self._mirror = self.mirror.astype(np.int32)
         self._modes = np.ascontiguousarray(pdm.components[:, : units.shape[1] - 6])
+        self._mode_rows = np.ascontiguousarray(self._modes.T)
         self._limits = pdm.limits[: units.shape[1] - 6]
         self.signs = np.concatenate([[1, 1, -1, -1, -1, 1], self._mode_signs()])
 
@@ -206,7 +207,7 @@ class DescentStep:
         out = np.empty((len(points), self.layout.width), np.float32)
         _kernels.describe_points(
             crop, matrix, self.layout.side, self._directions, self._taps, np.ascontiguousarray(points),
-            self.layout.offsets, self.layout.floor, out,
+            self._offsets, self.layout.floor, out,
         )  # fmt: skip
         return Description(out, view, mirrored)
 
@@ -217,23 +218,24 @@ class DescentStep:
 
         They are not finite where a damaged model's step leads out of all bounds.
         """
-        usable = np.isfinite(rotation).all() and np.isfinite(placement).all()
-        if not (usable and placement[0] >= MIN_SCALE):
-            return rotation, np.full(3, np.nan), shape
-        seen = self.describe(crop, rotation, placement, shape)
-        update = np.empty(self.units.shape[1])
-        _kernels.weigh_descriptors(
-            seen.descriptors, self.weights[seen.view], self.units[seen.view], self.bias[seen.view], update
-        )
-        if seen.mirrored:
-            update *= self.signs
-        turn, plane = update[1:4].copy(), upright(rotation)
-        turn[:2] = plane @ turn[:2]
-        with np.errstate(over="ignore"):
-            scale = placement[0] * np.exp(update[0])
-        placement = np.array([scale, *(placement[1:] + placement[0] * (plane @ update[4:6]))])
-        shape = np.clip(shape + update[6:], -self._limits, self._limits)
-        return axis_angle_to_matrix(turn) @ rotation, placement, shape
+        R, placed, shaped = (np.array(a, np.float64)[None] for a in (rotation, placement, shape))
+        self.take(crop, R, placed, shaped)
+        return R[0], placed[0], shaped[0]
+
+    def take(self, crop: NDArray[np.uint8], rotations: Float, placements: Float, shapes: Float) -> None:
+        """Take the step from each of g guesses, which are changed in place.
+
+        Parameters
+        ----------
+        crop : ndarray, shape (L, L), uint8
+        rotations, placements, shapes : ndarray, shapes (g, 3, 3), (g, 3) and (g, k), float64
+            See `describe`.
+        """
+        _kernels.take_step(
+            crop, self.pdm.mean, self._mode_rows, self._limits, self._mirror, self.signs, self.edges,
+            self.layout.scale, self.layout.side, self._directions, self._taps, self._offsets,
+            self.layout.floor, self.weights, self.units, self.bias, rotations, placements, shapes,
+        )  # fmt: skip
 
 
 class Descent:
@@ -353,3 +355,8 @@ class Descent:
         for step in self.steps:
             rotation, placement, shape = step.run(crop, rotation, placement, shape)
         return rotation, placement, shape
+
+    def take(self, crop: NDArray[np.uint8], rotations: Float, placements: Float, shapes: Float) -> None:
+        """Take the steps from each of several guesses, as `DescentStep.take` takes one."""
+        for step in self.steps:
+            step.take(crop, rotations, placements, shapes)

@@ -15,7 +15,7 @@ import numpy as np
 from pyclnf import _kernels
 from pyclnf._limits import MAX_NUMBER
 from pyclnf.arrays import converted
-from pyclnf.descent import MIN_SCALE, upright
+from pyclnf.descent import upright
 from pyclnf.errors import ModelError
 from pyclnf.pdm import axis_angle_to_matrix
 
@@ -34,6 +34,9 @@ __all__ = ["MIN_CONTRAST", "Layer", "Network"]
 # The contrast of the patch is measured with this much added, grey levels, so that noise in a
 # flat image stays small.
 MIN_CONTRAST = 4.0
+
+# A face of less has no extent, px of the crop per mm.
+MIN_SCALE = 1e-6
 
 # The kernel works on so many channels at once.
 CHANNELS = 16

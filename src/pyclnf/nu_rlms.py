@@ -269,7 +269,9 @@ class _Level:
             weights = self.weight_factor * experts.confidences
         if not self.response_power:
             return weights
-        peaks = responses.max(axis=(1, 2)).astype(np.float64) + LIKELIHOOD_FLOOR
+        largest = np.empty(len(responses), np.float32)
+        _kernels.map_peaks(responses, largest)
+        peaks = largest.astype(np.float64) + LIKELIHOOD_FLOOR
         relative = np.ones(peaks.size)
         # Products: a power function rounds otherwise on another machine.
         for _ in range(self.response_power):
@@ -306,7 +308,7 @@ class _Fit:
             self.mean, self.components, self.limits = pdm.mean, pdm.components, pdm.limits
             self.shape = start.shape.copy()
         else:
-            self.mean = pdm.mean + pdm.components @ start.shape
+            self.mean = pdm.deformed(start.shape)
             self.components, self.limits = prior.components, prior.limits
             self.shape = np.zeros(pdm.n_modes)
         self.base = np.empty((pdm.n_landmarks, 2))

@@ -47,6 +47,9 @@ MIN_ALPHA = 1e-4
 # The kernels work on blocks of this many neurons.
 BLOCK = 8
 
+# In place of Sigmas and of their maps where there are none, or whole matrices.
+_NO_SIGMAS, _NO_MAPS = np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.float32)
+
 # Sigma matrices kept by one patch scale, bytes: all seven views of the largest usual window
 # (15: 3.6 MB a view); more are computed again.
 KEPT_SIGMA_BYTES = 32_000_000
@@ -480,39 +483,41 @@ class PatchScale:
             )
         side, v = window + rows - 1, experts.landmarks.size
         planes = np.empty((blocks.n_planes, v, side, side), np.float32)
-        _kernels.sample_areas(image, matrices, planes[0])
-        if image.dtype != np.uint8 and not np.isfinite(planes[0]).all():
-            raise ImageError(
-                "the image holds values around the face that are not finite: replace NaN and inf"
-            )
-        if len(planes) > 1:
-            _kernels.sobel_magnitude(planes[0], planes[1])
         if len(planes) > 2:
             if depth is None:
                 raise ImageError("this model has neurons that work on depth: give depth=")
             _kernels.sample_areas(depth, matrices, planes[2])
-        out = np.empty((v, window, window), np.float32)
-        _kernels.neuron_responses(
-            planes,
+        sigma = self._kept_sigma(view, window)
+        sums = np.empty((v, window, window), np.float32)
+        folded = sigma is not None and sigma.folded
+        maps = np.empty_like(sums) if folded else _NO_MAPS
+        _kernels.response_maps(
+            image,
+            matrices,
             blocks.planes,
             blocks.weights,
             blocks.weight_sums,
             blocks.norm_weights,
             blocks.biases,
             blocks.alphas,
-            out,
+            sigma.values if sigma is not None and folded else _NO_SIGMAS,
+            planes,
+            sums,
+            maps,
         )
-        sigma = self._kept_sigma(view, window)
+        if image.dtype != np.uint8 and not np.isfinite(planes[0]).all():
+            raise ImageError(
+                "the image holds values around the face that are not finite: replace NaN and inf"
+            )
+        if folded:
+            return maps
         if sigma is None:
             # Without components Sigma is diagonal, and the neurons' sums are not negative.
-            out /= (2 * experts.alphas.sum(axis=1)).astype(np.float32)[:, None, None]
-            return out
-        smooth = np.empty_like(out)
-        if sigma.folded:
-            _kernels.apply_folded_sigma(sigma.values, out, smooth)
-        else:
-            _kernels.apply_sigma(sigma.values, out.reshape(v, -1), smooth.reshape(v, -1))
-        return smooth
+            sums /= (2 * experts.alphas.sum(axis=1)).astype(np.float32)[:, None, None]
+            return sums
+        maps = np.empty_like(sums)
+        _kernels.apply_sigma(sigma.values, sums.reshape(v, -1), maps.reshape(v, -1))
+        return maps
 
     def _arranged(self, view: int) -> _Blocks:
         blocks = self._blocks.get(view)

@@ -274,8 +274,18 @@ class PDM:
         ndarray, shape (n, 3), float64
             Millimetres.
         """
-        flat = self.mean + self.components @ np.asarray(shape, dtype=np.float64)
-        return np.ascontiguousarray(flat.reshape(3, -1).T)
+        return np.ascontiguousarray(self.deformed(shape).reshape(3, -1).T)
+
+    def deformed(self, shape: ArrayLike) -> Float:
+        """Return the same as the mean is ordered, (3n,)."""
+        coefficients, out = np.ascontiguousarray(shape, dtype=np.float64), np.empty(self.mean.size)
+        if coefficients.shape != self.eigenvalues.shape:
+            raise ParameterError(
+                f"this PDM has {self.n_modes} shape coefficients: give ({self.n_modes},), not "
+                f"{coefficients.shape}"
+            )
+        _kernels.deform(self.mean, self.components, coefficients, out)
+        return out
 
     def landmarks_2d(self, parameters: Parameters) -> Float:
         """Return the landmarks in the image.

@@ -155,11 +155,9 @@ class LearnedStart:
         shapes = np.zeros((count, self.predictor.n_modes))
         self.predictor.run(pixels, rotations, placements, shapes)
         if self.descent is not None:
-            refined = shapes[:, : self.descent.n_modes]
-            for i in range(count):
-                rotations[i], placements[i], refined[i] = self.descent.run(
-                    pixels, rotations[i], placements[i], refined[i]
-                )
+            refined = np.ascontiguousarray(shapes[:, : self.descent.n_modes])
+            self.descent.take(pixels, rotations, placements, refined)
+            shapes[:, : self.descent.n_modes] = refined
         if not (np.isfinite(rotations).all() and np.isfinite(placements).all()):
             raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
         poses = np.empty((count, 6))

@@ -20,6 +20,9 @@ BOUNDS = {
     "neuron_responses": (0.0, 3e-6),  # for neurons with a gain of 5 and alphas that add up to 1
     "apply_sigma": (5e-6, 0.0),
     "apply_folded_sigma": (5e-6, 0.0),
+    "response_maps": (3e-5, 0.0),  # for neurons as above: their sums, then Sigma
+    "map_peaks": (0.0, 0.0),
+    "deform": (1e-13, 0.0),
     "mean_shift": (0.0, 1e-12),  # map px
     "likelihoods": (1e-13, 0.0),
     "jacobian": (1e-14, 0.0),
@@ -34,6 +37,7 @@ BOUNDS = {
     "describe_points": (0.0, 4e-6),
     "weigh_descriptors": (2e-6, 0.0),  # sums of a point's products in float32
     "convolve": (2e-6, 0.0),  # sums in float32
+    "take_step": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
 
@@ -103,17 +107,29 @@ def apply_sigma(random: np.random.Generator) -> Arguments:
     return [sigmas, u, np.empty((v, n), np.float32)]
 
 
-def apply_folded_sigma(random: np.random.Generator) -> Arguments:
-    v, window = 3, int(random.integers(1, 17))
+def folded_sigmas(random: np.random.Generator, v: int, window: int) -> np.ndarray:
     rows = []
     for indices, stride in layout.folded_blocks(window):
         block = np.zeros((v, indices.size, stride))
         values = random.normal(0, 1, (v, indices.size, indices.size))
         block[:, :, : indices.size] = values + values.transpose(0, 2, 1)
         rows.append(block.reshape(v, -1))
+    return np.concatenate(rows, axis=1).astype(np.float32)
+
+
+def apply_folded_sigma(random: np.random.Generator) -> Arguments:
+    v, window = 3, int(random.integers(1, 17))
+    sigmas = folded_sigmas(random, v, window)
     u = random.uniform(0, 2, (v, window, window)).astype(np.float32)
     u[0] = 0
-    return [np.concatenate(rows, axis=1).astype(np.float32), u, np.empty_like(u)]
+    return [sigmas, u, np.empty_like(u)]
+
+
+def response_maps(random: np.random.Generator) -> Arguments:
+    planes, *blocks, sums = neuron_responses(random, window=int(random.integers(3, 13)), planes=2)
+    sigmas = folded_sigmas(random, *sums.shape[:2])
+    image, matrices, _ = sample_areas(random, v=len(sums))
+    return [image, matrices, *blocks, sigmas, planes, sums, np.empty_like(sums)]
 
 
 def responses(random: np.random.Generator, v: int, window: int) -> np.ndarray:
@@ -121,6 +137,10 @@ def responses(random: np.random.Generator, v: int, window: int) -> np.ndarray:
     out[1::3] = 0  # without mass
     out[2::3, 1:] = 0  # all on one side
     return out
+
+
+def map_peaks(random: np.random.Generator) -> Arguments:
+    return [responses(random, 5, int(random.integers(1, 16))) - np.float32(0.5), np.empty(5, np.float32)]
 
 
 def mean_shift(random: np.random.Generator) -> Arguments:
@@ -154,6 +174,11 @@ def place_areas(random: np.random.Generator) -> Arguments:
         np.empty((2, 2)),
         np.empty((visible.size, 2, 3)),
     ]
+
+
+def deform(random: np.random.Generator) -> Arguments:
+    n, m = 3 * int(random.integers(1, 70)), int(random.integers(0, 60))
+    return [random.normal(0, 50, n), random.normal(0, 1, (n, m)), random.normal(0, 3, m), np.empty(n)]
 
 
 def rotation_matrix(random: np.random.Generator) -> np.ndarray:
@@ -330,12 +355,44 @@ def convolve(random: np.random.Generator) -> Arguments:
     ]
 
 
+def take_step(random: np.random.Generator) -> Arguments:
+    n, k, views, side = 9, int(random.integers(0, 4)), 3, int(random.integers(6, 30))
+    guesses, directions, around, r = (int(number) for number in random.integers(1, (4, 12, 4, 4)))
+    crop = random.integers(0, 256, (24, 24), dtype=np.uint8)
+    angle = np.linspace(0, 2 * np.pi, directions, endpoint=False)
+    d = around * directions
+    return [
+        crop,
+        random.normal(0, 8, 3 * n),
+        random.normal(0, 0.3, (k, 3 * n)),
+        random.uniform(0.5, 3, k),
+        random.permutation(n).astype(np.int32),
+        random.choice([-1.0, 1.0], 6 + k),
+        np.radians([25.0, 50.0]),
+        float(random.uniform(0.3, 1)),
+        side,
+        np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32),
+        random.dirichlet(np.ones(2 * r - 1)).astype(np.float32),
+        random.normal(0, 4, (around, 2)).astype(np.float32),
+        20.0,
+        random.integers(-127, 128, (views, n, d, 6 + k), dtype=np.int8),
+        random.uniform(1e-4, 1e-3, (views, 6 + k)).astype(np.float32),
+        random.normal(0, 0.1, (views, 6 + k)).astype(np.float32),
+        np.stack([rotation_matrix(random) for _ in range(guesses)]),
+        np.column_stack([random.uniform(0.3, 1.5, guesses), random.uniform(0, 24, (guesses, 2))]),
+        random.normal(0, 1, (guesses, k)),
+    ]
+
+
 MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "sample_areas": sample_areas,
     "sobel_magnitude": sobel_magnitude,
     "neuron_responses": neuron_responses,
     "apply_sigma": apply_sigma,
     "apply_folded_sigma": apply_folded_sigma,
+    "response_maps": response_maps,
+    "map_peaks": map_peaks,
+    "deform": deform,
     "mean_shift": mean_shift,
     "likelihoods": likelihoods,
     "jacobian": jacobian,
@@ -349,12 +406,13 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "describe_points": describe_points,
     "weigh_descriptors": weigh_descriptors,
     "convolve": convolve,
+    "take_step": take_step,
 }
 
 # Arguments besides the last that a kernel changes.
-CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12)}
+CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12), "take_step": (16, 17)}
 # Kernels that read their last argument as well.
-READS_LAST = {"run_cascade"}
+READS_LAST = {"run_cascade", "take_step"}
 
 
 def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list[np.ndarray]]:

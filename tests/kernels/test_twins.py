@@ -182,6 +182,32 @@ def test_neurons_of_every_window(compiled: ModuleType, window: int, blocks: int,
     )
 
 
+@pytest.mark.parametrize("dtype", (np.uint8, np.float32, np.float64))
+@pytest.mark.parametrize("planes", (1, 2, 3))
+def test_maps_in_one_call_have_the_bits_of_its_steps(kernels: ModuleType, planes: int, dtype: type) -> None:
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        given, *blocks, sums = kernel_inputs.neuron_responses(random, planes=planes)
+        sigmas = kernel_inputs.folded_sigmas(random, *sums.shape[:2])
+        image, matrices, _ = kernel_inputs.sample_areas(random, v=len(sums))
+        image = image.astype(dtype)
+        stepwise, steps, smooth = given.copy(), np.empty_like(sums), np.empty_like(sums)
+        kernels.sample_areas(image, matrices, stepwise[0])
+        if planes > 1:
+            kernels.sobel_magnitude(stepwise[0], stepwise[1])
+        kernels.neuron_responses(stepwise, *blocks, steps)
+        kernels.apply_folded_sigma(sigmas, steps, smooth)
+        maps = np.empty_like(sums)
+        kernels.response_maps(image, matrices, *blocks, sigmas, given, sums, maps)
+        assert given.tobytes() == stepwise.tobytes()
+        assert sums.tobytes() == steps.tobytes()
+        assert maps.tobytes() == smooth.tobytes()
+        # Without Sigma.
+        sums.fill(np.nan)
+        kernels.response_maps(image, matrices, *blocks, sigmas, given, sums, maps[:0])
+        assert sums.tobytes() == steps.tobytes()
+
+
 def test_experts_without_neurons_answer_zero(kernels: ModuleType) -> None:
     arguments = kernel_inputs.neuron_responses(np.random.default_rng(0))
     arguments[1][:] = -1

@@ -27,19 +27,23 @@ __all__ = [
     "average_areas",
     "axis_taps",
     "convolve",
+    "deform",
     "describe_points",
     "jacobian",
     "likelihoods",
     "load_variant",
+    "map_peaks",
     "mean_shift",
     "neuron_responses",
     "normal_equations",
     "nu_rlms_pass",
     "place_areas",
+    "response_maps",
     "run_cascade",
     "sample_areas",
     "sobel_magnitude",
     "solve",
+    "take_step",
     "weigh_descriptors",
 ]
 
@@ -97,16 +101,20 @@ apply_sigma = _module.apply_sigma
 average_areas = _module.average_areas
 axis_taps = _module.axis_taps
 convolve = _module.convolve
+deform = _module.deform
 describe_points = _module.describe_points
 jacobian = _module.jacobian
 likelihoods = _module.likelihoods
+map_peaks = _module.map_peaks
 mean_shift = _module.mean_shift
 neuron_responses = _module.neuron_responses
 normal_equations = _module.normal_equations
 nu_rlms_pass = _module.nu_rlms_pass
+response_maps = _module.response_maps
 run_cascade = _module.run_cascade
 place_areas = _module.place_areas
 sample_areas = _module.sample_areas
 sobel_magnitude = _module.sobel_magnitude
 solve = _module.solve
+take_step = _module.take_step
 weigh_descriptors = _module.weigh_descriptors

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Int = NDArray[np.int32]
 
 FLAT = 1e-9
+MIN_SCALE = 1e-6
 FIXED_ONE, FIXED_HALF, FIXED_LIMIT = 1024, 16, 1e6
 
 
@@ -134,6 +135,34 @@ def apply_folded_sigma(sigmas: Float32, u: Float32, out: Float32) -> None:
         start += indices.size * stride
     out[:] = Q.T @ smooth.reshape(v, window, window) @ Q
     out -= np.minimum(out.min(axis=(1, 2), keepdims=True), 0)
+
+
+def response_maps(
+    image: NDArray[Any],
+    matrices: Float,
+    block_planes: Int,
+    weights: Float32,
+    weight_sums: Float32,
+    norm_weights: Float32,
+    biases: Float32,
+    alphas: Float32,
+    sigmas: Float32,
+    planes: Float32,
+    sums: Float32,
+    out: Float32,
+) -> None:
+    """Compute the response maps of all landmarks, in one call."""
+    sample_areas(image, matrices, planes[0])
+    if len(planes) > 1:
+        sobel_magnitude(planes[0], planes[1])
+    neuron_responses(planes, block_planes, weights, weight_sums, norm_weights, biases, alphas, sums)
+    if len(out):
+        apply_folded_sigma(sigmas, sums, out)
+
+
+def map_peaks(responses: Float32, out: Float32) -> None:
+    """Find the largest value of each map."""
+    responses.max(axis=(1, 2), out=out)
 
 
 def mean_shift(responses: Float32, offsets: Float, kernel: Float, out: Float) -> None:
@@ -422,6 +451,61 @@ def convolve(
         np.maximum(out, 0, out=out)
 
 
+def take_step(
+    crop: NDArray[np.uint8],
+    mean: Float,
+    modes: Float,
+    limits: Float,
+    mirror: Int,
+    signs: Float,
+    edges: Float,
+    patch_scale: float,
+    side: int,
+    directions: Float32,
+    taps: Float32,
+    offsets: Float32,
+    floor: float,
+    weights: NDArray[np.int8],
+    units: Float32,
+    bias: Float32,
+    rotations: Float,
+    placements: Float,
+    shapes: Float,
+) -> None:
+    """Take one linear step from each guess."""
+    middle = (side - 1) / 2
+    for rotation, placement, shape in zip(rotations, placements, shapes, strict=True):
+        usable = np.isfinite(rotation).all() and np.isfinite(placement).all()
+        if not (usable and placement[0] >= MIN_SCALE):
+            placement[:] = np.nan
+            continue
+        scale = placement[0]
+        landmarks = scale * (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T + placement[1:]
+        mirrored = rotation[0, 2] < 0
+        view = int(np.searchsorted(edges, np.arcsin(min(abs(rotation[0, 2]), 1.0))))
+        cosine, sine = rotation[1, 1], -rotation[0, 1]
+        upright = np.array([[cosine, -sine], [sine, cosine]]) / max(np.hypot(cosine, sine), 1e-300)
+        to_crop = upright * (scale / patch_scale)
+        if mirrored:
+            to_crop[:, 0] *= -1
+            landmarks = landmarks[mirror]
+        centre = landmarks.mean(axis=0)
+        # The columns are orthogonal, and as long as each other.
+        points = (landmarks - centre) @ to_crop / (to_crop[:, 0] @ to_crop[:, 0]) + middle
+        matrix = np.column_stack([to_crop, centre - to_crop.sum(axis=1) * middle])
+        descriptors = np.empty((len(points), len(offsets) * len(directions)), np.float32)
+        describe_points(crop, matrix, side, directions, taps, points, offsets, floor, descriptors)
+        update = np.empty(len(signs))
+        weigh_descriptors(descriptors, weights[view], units[view], bias[view], update)
+        if mirrored:
+            update *= signs
+        with np.errstate(over="ignore"):
+            placement[0] = scale * np.exp(update[0])
+        placement[1:] += scale * upright @ update[4:6]
+        rotation[:] = _axis_angle_to_matrix(np.append(upright @ update[1:3], update[3])) @ rotation
+        shape[:] = np.clip(shape + update[6:], -limits, limits)
+
+
 def _axis_angle_to_matrix(w: Float) -> Float:
     x, y, z = w
     angle = np.sqrt(w @ w)
@@ -477,3 +561,8 @@ def place_areas(
     to_reference[:] = procrustes_similarity(base, patch_scale * points[:, :2])
     to_image[:] = np.linalg.inv(to_reference)
     matrices[:] = area_matrices(base[visible], to_image, side)
+
+
+def deform(mean: Float, components: Float, shape: Float, out: Float) -> None:
+    """Compute ``mean + components @ shape``."""
+    out[:] = mean + components @ shape

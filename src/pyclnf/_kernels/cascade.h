@@ -51,16 +51,25 @@ static void split_coordinates(const double *PYCLNF_RESTRICT at, ptrdiff_t count,
     }
 }
 
-/* The crop's values (side, side), bilinear, at pixels (x, y) and shares (u, v) of the next ones. */
-static void read_pool(const uint8_t *crop, ptrdiff_t side, ptrdiff_t count, const int32_t *x, const int32_t *y,
-                      const float *PYCLNF_RESTRICT u, const float *PYCLNF_RESTRICT v,
-                      uint32_t *PYCLNF_RESTRICT packed, float *PYCLNF_RESTRICT pool)
+/* The four values of the crop (side, side) around each pixel (x, y) in one number: it, the next one, and those below;
+ * the first in the lowest bits. */
+static void read_packed(const uint8_t *crop, ptrdiff_t side, ptrdiff_t count, const int32_t *x, const int32_t *y,
+                        uint32_t *PYCLNF_RESTRICT packed)
 {
     ptrdiff_t i;
     for (i = 0; i < count; ++i) {
         const uint8_t *p = crop + (y[i] * side + x[i]), *q = p + side;
         packed[i] = (uint32_t)(p[0] | p[1] << 8) | (uint32_t)(q[0] | q[1] << 8) << 16;
     }
+}
+
+/* The crop's values (side, side), bilinear, at pixels (x, y) and shares (u, v) of the next ones. */
+static void read_pool(const uint8_t *crop, ptrdiff_t side, ptrdiff_t count, const int32_t *x, const int32_t *y,
+                      const float *PYCLNF_RESTRICT u, const float *PYCLNF_RESTRICT v,
+                      uint32_t *PYCLNF_RESTRICT packed, float *PYCLNF_RESTRICT pool)
+{
+    ptrdiff_t i;
+    read_packed(crop, side, count, x, y, packed);
     for (i = 0; i < count; ++i) {
         const int32_t four = (int32_t)packed[i];
         const float upper = (float)(four & 255) * (1 - u[i]) + (float)((four >> 8) & 255) * u[i];

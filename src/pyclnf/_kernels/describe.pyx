@@ -1,18 +1,21 @@
-# The linear stage of the learned start: descriptors around the landmarks, and their weighted sums.
+# The linear stage of the learned start: descriptors around the landmarks, their weighted sums, and whole steps.
 
 
 cdef extern from "describe.h":
-    void slopes(const float *patch, Py_ssize_t n, float c, float s, float *out) noexcept nogil
-    void blur(float *map, Py_ssize_t n, const float *taps, Py_ssize_t r, float *line, float *other,
-              const float **rows) noexcept nogil
-    void add_weighted(float value, const signed char *weights, Py_ssize_t n, float *total) noexcept nogil
-
-
-cdef inline float c_blend(float a, float b, float c, float d, float u, float v) noexcept nogil:
-    """Interpolate between the values at the top, a and b, and at the bottom, c and d."""
-    cdef float upper = a * (1 - u) + b * u
-    cdef float lower = c * (1 - u) + d * u
-    return upper * (1 - v) + lower * v
+    ctypedef struct patch_layout:
+        Py_ssize_t directions
+        Py_ssize_t samples
+    ctypedef struct description_scratch:
+        pass
+    patch_layout layout_of_patch(Py_ssize_t side, const float *unit_vectors, Py_ssize_t directions, const float *taps,
+                                 Py_ssize_t radius, const float *offsets, Py_ssize_t samples,
+                                 float floor) noexcept nogil
+    Py_ssize_t description_parts(const patch_layout *layout, Py_ssize_t points, float *memory,
+                                 description_scratch *parts) noexcept nogil
+    void describe(const uint8_t *crop, Py_ssize_t side, const double *matrix, const patch_layout *layout,
+                  const double *points, Py_ssize_t count, const description_scratch *scratch, float *out) noexcept nogil
+    void weigh(const float *descriptors, const signed char *weights, const float *units, const float *bias,
+               Py_ssize_t count, Py_ssize_t length, Py_ssize_t width, double *out) noexcept nogil
 
 
 def describe_points(const uint8_t[:, ::1] crop, const double[:, ::1] matrix, Py_ssize_t side,
@@ -40,67 +43,18 @@ def describe_points(const uint8_t[:, ::1] crop, const double[:, ::1] matrix, Py_
     out : ndarray, shape (n, K * B), float32
         K samples of B slopes a point.
     """
-    cdef Py_ssize_t n_directions = directions.shape[0], r = taps.shape[0] // 2, n_offsets = offsets.shape[0]
-    cdef Py_ssize_t i, j, k, b, area = side * side
-    cdef Py_ssize_t longest = side if side > n_offsets else n_offsets
-    # Of a row of the patch, or of the samples around a point: positions, pixels, shares of the next ones.
-    cdef double *x = <double *>malloc(2 * longest * sizeof(double))
-    cdef int32_t *columns = <int32_t *>malloc(2 * longest * sizeof(int32_t))
-    cdef float *work = <float *>malloc((area * (n_directions + 2) + side + 2 * r + 2 * longest) * sizeof(float))
-    cdef const float **taps_rows = <const float **>malloc((2 * r + 1) * sizeof(void *))
-    cdef double *y = x + longest
-    cdef int32_t *rows = columns + longest
-    cdef float *patch = work
-    cdef float *other = work + area
-    cdef float *maps = work + 2 * area
-    cdef float *line = work + (n_directions + 2) * area
-    cdef float *u = line + side + 2 * r
-    cdef float *v = u + longest
-    cdef const uint8_t *pixel
-    cdef const float *at
-    cdef double total
-    cdef float value
-    if x == NULL or columns == NULL or work == NULL or taps_rows == NULL:
-        free(x)
-        free(columns)
-        free(work)
-        free(taps_rows)
+    cdef patch_layout layout = layout_of_patch(side, &directions[0, 0], directions.shape[0], &taps[0],
+                                               taps.shape[0] // 2, &offsets[0, 0], offsets.shape[0], floor)
+    cdef description_scratch scratch
+    cdef float *memory = <float *>malloc(
+        description_parts(&layout, points.shape[0], NULL, &scratch) * sizeof(float))
+    if memory == NULL:
         raise MemoryError
     with nogil:
-        for i in range(side):
-            for j in range(side):
-                x[j] = matrix[0, 0] * j + matrix[0, 1] * i + matrix[0, 2]
-                y[j] = matrix[1, 0] * j + matrix[1, 1] * i + matrix[1, 2]
-            split_coordinates(x, side, <int32_t>(crop.shape[0] - 1), columns, u)
-            split_coordinates(y, side, <int32_t>(crop.shape[0] - 1), rows, v)
-            for j in range(side):
-                pixel = &crop[rows[j], columns[j]]
-                patch[i * side + j] = c_blend(pixel[0], pixel[1], pixel[crop.shape[1]], pixel[crop.shape[1] + 1],
-                                              u[j], v[j])
-        for b in range(n_directions):
-            slopes(patch, side, directions[b, 0], directions[b, 1], maps + b * area)
-            blur(maps + b * area, side, &taps[0], r, line, other, taps_rows)
-        for i in range(points.shape[0]):
-            for k in range(n_offsets):
-                x[k] = points[i, 0] + offsets[k, 0]
-                y[k] = points[i, 1] + offsets[k, 1]
-            split_coordinates(x, n_offsets, <int32_t>(side - 1), columns, u)
-            split_coordinates(y, n_offsets, <int32_t>(side - 1), rows, v)
-            total = 0.0
-            for k in range(n_offsets):
-                at = maps + rows[k] * side + columns[k]
-                for b in range(n_directions):
-                    value = c_blend(at[0], at[1], at[side], at[side + 1], u[k], v[k])
-                    at += area
-                    out[i, k * n_directions + b] = value
-                    total += <double>value * value
-            value = <float>(1.0 / (sqrt(total) + floor))
-            for k in range(out.shape[1]):
-                out[i, k] *= value
-    free(x)
-    free(columns)
-    free(work)
-    free(taps_rows)
+        description_parts(&layout, points.shape[0], memory, &scratch)
+        describe(&crop[0, 0], crop.shape[0], &matrix[0, 0], &layout, &points[0, 0], points.shape[0], &scratch,
+                 &out[0, 0])
+    free(memory)
 
 
 def weigh_descriptors(const float[:, ::1] descriptors, const signed char[:, :, ::1] weights,
@@ -114,19 +68,151 @@ def weigh_descriptors(const float[:, ::1] descriptors, const signed char[:, :, :
     units, bias : ndarray, shape (W,), float32
     out : ndarray, shape (W,), float64
     """
-    cdef Py_ssize_t i, j, w, width = out.shape[0]
-    cdef float *total = <float *>malloc((width + 1) * sizeof(float))
-    if total == NULL:
+    with nogil:
+        weigh(&descriptors[0, 0], &weights[0, 0, 0], &units[0], &bias[0], descriptors.shape[0],
+              descriptors.shape[1], out.shape[0], &out[0])
+
+
+# A face of less has no extent, px of the crop per mm.
+cdef double MIN_SCALE = 1e-6
+
+
+cdef void c_take_step(const uint8_t[:, ::1] crop, const double[::1] mean, const double[:, ::1] modes,
+                      const double[::1] limits, const int32_t[::1] mirror, const double[::1] signs,
+                      const double[::1] edges, double patch_scale, Py_ssize_t side, const patch_layout *layout,
+                      const signed char[:, :, :, ::1] weights, const float[:, ::1] units, const float[:, ::1] bias,
+                      double *R, double *placement, double *shape, const description_scratch *scratch,
+                      float *descriptors, double *work) noexcept nogil:
+    cdef Py_ssize_t n = mean.shape[0] // 3, count = limits.shape[0], i, j, view = 0
+    cdef double *points = work                    # x1..xn, y1..yn, z1..zn in object space
+    cdef double *x = points + 3 * n               # in the crop
+    cdef double *y = x + n
+    cdef double *seen = y + n                     # (n, 2) in the patch, as it is described
+    cdef double *update = seen + 2 * n
+    cdef double[6] matrix
+    cdef double[3] turn
+    cdef double scale = placement[0], c, s, length, yaw, centre_x, centre_y, middle = (side - 1) / 2.0
+    cdef double a, b, value
+    cdef bint mirrored
+    cdef bint usable = scale >= MIN_SCALE and scale < HUGE_VAL
+    # (Not finite: the difference from itself is not zero.)
+    for i in range(9):
+        usable = usable and R[i] - R[i] == 0.0
+    for i in range(1, 3):
+        usable = usable and placement[i] - placement[i] == 0.0
+    if not usable:
+        placement[0] = placement[1] = placement[2] = NAN
+        return
+    memcpy(points, &mean[0], 3 * n * sizeof(double))
+    for j in range(count):
+        add_scaled(shape[j], &modes[j, 0], 3 * n, points)
+    project(points, n, R, scale, placement[1], placement[2], x, y)
+    mirrored = R[2] < 0
+    yaw = fabs(R[2])
+    yaw = asin(yaw if yaw < 1.0 else 1.0)
+    for i in range(edges.shape[0]):
+        view += edges[i] < yaw
+    # The rotation in the image plane that brings an upright face to this roll.
+    c = R[4]
+    s = -R[1]
+    length = hypot(c, s)
+    length = length if length > 1e-300 else 1e-300
+    c /= length
+    s /= length
+    centre_x = centre_y = 0.0
+    for i in range(n):
+        centre_x += x[i]
+        centre_y += y[i]
+    centre_x /= n
+    centre_y /= n
+    # From the patch to the crop; the columns are orthogonal, and as long as each other.
+    value = scale / patch_scale
+    matrix[0] = -c * value if mirrored else c * value
+    matrix[3] = -s * value if mirrored else s * value
+    matrix[1] = -s * value
+    matrix[4] = c * value
+    matrix[2] = centre_x - (matrix[0] + matrix[1]) * middle
+    matrix[5] = centre_y - (matrix[3] + matrix[4]) * middle
+    value = matrix[0] * matrix[0] + matrix[3] * matrix[3]
+    for i in range(n):
+        j = mirror[i] if mirrored else i
+        a = x[j] - centre_x
+        b = y[j] - centre_y
+        seen[2 * i] = (a * matrix[0] + b * matrix[3]) / value + middle
+        seen[2 * i + 1] = (a * matrix[1] + b * matrix[4]) / value + middle
+    describe(&crop[0, 0], crop.shape[0], matrix, layout, seen, n, scratch, descriptors)
+    weigh(descriptors, &weights[view, 0, 0, 0], &units[view, 0], &bias[view, 0], n, weights.shape[2],
+          weights.shape[3], update)
+    if mirrored:
+        for j in range(6 + count):
+            update[j] *= signs[j]
+    turn[0] = c * update[1] - s * update[2]
+    turn[1] = s * update[1] + c * update[2]
+    turn[2] = update[3]
+    placement[1] += scale * (c * update[4] - s * update[5])
+    placement[2] += scale * (s * update[4] + c * update[5])
+    placement[0] = scale * exp(update[0])
+    c_turn(R, turn)
+    for j in range(count):
+        value = shape[j] + update[6 + j]
+        value = limits[j] if value > limits[j] else value
+        shape[j] = -limits[j] if value < -limits[j] else value
+
+
+def take_step(const uint8_t[:, ::1] crop, const double[::1] mean, const double[:, ::1] modes,
+              const double[::1] limits, const int32_t[::1] mirror, const double[::1] signs, const double[::1] edges,
+              double patch_scale, Py_ssize_t side, const float[:, ::1] directions, const float[::1] taps,
+              const float[:, ::1] offsets, float floor, const signed char[:, :, :, ::1] weights,
+              const float[:, ::1] units, const float[:, ::1] bias, double[:, :, ::1] rotations,
+              double[:, ::1] placements, double[:, ::1] shapes):
+    """Take one linear step from each guess: describe the face around its landmarks, and move by the weighted sum.
+
+    Faces turned to the side where R[0, 2] < 0 are looked at in the mirror.
+
+    Parameters
+    ----------
+    crop : ndarray, shape (L, L), uint8
+    mean, modes : ndarray, shapes (3n,) and (k, 3n), float64
+        The PDM's mean, and those of its modes that are predicted, one a row.
+    limits : ndarray, shape (k,), float64
+        Bound of each shape coefficient's magnitude.
+    mirror : ndarray, shape (n,), int32
+        Counterpart of each landmark.
+    signs : ndarray, shape (6 + k,), float64
+        By which an update is multiplied that was seen in the mirror.
+    edges : ndarray, shape (V - 1,), float64
+        Yaws between the views, rising.
+    patch_scale : float
+        Patch px per mm.
+    side, directions, taps, offsets, floor
+        See `describe_points`.
+    weights : ndarray, shape (V, n, D, 6 + k), int8
+    units, bias : ndarray, shape (V, 6 + k), float32
+        See `weigh_descriptors`. The update: log scale, rotation, translation (mm) in the frame that turns with the
+        head's roll, shape.
+    rotations : ndarray, shape (g, 3, 3), float64
+        Of g guesses, each of which is changed in place by itself, as are
+    placements : ndarray, shape (g, 3), float64
+        (scale, tx, ty), px of the crop; NaN if the guess is not finite, or has no extent; and
+    shapes : ndarray, shape (g, k), float64
+    """
+    cdef Py_ssize_t n = mean.shape[0] // 3, guess, length = weights.shape[2]
+    cdef patch_layout layout = layout_of_patch(side, &directions[0, 0], directions.shape[0], &taps[0],
+                                               taps.shape[0] // 2, &offsets[0, 0], offsets.shape[0], floor)
+    cdef description_scratch scratch
+    cdef float *memory = <float *>malloc(
+        (description_parts(&layout, n, NULL, &scratch) + n * length) * sizeof(float))
+    cdef double *work = <double *>malloc((7 * n + 6 + limits.shape[0]) * sizeof(double))
+    cdef double *shape
+    if memory == NULL or work == NULL:
+        free(memory)
+        free(work)
         raise MemoryError
     with nogil:
-        for w in range(width):
-            out[w] = 0.0
-        for i in range(descriptors.shape[0]):
-            memset(total, 0, width * sizeof(float))
-            for j in range(descriptors.shape[1]):
-                add_weighted(descriptors[i, j], &weights[i, j, 0], width, total)
-            for w in range(width):
-                out[w] += total[w]
-        for w in range(width):
-            out[w] = bias[w] + units[w] * out[w]
-    free(total)
+        description_parts(&layout, n, memory + n * length, &scratch)
+        for guess in range(placements.shape[0]):
+            shape = &shapes[guess, 0] if limits.shape[0] > 0 else NULL
+            c_take_step(crop, mean, modes, limits, mirror, signs, edges, patch_scale, side, &layout, weights, units,
+                        bias, &rotations[guess, 0, 0], &placements[guess, 0], shape, &scratch, memory, work)
+    free(memory)
+    free(work)

@@ -64,6 +64,13 @@ PYCLNF_INLINE floats clip8(floats v, float low, float high)
     /* In this order NaN stays NaN: both instructions return their second operand then. */
     return _mm256_min_ps(splat8(high), _mm256_max_ps(splat8(low), v));
 }
+/* Negative numbers as 0. */
+PYCLNF_INLINE floats positive8(floats v) { return _mm256_max_ps(v, _mm256_setzero_ps()); }
+/* Eight whole numbers of eight bits. */
+PYCLNF_INLINE floats widen8(const signed char *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
 /* 2^n for integral n held as floats, |n| <= 126. */
 PYCLNF_INLINE floats exp2_integral8(floats n)
 {
@@ -121,6 +128,13 @@ PYCLNF_INLINE floats clip8(floats v, float low, float high)
     const ints below = v < l, above = v > h;
     return (floats)(((ints)l & below) | ((ints)h & above) | ((ints)v & ~(below | above)));
 }
+/* Negative numbers as 0. */
+PYCLNF_INLINE floats positive8(floats v) { return (floats)((ints)v & (v > splat8(0.0f))); }
+/* Eight whole numbers of eight bits. */
+PYCLNF_INLINE floats widen8(const signed char *p)
+{
+    return (floats){p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]};
+}
 /* 2^n for integral n held as floats, |n| <= 126. */
 PYCLNF_INLINE floats exp2_integral8(floats n)
 {
@@ -169,6 +183,8 @@ PYCLNF_INLINE floats clip8(floats a, float low, float high)
 {
     PYCLNF_EACH8(a.v[i] < low ? low : (a.v[i] > high ? high : a.v[i]));
 }
+PYCLNF_INLINE floats positive8(floats a) { PYCLNF_EACH8(a.v[i] > 0.0f ? a.v[i] : 0.0f); }
+PYCLNF_INLINE floats widen8(const signed char *p) { PYCLNF_EACH8(p[i]); }
 PYCLNF_INLINE floats exp2_integral8(floats n)
 {
     floats r;
@@ -256,8 +272,14 @@ DEFINE_SIGMOID(8, floats)
 
 DEFINE_SIGMOID(16, __m512)
 
-/* As many doubles as a register holds; lanes are independent, so that their number changes no result. */
+/* As many doubles, or floats, as a register holds; lanes are independent, so that their number changes no result. */
 #define WIDE 8
+#define BROAD 16
+typedef __m512 broad;
+PYCLNF_INLINE broad load_broad(const float *p) { return _mm512_loadu_ps(p); }
+PYCLNF_INLINE void store_broad(float *p, broad v) { _mm512_storeu_ps(p, v); }
+PYCLNF_INLINE broad splat_broad(float s) { return splat16(s); }
+PYCLNF_INLINE broad muladd_broad(broad a, broad b, broad c) { return muladd16(a, b, c); }
 typedef __m512d wide;
 PYCLNF_INLINE wide load_wide(const double *p) { return _mm512_loadu_pd(p); }
 PYCLNF_INLINE void store_wide(double *p, wide v) { _mm512_storeu_pd(p, v); }
@@ -277,6 +299,12 @@ PYCLNF_INLINE wide inverse_root_wide(wide v, wide bound)
 #else
 
 #define WIDE 4
+#define BROAD 8
+typedef floats broad;
+PYCLNF_INLINE broad load_broad(const float *p) { return load8(p); }
+PYCLNF_INLINE void store_broad(float *p, broad v) { store8(p, v); }
+PYCLNF_INLINE broad splat_broad(float s) { return splat8(s); }
+PYCLNF_INLINE broad muladd_broad(broad a, broad b, broad c) { return muladd8(a, b, c); }
 typedef doubles wide;
 PYCLNF_INLINE wide load_wide(const double *p) { return load4(p); }
 PYCLNF_INLINE void store_wide(double *p, wide v) { store4(p, v); }

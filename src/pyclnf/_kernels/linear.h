@@ -67,9 +67,34 @@ static void add_product(const double *PYCLNF_RESTRICT V, const double *PYCLNF_RE
 DEFINE_GRAM_TILE(gram_tile, doubles, 4, load4, store4, splat4, muladd4)
 #if WIDE > 4
 DEFINE_GRAM_TILE(wide_gram_tile, wide, WIDE, load_wide, store_wide, splat_wide, muladd_wide)
+
+/* The same of eight rows: as many sums as keep the units busy. (With all loops unrolled the array is registers.) */
+PYCLNF_INLINE void tall_gram_tile(const int VECTORS, const double *J, const double *W, ptrdiff_t rows,
+                                  ptrdiff_t stride, ptrdiff_t a, ptrdiff_t b, double *H)
+{
+    wide sums[8][2];
+    ptrdiff_t r;
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) sums[i][0] = sums[i][1] = splat_wide(0.0);
+    for (r = 0; r < rows; ++r) {
+        const double *row = J + r * stride + a, *weighted = W + r * stride + b;
+        const wide u = load_wide(weighted), v = VECTORS > 1 ? load_wide(weighted + WIDE) : u;
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; ++i) {
+            sums[i][0] = muladd_wide(splat_wide(row[i]), u, sums[i][0]);
+            if (VECTORS > 1) sums[i][1] = muladd_wide(splat_wide(row[i]), v, sums[i][1]);
+        }
+    }
+    H += a * stride + b;
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i, H += stride) {
+        store_wide(H, sums[i][0]);
+        if (VECTORS > 1) store_wide(H + WIDE, sums[i][1]);
+    }
+}
 #endif
 
-/* The symmetric product J' diag(w) J, upper triangle by tiles of four rows.
+/* The symmetric product J' diag(w) J, upper triangle by tiles of four or eight rows.
  *
  * J is (rows, stride) with stride a multiple of 4 and zeros beyond p; H is (stride, stride); W is scratch
  * of J's size. */
@@ -79,7 +104,21 @@ static void weighted_gram(const double *J, const double *w, ptrdiff_t rows, ptrd
     for (r = 0; r < rows; ++r) {
         for (b = r * stride; b < (r + 1) * stride; ++b) W[b] = J[b] * w[r];
     }
-    for (a = 0; a < stride; a += 4) {
+    a = 0;
+#if WIDE > 4
+    for (; a + 8 <= stride; a += 8) {
+        for (b = a; b + 2 * WIDE <= stride; b += 2 * WIDE) tall_gram_tile(2, J, W, rows, stride, a, b, H);
+        if (b + WIDE <= stride) {
+            tall_gram_tile(1, J, W, rows, stride, a, b, H);
+            b += WIDE;
+        }
+        if (b < stride) {
+            gram_tile(1, J, W, rows, stride, a, b, H);
+            gram_tile(1, J, W, rows, stride, a + 4, b, H);
+        }
+    }
+#endif
+    for (; a < stride; a += 4) {
         b = a;
 #if WIDE > 4
         for (; b + 2 * WIDE <= stride; b += 2 * WIDE) wide_gram_tile(2, J, W, rows, stride, a, b, H);
@@ -149,6 +188,20 @@ static int cholesky_solve(double *H, ptrdiff_t n, ptrdiff_t stride, double *g)
         g[k] = sum / row[k];
     }
     return 1;
+}
+
+/* The largest of n > 0 numbers; in parts, which compilers keep in one register. */
+static float largest(const float *values, ptrdiff_t n)
+{
+    float parts[16], most = values[0];
+    ptrdiff_t i, k;
+    for (k = 0; k < 16; ++k) parts[k] = most;
+    for (i = 0; i + 16 <= n; i += 16) {
+        for (k = 0; k < 16; ++k) parts[k] = values[i + k] > parts[k] ? values[i + k] : parts[k];
+    }
+    for (; i < n; ++i) most = values[i] > most ? values[i] : most;
+    for (k = 0; k < 16; ++k) most = parts[k] > most ? parts[k] : most;
+    return most;
 }
 
 #define FOR_EACH_LANE_VECTOR(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)

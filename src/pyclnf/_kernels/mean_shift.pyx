@@ -81,15 +81,15 @@ def likelihoods(const float[:, :, ::1] responses, const double[:, ::1] offsets, 
     cdef double *gx = <double *>malloc(window * sizeof(double))
     if gx == NULL:
         raise MemoryError
-    with nogil:
-        for k in range(responses.shape[0]):
+    # Python's lock is kept: to get it back from another thread would take longer than this does.
+    for k in range(responses.shape[0]):
+        for x in range(window):
+            gx[x] = exp(scale * (x - offsets[k, 0]) * (x - offsets[k, 0]))
+        total = 0.0
+        for y in range(window):
+            row = 0.0
             for x in range(window):
-                gx[x] = exp(scale * (x - offsets[k, 0]) * (x - offsets[k, 0]))
-            total = 0.0
-            for y in range(window):
-                row = 0.0
-                for x in range(window):
-                    row += gx[x] * responses[k, y, x]
-                total += row * exp(scale * (y - offsets[k, 1]) * (y - offsets[k, 1]))
-            out[k] = total
+                row += gx[x] * responses[k, y, x]
+            total += row * exp(scale * (y - offsets[k, 1]) * (y - offsets[k, 1]))
+        out[k] = total
     free(gx)

@@ -23,6 +23,7 @@ cdef extern from "linear.h":
     ctypedef struct map_parts:
         Py_ssize_t total
     map_parts parts_of_map(Py_ssize_t w) noexcept nogil
+    float largest(const float *values, Py_ssize_t n) noexcept nogil
     void folded_product(const float *sigma, const float *u, Py_ssize_t w, const map_parts *parts, float *scratch,
                         float *y) noexcept nogil
 
@@ -99,6 +100,26 @@ cdef void c_neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, 
                       inverse_norms[at], block_scratch, &out[k, 0, 0])
 
 
+cdef bint summed(const float[:, :, :, ::1] planes, const int32_t[:, ::1] block_planes,
+                 const float[:, :, :, :, ::1] weights, const float[:, :, ::1] weight_sums,
+                 const float[:, :, ::1] norm_weights, const float[:, :, ::1] biases, const float[:, :, ::1] alphas,
+                 float[:, :, ::1] out) noexcept nogil:
+    """The same as `neuron_responses`; whether there was memory for it."""
+    cdef Py_ssize_t side = planes.shape[2], window = out.shape[1]
+    cdef Py_ssize_t places = 4 * (side * side + 2 * window * window + 3 * WIDE) + BLOCK_SCRATCH(side, window)
+    cdef float *scratch = <float *>malloc(places * sizeof(float))
+    cdef double *statistics = <double *>malloc(STATISTICS_SCRATCH(side, window) * sizeof(double))
+    cdef bint done = scratch != NULL and statistics != NULL
+    if done:
+        memset(scratch, 0, places * sizeof(float))
+        memset(statistics, 0, STATISTICS_SCRATCH(side, window) * sizeof(double))
+        c_neuron_responses(planes, block_planes, weights, weight_sums, norm_weights, biases, alphas, scratch,
+                           statistics, out)
+    free(scratch)
+    free(statistics)
+    return done
+
+
 def neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, ::1] block_planes,
                      const float[:, :, :, :, ::1] weights, const float[:, :, ::1] weight_sums,
                      const float[:, :, ::1] norm_weights, const float[:, :, ::1] biases,
@@ -120,21 +141,11 @@ def neuron_responses(const float[:, :, :, ::1] planes, const int32_t[:, ::1] blo
         ``sum_k 2 alpha_k / (1 + exp(-(norm_weight_k c_k + bias_k)))`` with
         ``c = sum(w (p - mean p)) / |p - mean p|``.
     """
-    cdef Py_ssize_t side = planes.shape[2], window = out.shape[1]
-    cdef Py_ssize_t places = 4 * (side * side + 2 * window * window + 3 * WIDE) + BLOCK_SCRATCH(side, window)
-    cdef float *scratch = <float *>malloc(places * sizeof(float))
-    cdef double *statistics = <double *>malloc(STATISTICS_SCRATCH(side, window) * sizeof(double))
-    try:
-        if scratch == NULL or statistics == NULL:
-            raise MemoryError
-        memset(scratch, 0, places * sizeof(float))
-        memset(statistics, 0, STATISTICS_SCRATCH(side, window) * sizeof(double))
-        with nogil:
-            c_neuron_responses(planes, block_planes, weights, weight_sums, norm_weights, biases, alphas,
-                               scratch, statistics, out)
-    finally:
-        free(scratch)
-        free(statistics)
+    cdef bint done
+    with nogil:
+        done = summed(planes, block_planes, weights, weight_sums, norm_weights, biases, alphas, out)
+    if not done:
+        raise MemoryError
 
 
 cdef inline void lift(float *y, Py_ssize_t n) noexcept nogil:
@@ -178,6 +189,21 @@ def apply_sigma(const float[:, :, ::1] sigmas, const float[:, ::1] u, float[:, :
             lift(y, n)
 
 
+cdef bint smoothed(const float[:, ::1] sigmas, const float[:, :, ::1] u, float[:, :, ::1] out) noexcept nogil:
+    """The same as `apply_folded_sigma`; whether there was memory for it."""
+    cdef Py_ssize_t k, window = u.shape[1]
+    cdef map_parts parts = parts_of_map(window)
+    cdef float *scratch = <float *>malloc(2 * (window + parts.total) * sizeof(float))
+    if scratch == NULL:
+        return False
+    memset(scratch, 0, 2 * (window + parts.total) * sizeof(float))
+    for k in range(u.shape[0]):
+        folded_product(&sigmas[k, 0], &u[k, 0, 0], window, &parts, scratch, &out[k, 0, 0])
+        lift(&out[k, 0, 0], window * window)
+    free(scratch)
+    return True
+
+
 def apply_folded_sigma(const float[:, ::1] sigmas, const float[:, :, ::1] u, float[:, :, ::1] out):
     """Do the same as `apply_sigma` for Sigmas that commute with the reflections of the map.
 
@@ -190,14 +216,58 @@ def apply_folded_sigma(const float[:, ::1] sigmas, const float[:, :, ::1] u, flo
         Neuron sums; not changed.
     out : ndarray, shape (v, w, w), float32
     """
-    cdef Py_ssize_t k, window = u.shape[1]
-    cdef map_parts parts = parts_of_map(window)
-    cdef float *scratch = <float *>malloc(2 * (window + parts.total) * sizeof(float))
-    if scratch == NULL:
-        raise MemoryError
+    cdef bint done
     with nogil:
-        memset(scratch, 0, 2 * (window + parts.total) * sizeof(float))
-        for k in range(u.shape[0]):
-            folded_product(&sigmas[k, 0], &u[k, 0, 0], window, &parts, scratch, &out[k, 0, 0])
-            lift(&out[k, 0, 0], window * window)
-    free(scratch)
+        done = smoothed(sigmas, u, out)
+    if not done:
+        raise MemoryError
+
+
+def response_maps(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices, const int32_t[:, ::1] block_planes,
+                  const float[:, :, :, :, ::1] weights, const float[:, :, ::1] weight_sums,
+                  const float[:, :, ::1] norm_weights, const float[:, :, ::1] biases,
+                  const float[:, :, ::1] alphas, const float[:, ::1] sigmas, float[:, :, :, ::1] planes,
+                  float[:, :, ::1] sums, float[:, :, ::1] out):
+    """Compute the response maps of all landmarks, in one call.
+
+    `sample_areas`, `sobel_magnitude`, `neuron_responses` and `apply_folded_sigma`, one after the other: between
+    them Python's lock would have to be got back, which threads that fit other faces hold.
+
+    Parameters
+    ----------
+    image, matrices
+        See `sample_areas`.
+    block_planes, weights, weight_sums, norm_weights, biases, alphas
+        See `neuron_responses`.
+    sigmas : ndarray, shape (v, d), float32
+        See `apply_folded_sigma`.
+    planes : ndarray, shape (P, v, a, a), float32
+        Gets the grey values and, if P > 1, the gradient magnitudes; depths are there already.
+    sums : ndarray, shape (v, w, w), float32
+        Gets the neurons' sums.
+    out : ndarray, shape (v, w, w), float32
+        Gets the maps; if v = 0, Sigma is not applied.
+    """
+    cdef bint done
+    with nogil:
+        done = sampled(image, matrices, planes[0])
+        if planes.shape[0] > 1:
+            magnitudes(planes[0], planes[1])
+        done = done and summed(planes, block_planes, weights, weight_sums, norm_weights, biases, alphas, sums)
+        if out.shape[0] > 0:
+            done = done and smoothed(sigmas, sums, out)
+    if not done:
+        raise MemoryError
+
+
+def map_peaks(const float[:, :, ::1] responses, float[::1] out):
+    """Find the largest value of each map.
+
+    Parameters
+    ----------
+    responses : ndarray, shape (v, w, w), float32
+    out : ndarray, shape (v,), float32
+    """
+    cdef Py_ssize_t k
+    for k in range(responses.shape[0]):
+        out[k] = largest(&responses[k, 0, 0], responses.shape[1] * responses.shape[2])

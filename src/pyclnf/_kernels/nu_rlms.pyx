@@ -69,18 +69,18 @@ cdef (int, bint) c_nu_rlms_pass(
         const double[:, ::1] to_image, const double[:, ::1] kernel, const double[::1] weights, bint rigid,
         int max_iterations, double tolerance, double[:, ::1] offsets, double *work) noexcept nogil:
     cdef Py_ssize_t n = mean.shape[0] // 3, m = shape.shape[0], modes = 0 if rigid else m
-    cdef Py_ssize_t p = 6 + modes, stride = (p + 3) // 4 * 4, rows = 2 * visible.shape[0]
+    cdef Py_ssize_t p = 6 + modes, stride = (p + WIDE - 1) // WIDE * WIDE, rows = 2 * visible.shape[0]
     cdef Py_ssize_t window = responses.shape[1], i, j, k
-    cdef double *points = work                    # (n, 3) in object space
+    cdef double *J = work                         # (rows, stride)
+    cdef double *weighted = J + rows * stride     # the same, weighted
+    cdef double *H = weighted + rows * stride     # (stride, stride)
+    cdef double *points = H + stride * stride     # (n, 3) in object space
     cdef double *flat = points + 3 * n            # the same as x1..xn, y1..yn, z1..zn
     cdef double *current = flat + 3 * n           # (n, 2) in the image
     cdef double *previous = current + 2 * n
-    cdef double *J = previous + 2 * n             # (rows, stride)
-    cdef double *row_weights = J + rows * stride
-    cdef double *H = row_weights + rows           # (stride, stride)
-    cdef double *g = H + stride * stride
+    cdef double *row_weights = previous + 2 * n
+    cdef double *g = row_weights + rows
     cdef double *gaussian = g + stride            # the mean shift's, two rows
-    cdef double *weighted = gaussian + 2 * window  # (rows, stride)
     cdef double R[9]
     cdef double shift[2]
     cdef double centre = (window - 1) / 2.0, s, x, y, dx, dy, vx, vy, moved
@@ -189,16 +189,18 @@ def nu_rlms_pass(
         Whether the tolerance ended the pass.
     """
     cdef Py_ssize_t n = base.shape[0], rows = 2 * visible.shape[0]
-    cdef Py_ssize_t stride = (6 + shape.shape[0] + 3) // 4 * 4
+    cdef Py_ssize_t stride = (6 + shape.shape[0] + WIDE - 1) // WIDE * WIDE
     cdef int iterations
     cdef bint converged
     cdef double *work = <double *>malloc(
-        (10 * n + rows * (2 * stride + 1) + stride * (stride + 1) + 2 * responses.shape[1]) * sizeof(double))
+        (10 * n + rows * (2 * stride + 1) + stride * (stride + 1) + 2 * responses.shape[1] + 8) * sizeof(double))
     if work == NULL:
         raise MemoryError
     with nogil:
         iterations, converged = c_nu_rlms_pass(
             mean, components, regularisation, limits, pose, shape, base, visible, responses, to_reference,
-            to_image, kernel, weights, rigid, max_iterations, tolerance, offsets, work)
+            to_image, kernel, weights, rigid, max_iterations, tolerance, offsets,
+            # Rows of vectors begin where a line of the cache does: none is read from two.
+            <double *>((<uintptr_t>work + 63) // 64 * 64))
     free(work)
     return iterations, converged

@@ -89,7 +89,22 @@ def place_areas(const double[::1] mean, const double[:, ::1] components, const d
     cdef double *flat = <double *>malloc(mean.shape[0] * sizeof(double))
     if flat == NULL:
         raise MemoryError
-    with nogil:
-        c_place_areas(mean, components, pose, shape, visible, patch_scale, side, base, to_reference, to_image,
-                      matrices, flat)
+    # Python's lock is kept: to get it back from another thread would take longer than this does.
+    c_place_areas(mean, components, pose, shape, visible, patch_scale, side, base, to_reference, to_image,
+                  matrices, flat)
     free(flat)
+
+
+def deform(const double[::1] mean, const double[:, ::1] components, const double[::1] shape, double[::1] out):
+    """Compute ``mean + components @ shape``.
+
+    BLAS would let a second thread take part, which waits for more work at full speed.
+
+    Parameters
+    ----------
+    mean, components, shape : ndarray, shapes (3n,), (3n, m) and (m,), float64
+    out : ndarray, shape (3n,), float64
+    """
+    memcpy(&out[0], &mean[0], mean.shape[0] * sizeof(double))
+    if shape.shape[0] > 0:
+        add_product(&components[0, 0], &shape[0], mean.shape[0], shape.shape[0], &out[0])

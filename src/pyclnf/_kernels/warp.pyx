@@ -182,6 +182,38 @@ cdef void c_sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] m
             blend(values, values + size, values + 2 * size, values + 3 * size, u, v, size, &out[k, 0, 0])
 
 
+cdef bint sampled(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices, float[:, :, ::1] out) noexcept nogil:
+    """The same as `sample_areas`; whether there was memory for it."""
+    cdef Py_ssize_t side = out.shape[1], pixels
+    # Four rows of numbers, padded, four arrays of positions and shares, five of values.
+    cdef int32_t *scratch = <int32_t *>malloc((4 * (side + 7) + 4 * (side * side + 8) + 5 * side * side)
+                                              * sizeof(int32_t))
+    cdef uint8_t *lines = NULL
+    cdef grey_part part
+    if scratch == NULL:
+        return False
+    part.pairs, part.top, part.left, part.rows, part.columns = NULL, 0, 0, 0, 0
+    if pixel_t is uint8_t:
+        if image.strides[1] == image.shape[2] and (image.shape[2] == 1 or image.strides[2] == 1):
+            # Of a face that is not large each pixel is read several times: turned to grey but once, and put
+            # beside the one below.
+            part = part_around(matrices, side, image.shape[0], image.shape[1])
+            pixels = part.rows * part.columns
+            if 0 < pixels <= GREY_SHARE * out.shape[0] * side * side:
+                part.pairs = <uint16_t *>malloc(pixels * sizeof(uint16_t))
+                lines = <uint8_t *>malloc(2 * part.columns)
+            if part.pairs != NULL and lines != NULL:
+                fill_part(image, &part, lines)
+            else:
+                free(part.pairs)
+                part.pairs = NULL
+    c_sample_areas(image, matrices, out, scratch, &part)
+    free(lines)
+    free(part.pairs)
+    free(scratch)
+    return True
+
+
 def sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices, float[:, :, ::1] out):
     """Sample square areas of an image through affine maps.
 
@@ -194,31 +226,8 @@ def sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices,
     out : ndarray, shape (v, a, a), float32
         Grey values, bilinear, 0 outside the image.
     """
-    cdef Py_ssize_t side = out.shape[1], pixels
-    # Four rows of numbers, padded, four arrays of positions and shares, five of values.
-    cdef int32_t *scratch = <int32_t *>malloc((4 * (side + 7) + 4 * (side * side + 8) + 5 * side * side)
-                                              * sizeof(int32_t))
-    cdef uint8_t *lines = NULL
-    cdef grey_part part
-    if scratch == NULL:
-        raise MemoryError
-    part.pairs, part.top, part.left, part.rows, part.columns = NULL, 0, 0, 0, 0
+    cdef bint done
     with nogil:
-        if pixel_t is uint8_t:
-            if image.strides[1] == image.shape[2] and (image.shape[2] == 1 or image.strides[2] == 1):
-                # Of a face that is not large each pixel is read several times: turned to grey but once, and put
-                # beside the one below.
-                part = part_around(matrices, side, image.shape[0], image.shape[1])
-                pixels = part.rows * part.columns
-                if 0 < pixels <= GREY_SHARE * out.shape[0] * side * side:
-                    part.pairs = <uint16_t *>malloc(pixels * sizeof(uint16_t))
-                    lines = <uint8_t *>malloc(2 * part.columns)
-                if part.pairs != NULL and lines != NULL:
-                    fill_part(image, &part, lines)
-                else:
-                    free(part.pairs)
-                    part.pairs = NULL
-        c_sample_areas(image, matrices, out, scratch, &part)
-        free(lines)
-        free(part.pairs)
-    free(scratch)
+        done = sampled(image, matrices, out)
+    if not done:
+        raise MemoryError
