@@ -27,6 +27,13 @@ MAX_SUPPORT = 64
 MAX_WINDOW = 31  # the cost of a fit grows with its fourth power
 MAX_SIGMA_COMPONENTS = 64
 MAX_PATCH_SCALE = 100.0  # px per mm
+# The learned start's linear steps (the shipped model's: 3, 112, 2.5, 6, 9), so that those of nine guesses
+# together take less than a second.
+MAX_DESCENT_STEPS = 8
+MAX_DESCENT_SIDE = 256
+MAX_DESCENT_BLUR = 10.0
+MAX_DESCENT_DIRECTIONS = 16
+MAX_DESCENT_SAMPLES = 64
 # Of any number in a model, so that no product of them overflows; and the least variance of a mode, mm^2.
 MAX_NUMBER = 1e12
 MIN_VARIANCE = 1e-12
