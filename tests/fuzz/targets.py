@@ -207,6 +207,33 @@ def small_model() -> Model:
     return Model(pdm, [scale], triangles=np.array([[0, 1, 1]], np.int32), metadata=metadata, arrays=arrays)
 
 
+def model_with_steps() -> Model:
+    """Return the small model with a learned start whose linear steps and prior are there, too."""
+    random = np.random.default_rng(1)
+    small = small_model()
+    # A mode must be symmetric or antisymmetric: both landmarks move apart.
+    pdm = PDM(small.pdm.mean, np.array([[-0.5], [0.5], [0.5], [0.5], [0.0], [0.0]]), [20.0])
+    arrays = {
+        # Two steps for heads that look ahead and aside: side, scale, blur, floor, directions.
+        "start/descent_patch": np.array([[8, 0.1, 0.5, 1, 2], [9, 0.2, 0.7, 2, 2]], np.float32),
+        "start/descent_offsets": random.normal(size=(2, 1, 2)).astype(np.float32),
+        "start/descent_edges": np.array([0.4], np.float32),
+        "start/descent_mirror": np.array([1, 0], np.uint8),
+        "start/descent_weights": random.integers(-9, 9, (2, 2, 2, 2, 7)).astype(np.int8),
+        "start/descent_units": np.full((2, 2, 7), 0.01, np.float32),
+        "start/descent_bias": random.normal(0, 0.02, (2, 2, 7)).astype(np.float32),
+        "start/basis": np.eye(1, dtype=np.float32),
+        "start/variances": np.array([4.0], np.float32),
+    }
+    return Model(
+        pdm,
+        small.scales,
+        triangles=small.triangles,
+        metadata=dict(small.metadata),
+        arrays={**small.arrays, **arrays},
+    )
+
+
 def seeds(name: str) -> dict[str, bytes]:
     """Return the seeds of a target by file name."""
     return _SEEDS[name]()
@@ -232,6 +259,7 @@ def _npz_seeds() -> dict[str, bytes]:
     found = {}
     for name, model in (
         ("small", small),
+        ("steps", model_with_steps()),
         ("plain", Model(small.pdm, small.scales)),
         ("part", Model(small.pdm, small.scales, parts=[part])),
     ):
