@@ -43,6 +43,8 @@ MAX_SIGMA_BYTES = 512 * 2**20
 
 # --- images and faces
 
+# Twice what MAX_PIXELS take at 16 bits.
+MAX_IMAGE_BYTES = 2 * 2**30
 # An image of so many pixels takes 0.5 GB, a fit of it twice as much.
 MAX_PIXELS = 180_000_000
 # The kernels' coordinates are fixed-point numbers of 32 bits.
