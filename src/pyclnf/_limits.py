@@ -58,4 +58,6 @@ MAX_FACES_AT_ONCE = 1_000_000
 
 # An hour's video at 30 frames a second is 0.3 GB.
 MAX_CSV_BYTES = 2 * 2**30
+# Of the numbers in a Parquet file, unpacked: nine hours of video.
+MAX_TABLE_BYTES = 4 * 2**30
 MAX_PTS_BYTES = 16 * 2**20

@@ -230,6 +230,43 @@ def test_parquet_of_other_kinds(tmp_path: Path, values: list) -> None:
         formats.read_parquet(tmp_path / "odd.parquet")
 
 
+def test_parquet_that_names_a_column_twice(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    values = pyarrow.array([0.5, 1.0])
+    table = pyarrow.Table.from_arrays([values] * 3, ["confidence", "x_0", "x_0"])
+    parquet.write_table(table, tmp_path / "twice.parquet")
+    with pytest.raises(FormatError, match=r"twice\.parquet: two columns have the same name"):
+        formats.read_parquet(tmp_path / "twice.parquet")
+    parquet.write_table(pyarrow.table({"x_0": values}), tmp_path / "other.parquet")
+    with pytest.raises(FormatError, match=r"other\.parquet: not a file of landmarks"):
+        formats.read_parquet(tmp_path / "other.parquet")
+
+
+def test_parquet_of_other_numbers(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    columns = {
+        "confidence": pyarrow.array([1, 0], pyarrow.int8()),
+        "success": [True, False],
+        "x_0": pyarrow.array([0.5, None], pyarrow.float32()),
+        "y_0": pyarrow.array([None, None]),
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "odd.parquet")
+    table = formats.read_parquet(tmp_path / "odd.parquet")
+    np.testing.assert_array_equal(table.landmarks, [[[0.5, np.nan]], [[np.nan, np.nan]]])
+    assert table.success.tolist() == [True, False]
+
+
+def test_parquet_of_dates_is_no_table(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    days = pyarrow.array([1, 2], pyarrow.date32())
+    parquet.write_table(pyarrow.table({"confidence": [1.0, 0.0], "x_0": days}), tmp_path / "dates.parquet")
+    with pytest.raises(FormatError, match=r"dates\.parquet: cannot be read"):
+        formats.read_parquet(tmp_path / "dates.parquet")
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_supervision() -> None:
     pytest.importorskip("supervision")

@@ -20,7 +20,7 @@ from generate_model import tiny_model
 from pyclnf import CLNF, _image_size, _limits, images
 from pyclnf.detection import find_faces
 from pyclnf.errors import DetectionError, FormatError, ImageError, ModelError, ParameterError, VideoError
-from pyclnf.formats import read_csv, read_pts
+from pyclnf.formats import read_csv, read_parquet, read_pts
 from pyclnf.model import Model, Part, load_model
 from pyclnf.patch_experts import GREY, PatchScale, ViewExperts
 from pyclnf.pdm import PDM
@@ -289,6 +289,24 @@ def test_tables_that_are_too_large_or_no_files(tmp_path: Path, monkeypatch, read
     for odd in (tmp_path, tmp_path / "x\0y", Path(os.devnull)):
         with pytest.raises(FormatError, match="cannot be read"):
             read(odd)
+
+
+def test_parquet_of_equal_values_makes_no_table_of_gigabytes(tmp_path: Path, monkeypatch) -> None:
+    """A file of two MB held 3.4 GB."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    path = tmp_path / "flat.parquet"
+    table = pyarrow.table({"confidence": np.zeros(10**5), "x_0": np.zeros(10**5)})
+    with parquet.ParquetWriter(path, table.schema, compression="zstd") as writer:
+        for _ in range(2):
+            writer.write_table(table)
+    assert path.stat().st_size < 2**14
+    monkeypatch.setattr("pyclnf.formats.MAX_TABLE_BYTES", 3_200_000)
+    assert len(read_parquet(path)) == 2 * 10**5
+    monkeypatch.setattr("pyclnf.formats.MAX_TABLE_BYTES", 3_199_999)
+    monkeypatch.setattr(parquet.ParquetFile, "read", lambda *_, **__: pytest.fail("unpacked"))
+    with pytest.raises(FormatError, match=r"flat\.parquet: 3200000 bytes unpacked, at most 3199999 are read"):
+        read_parquet(path)
 
 
 # --- images, videos, faces
