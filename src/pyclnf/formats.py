@@ -595,7 +595,7 @@ def to_keypoints(faces: Iterable[Face]) -> Any:
     return supervision.KeyPoints(
         xy=np.stack([face.landmarks for face in found]),
         keypoint_confidence=np.stack(
-            [np.full(len(face.landmarks), face.confidence, np.float32) for face in found]
+            [np.full(len(face.landmarks), _confidence(face), np.float32) for face in found]
         ),
         class_id=np.zeros(len(found), int),
     )
