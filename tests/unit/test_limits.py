@@ -442,6 +442,48 @@ def test_image_files_that_are_too_large_or_no_files(tmp_path: Path, monkeypatch)
     assert images.read_image(tmp_path) is None
 
 
+def test_what_opencv_refuses_is_an_error_of_ours(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(png(2, 2))
+    for message, ours in (("CV_IO_MAX_IMAGE_PIXELS", "too large to be decoded"), ("bad", r"damaged: .*bad")):
+
+        def refuse(*_: object, message: str = message) -> None:
+            raise cv2.error(message)
+
+        monkeypatch.setattr(cv2, "imdecode", refuse)
+        with pytest.raises(ImageError, match=rf"picture\.png: {ours}"):
+            images.read_photograph(path)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: None)
+    with pytest.raises(ImageError, match="not an image, or damaged"):
+        images.read_photograph(path)
+
+
+def test_pictures_that_cannot_be_written(tmp_path: Path) -> None:
+    picture = np.zeros((4, 4, 3), np.uint8)
+    images.write_image(tmp_path / "new" / "a.png", picture)
+    assert images.read_image(tmp_path / "new" / "a.png") is not None
+    with pytest.raises(ParameterError, match=r"are written as \.png, \.jpg or \.tif, not '\.xyz'"):
+        images.write_image(tmp_path / "a.xyz", picture)
+    with pytest.raises(ImageError, match=r"b\.png: cannot be written"):
+        images.write_image(tmp_path / "new" / "a.png" / "b.png", picture)
+    assert [file.name for file in tmp_path.rglob("*.*")] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    (
+        (None, "an image is a NumPy array, not NoneType: read files with cv2.imread"),
+        (np.zeros((2, 2, 2), np.uint8), r"not an array of shape \(2, 2, 2\)"),
+        (np.zeros((0, 2), np.uint8), "the image is empty"),
+        (np.zeros((2, 2), np.uint16), "the image has 16 bits"),
+        (np.zeros((2, 2), np.int8), "not int8"),
+    ),
+)
+def test_arrays_that_are_no_images(image: object, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        images.as_pixels(image)  # type: ignore[arg-type]
+
+
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"\xff\xd8", b"RIFF0000WEBPVP8X", b"RIFF0000WEBPVP8L")
 MAGIC += (b"RIFF0000WEBPVP8 ", b"II*\0", b"MM\0*", b"II*\0\x08\0\0\0", b"", b"P5\n", b"P6 7 8", b"MM\0+")
 MAGIC += (b"II+\0\x08\0\0\0" + struct.pack("<Q", 16), b"II+\0\x08\0\0\0" + b"\xff" * 8, b"\xff\xd8\xff")
