@@ -1,22 +1,33 @@
 """The size that an image file says it has, read before it is decoded.
 
 A compressed picture of a megabyte can hold a gigapixel; decoders allocate all
-of it before anyone can look at its shape.
+of it before anyone can look at its shape. What a decoder forgives (bytes between
+JPEG's segments, a tag of TIFF that is there twice) is forgiven here, too, so that
+no file is decoded at another size than the one found here.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 
 __all__ = ["declared_size"]
 
 # JPEG's markers of frames: all C0..CF but the tables C4, C8 and CC.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# JPEG's markers that nothing belongs to (00 is a byte FF of data), and those where its headers end.
+_ALONE = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
+_ENDS = frozenset({0xD8, 0xD9, 0xDA})
 _WIDTH, _LENGTH = 256, 257  # TIFF's tags
+# TIFF's types of whole numbers that are not negative.
+_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_MAX_TAGS = 4096
+_SPACE = rb"(?:\s|#[^\n]*\n)+"
+_PNM = re.compile(rb"P[1-6]" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,9})\s")
 
 
 def declared_size(data: bytes) -> tuple[int, int] | None:
-    """Return (width, height) of a PNG, JPEG, GIF, BMP, WebP or TIFF file.
+    """Return (width, height) of a PNG, JPEG, GIF, BMP, WebP, TIFF, PBM, PGM or PPM file.
 
     Parameters
     ----------
@@ -33,14 +44,17 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
         if data.startswith(b"GIF8"):
             return _pair("<HH", data, 6)
         if data.startswith(b"BM"):
-            width, height = _pair("<ii", data, 18)
+            (header,) = struct.unpack_from("<I", data, 14)
+            width, height = _pair("<HH" if header == 12 else "<ii", data, 18)
             return abs(width), abs(height)
         if data.startswith(b"\xff\xd8"):
             return _jpeg(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _webp(data)
-        if data[:4] in (b"II*\0", b"MM\0*"):
-            return _tiff(data, "<" if data[:1] == b"I" else ">")
+        if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return _tiff(data, "<" if data[:1] == b"I" else ">", b"+" in data[:4])
+        if found := _PNM.match(data):
+            return int(found[1]), int(found[2])
     except struct.error:  # cut off
         return None
     return None
@@ -53,15 +67,21 @@ def _pair(layout: str, data: bytes, offset: int) -> tuple[int, int]:
 
 def _jpeg(data: bytes) -> tuple[int, int] | None:
     place = 2
-    while True:
-        mark, kind, length = struct.unpack_from(">BBH", data, place)
-        if mark != 0xFF:
-            return None
-        if kind in _FRAMES:
-            height, width = _pair(">HH", data, place + 5)
-            return width, height
+    while (place := data.find(b"\xff", place)) >= 0:
         # A marker may be preceded by any number of bytes FF.
-        place += 1 if kind == 0xFF else 2 + length
+        while data[place : place + 1] == b"\xff":
+            place += 1
+        kind, place = data[place] if place < len(data) else 0xD9, place + 1
+        if kind in _ENDS:
+            return None
+        if kind in _ALONE:
+            continue
+        if kind in _FRAMES:
+            height, width = _pair(">HH", data, place + 3)
+            return width, height
+        (length,) = struct.unpack_from(">H", data, place)
+        place += length
+    return None
 
 
 def _webp(data: bytes) -> tuple[int, int] | None:
@@ -78,14 +98,20 @@ def _webp(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _tiff(data: bytes, order: str) -> tuple[int, int] | None:
-    (place,) = struct.unpack_from(f"{order}I", data, 4)
-    (count,) = struct.unpack_from(f"{order}H", data, place)
-    sizes = {}
-    for i in range(count):
-        tag, kind, _ = struct.unpack_from(f"{order}HHI", data, place + 2 + 12 * i)
-        if tag in (_WIDTH, _LENGTH):
-            (sizes[tag],) = struct.unpack_from(
-                f"{order}{'H' if kind == 3 else 'I'}", data, place + 10 + 12 * i
-            )
-    return (sizes[_WIDTH], sizes[_LENGTH]) if len(sizes) == 2 else None
+def _tiff(data: bytes, order: str, big: bool) -> tuple[int, int] | None:
+    """Read the tags of the first picture; all offsets and counts of a BigTIFF have 64 bits."""
+    number, tag_size, value = ("Q", 20, 12) if big else ("I", 12, 8)
+    (place,) = struct.unpack_from(order + number, data, 8 if big else 4)
+    if place > len(data):
+        return None
+    count_layout = order + ("Q" if big else "H")
+    (count,) = struct.unpack_from(count_layout, data, place)
+    place += struct.calcsize(count_layout)
+    sizes = {_WIDTH: 0, _LENGTH: 0}
+    for i in range(min(count, _MAX_TAGS)):
+        tag, kind = struct.unpack_from(f"{order}HH", data, place + tag_size * i)
+        if tag in sizes and kind in _NUMBERS:
+            # Decoders take the first of several, or the last.
+            (size,) = struct.unpack_from(order + _NUMBERS[kind], data, place + tag_size * i + value)
+            sizes[tag] = max(sizes[tag], size)
+    return (sizes[_WIDTH], sizes[_LENGTH]) if all(sizes.values()) else None

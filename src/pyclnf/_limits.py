@@ -27,6 +27,13 @@ MAX_SUPPORT = 64
 MAX_WINDOW = 31  # the cost of a fit grows with its fourth power
 MAX_SIGMA_COMPONENTS = 64
 MAX_PATCH_SCALE = 100.0  # px per mm
+# The learned start's linear steps (the shipped model's: 3, 112, 2.5, 6, 9), so that those of nine guesses
+# together take less than a second.
+MAX_DESCENT_STEPS = 8
+MAX_DESCENT_SIDE = 256
+MAX_DESCENT_BLUR = 10.0
+MAX_DESCENT_DIRECTIONS = 16
+MAX_DESCENT_SAMPLES = 64
 # Of any number in a model, so that no product of them overflows; and the least variance of a mode, mm^2.
 MAX_NUMBER = 1e12
 MIN_VARIANCE = 1e-12
@@ -36,6 +43,8 @@ MAX_SIGMA_BYTES = 512 * 2**20
 
 # --- images and faces
 
+# Twice what MAX_PIXELS take at 16 bits.
+MAX_IMAGE_BYTES = 2 * 2**30
 # An image of so many pixels takes 0.5 GB, a fit of it twice as much.
 MAX_PIXELS = 180_000_000
 # The kernels' coordinates are fixed-point numbers of 32 bits.
@@ -49,4 +58,6 @@ MAX_FACES_AT_ONCE = 1_000_000
 
 # An hour's video at 30 frames a second is 0.3 GB.
 MAX_CSV_BYTES = 2 * 2**30
+# Of the numbers in a Parquet file, unpacked: nine hours of video.
+MAX_TABLE_BYTES = 4 * 2**30
 MAX_PTS_BYTES = 16 * 2**20

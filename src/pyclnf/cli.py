@@ -102,6 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone ('| head'); Python would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except OSError as error:  # a full disk, a folder that cannot be written to
+        print(f"pyclnf: {error}", file=sys.stderr)
+        return EXIT_FAILED
     return code
 
 
@@ -236,7 +239,8 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
         metavar="SET",
         help="parameter set, 'image' or 'video'"
         + (" (default: image)" if name == "fit" else " (default: video)")
-        + ", or a number of it: windows=11,9,7 iterations=5 sigma=1.5 reg_factor=25 weight_factor=0; "
+        + ", or a number of it: windows=11,9,7 iterations=5 sigma=1.5 reg_factor=25 weight_factor=0 "
+        "response_power=2; "
         "may be given more than once",
     )
     command.add_argument(
@@ -317,7 +321,7 @@ def _setting(text: str) -> tuple[str, str | float | tuple[int, ...]]:
         raise argparse.ArgumentTypeError(f"the fit parameters are {', '.join(known)}; there is no {name!r}")
     if name == "windows":
         return name, tuple(int(window) for window in value.split(","))
-    return name, int(value) if name == "iterations" else float(value)
+    return name, int(value) if name in ("iterations", "response_power") else float(value)
 
 
 # --- commands

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf import _kernels
-from pyclnf._limits import MAX_NUMBER
+from pyclnf._limits import (
+    MAX_DESCENT_BLUR,
+    MAX_DESCENT_DIRECTIONS,
+    MAX_DESCENT_SAMPLES,
+    MAX_DESCENT_SIDE,
+    MAX_DESCENT_STEPS,
+    MAX_NUMBER,
+)
 from pyclnf.errors import ModelError
 from pyclnf.pdm import PDM
 
@@ -31,9 +38,6 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 __all__ = ["Descent", "DescentStep", "Description", "PatchLayout", "upright"]
-
-# Largest side of the patch, px, and number of directions, samples a landmark and steps.
-MAX_SIDE, MAX_DIRECTIONS, MAX_SAMPLES, MAX_STEPS = 512, 32, 64, 16
 
 
 def upright(rotation: Float) -> Float:
@@ -272,42 +276,33 @@ class Descent:
             missing = sorted(set(names) - set(there))
             raise ModelError(f"the learned start's descent lacks the arrays {missing}")
         found = {name: np.asarray(arrays[f"start/descent_{name}"]) for name in names}
-        for name, array in found.items():
-            usable = array.dtype.kind in "iuf"
-            # A million weights of a byte, which cannot get there, would be converted at each start.
-            small = array.dtype == np.int8
-            # Also false for NaN.
-            if not usable or not (small or np.abs(array.astype(np.float64)).max(initial=0) <= MAX_NUMBER):
-                raise ModelError(f"the learned start's descent_{name} must hold numbers up to {MAX_NUMBER:g}")
-        patch, offsets, mirror = found["patch"], found["offsets"], found["mirror"]
-        if patch.ndim != 2 or patch.shape[1] != 5 or not 1 <= len(patch) <= MAX_STEPS:
-            raise ModelError(f"the learned start's descent has 1 to {MAX_STEPS} patches of 5 numbers each")
-        if offsets.ndim != 3 or offsets.shape[2] != 2 or not 1 <= offsets.shape[1] <= MAX_SAMPLES:
+        # Shapes first, so that nothing large is converted that has no business being large.
+        patch, offsets, edges, mirror = (found[name] for name in ("patch", "offsets", "edges", "mirror"))
+        if patch.ndim != 2 or patch.shape[1] != 5 or not 1 <= len(patch) <= MAX_DESCENT_STEPS:
             raise ModelError(
-                f"the learned start's descent has 1 to {MAX_SAMPLES} offsets of 2 numbers a step"
+                f"the learned start's descent has 1 to {MAX_DESCENT_STEPS} patches of 5 numbers each"
             )
-        layouts = [
-            PatchLayout(
-                int(one[0]),
-                float(one[1]),
-                float(one[2]),
-                float(one[3]),
-                int(one[4]),
-                around.astype(np.float32),
+        if offsets.ndim != 3 or offsets.shape[2] != 2 or not 1 <= offsets.shape[1] <= MAX_DESCENT_SAMPLES:
+            raise ModelError(
+                f"the learned start's descent has 1 to {MAX_DESCENT_SAMPLES} offsets of 2 numbers a step"
             )
-            for one, around in zip(patch, offsets, strict=False)
-        ]
-        for layout in layouts:
-            whole = 2 <= layout.side <= MAX_SIDE and 1 <= layout.directions <= MAX_DIRECTIONS
-            if not (whole and 0 < layout.scale <= 100 and 0.1 <= layout.blur <= 20 and layout.floor > 0):
-                raise ModelError(
-                    f"the numbers {patch.tolist()} of the learned start's descent are out of range"
-                )
+        _check_numbers("patch", patch)
+        sides, directions = patch[:, 0].astype(int), int(patch[0, 4])
+        if (patch[:, 4].astype(int) != directions).any():
+            raise ModelError("the learned start's descent has steps of several numbers of directions")
+        if not (
+            ((sides >= 2) & (sides <= MAX_DESCENT_SIDE)).all()
+            and 1 <= directions <= MAX_DESCENT_DIRECTIONS
+            and ((patch[:, 1] >= 1e-6) & (patch[:, 1] <= 100)).all()
+            and ((patch[:, 2] >= 0.1) & (patch[:, 2] <= MAX_DESCENT_BLUR)).all()
+            and (patch[:, 3] >= 1e-6).all()
+        ):
+            raise ModelError(f"the numbers {patch.tolist()} of the learned start's descent are out of range")
         width = found["units"].shape[-1] if found["units"].ndim else 0
-        views = len(found["edges"]) + 1 if found["edges"].ndim == 1 else 0
+        views = len(edges) + 1 if edges.ndim == 1 else 0
         shapes = {
             "offsets": (len(patch), *offsets.shape[1:]),
-            "weights": (len(patch), views, pdm.n_landmarks, layouts[0].width, width),
+            "weights": (len(patch), views, pdm.n_landmarks, offsets.shape[1] * directions, width),
             "units": (len(patch), views, width),
             "bias": (len(patch), views, width),
             "mirror": (pdm.n_landmarks,),
@@ -317,21 +312,30 @@ class Descent:
                 raise ModelError(
                     f"the learned start's descent_{name} has shape {found[name].shape}, not {shape}"
                 )
-        if len({layout.directions for layout in layouts}) > 1:
-            raise ModelError("the learned start's descent has steps of several numbers of directions")
-        if not 6 <= width <= 6 + pdm.n_modes or found["weights"].dtype != np.int8:
+        weights = found["weights"]
+        if not 6 <= width <= 6 + pdm.n_modes or weights.dtype != np.int8:
             raise ModelError(f"the learned start's descent has steps of {width} numbers, weights of no int8")
+        for name in ("offsets", "edges", "mirror", "units", "bias"):
+            _check_numbers(name, found[name])
         if mirror.dtype.kind == "f" or not np.array_equal(np.sort(mirror), np.arange(pdm.n_landmarks)):
             raise ModelError("the learned start's descent_mirror is no permutation of the landmarks")
-        if (np.diff(found["edges"], prepend=0) <= 0).any():
+        # Not of the array as it is: differences of unsigned numbers are never negative.
+        if (np.diff(edges.astype(np.float64), prepend=0) <= 0).any():
             raise ModelError("the learned start's descent_edges must rise from 0")
-        weights, units, bias = found["weights"], found["units"].astype(np.float32), found["bias"]
+        units, bias = found["units"].astype(np.float32), found["bias"].astype(np.float32)
         return cls(
             [
-                DescentStep(pdm, layout, found["edges"], mirror, w, u, b)
-                for layout, w, u, b in zip(layouts, weights, units, bias.astype(np.float32), strict=True)
+                DescentStep(
+                    pdm,
+                    PatchLayout(
+                        int(one[0]), float(one[1]), float(one[2]), float(one[3]), directions,
+                        np.ascontiguousarray(around, np.float32),
+                    ),
+                    edges, mirror, w, u, b,
+                )
+                for one, around, w, u, b in zip(patch, offsets, weights, units, bias, strict=True)
             ]
-        )
+        )  # fmt: skip
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by the names under which a `Model` keeps them."""
@@ -360,3 +364,9 @@ class Descent:
         """Take the steps from each of several guesses, as `DescentStep.take` takes one."""
         for step in self.steps:
             step.take(crop, rotations, placements, shapes)
+
+
+def _check_numbers(name: str, array: NDArray[Any]) -> None:
+    # Also false for NaN.
+    if array.dtype.kind not in "iuf" or not np.abs(array.astype(np.float64)).max(initial=0) <= MAX_NUMBER:
+        raise ModelError(f"the learned start's descent_{name} must hold numbers up to {MAX_NUMBER:g}")

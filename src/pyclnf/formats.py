@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from pyclnf._files import read_text, replacing
-from pyclnf._limits import MAX_CSV_BYTES, MAX_PTS_BYTES
+from pyclnf._limits import MAX_CSV_BYTES, MAX_PTS_BYTES, MAX_TABLE_BYTES
 from pyclnf.errors import FormatError
 
 if TYPE_CHECKING:
@@ -525,27 +525,47 @@ def read_parquet(path: str | Path) -> Table:
     Raises
     ------
     FormatError
-        If the file is missing or another, or pyarrow is not installed.
+        If the file is missing, another or too large, or pyarrow is not installed.
     """
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise FormatError("pyarrow is not installed: pip install pyclnf[data]") from error
-    try:
-        table = parquet.read_table(path)
-    except (OSError, ArrowException) as error:
-        raise FormatError(f"{path}: cannot be read: {error}") from error
-    if "confidence" not in table.column_names:
-        raise FormatError(f"{path}: not a file of landmarks: it has no column 'confidence'")
     columns = {}
-    for name in table.column_names:
-        if name in ("source", "failure"):
-            continue
-        try:
-            columns[name] = np.asarray(table[name].to_pandas(), np.float64)
-        except (TypeError, ValueError, ArrowException) as error:
-            raise FormatError(f"{path}: the column {name!r} holds no numbers: {error}") from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            for name in _number_columns(Path(path), file):
+                values = file.read(columns=[name], use_pandas_metadata=False)[name]
+                columns[name] = np.asarray(values.to_pandas(), np.float64)
+    except FormatError:
+        raise
+    except (OSError, TypeError, ValueError, ArrowException) as error:  # a name with a NUL is a ValueError
+        raise FormatError(f"{path}: cannot be read: {error}") from error
     return Table(Path(path), columns)
+
+
+def _number_columns(path: Path, file: Any) -> list[str]:
+    """Return the columns of a Parquet file that are numbers; nothing is unpacked before this is known."""
+    import pyarrow
+
+    kinds = [(column.name, column.type) for column in file.schema_arrow]
+    kinds = [(name, kind) for name, kind in kinds if name not in ("source", "failure")]
+    names = [name for name, _ in kinds]
+    if "confidence" not in names:
+        raise FormatError(f"{path}: not a file of landmarks: it has no column 'confidence'")
+    if len(set(names)) != len(names):
+        raise FormatError(f"{path}: two columns have the same name")
+    for name, kind in kinds:
+        if not (pyarrow.types.is_primitive(kind) or pyarrow.types.is_null(kind)):
+            raise FormatError(f"{path}: the column {name!r} holds no numbers, but {kind}")
+    # Equal values, however many, take no place in the file.
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    size = sum(group.num_rows for group in groups) * len(names) * 8
+    if size > MAX_TABLE_BYTES:
+        raise FormatError(
+            f"{path}: {size} bytes unpacked, at most {MAX_TABLE_BYTES} are read: cut it into several files"
+        )
+    return names
 
 
 def to_keypoints(faces: Iterable[Face]) -> Any:
@@ -575,7 +595,7 @@ def to_keypoints(faces: Iterable[Face]) -> Any:
     return supervision.KeyPoints(
         xy=np.stack([face.landmarks for face in found]),
         keypoint_confidence=np.stack(
-            [np.full(len(face.landmarks), face.confidence, np.float32) for face in found]
+            [np.full(len(face.landmarks), _confidence(face), np.float32) for face in found]
         ),
         class_id=np.zeros(len(found), int),
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from pyclnf._files import replacing
 from pyclnf._image_size import declared_size
-from pyclnf._limits import MAX_PIXELS, MAX_SIDE
+from pyclnf._limits import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE
 from pyclnf.errors import ImageError, ParameterError
 
 if TYPE_CHECKING:
@@ -47,26 +47,44 @@ def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
     """
     import cv2
 
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
-    if not data.size:
-        raise ImageError(f"{path}: the file is empty")
+    data = _read_bytes(path)
     # Before it is decoded: a small file may hold a picture that no memory does.
-    if (size := declared_size(data.tobytes())) is not None:
-        _check_size(str(path), *size)
+    size = declared_size(data)
+    if size is None:
+        raise ImageError(_foreign(path))
+    _check_size(str(path), *size)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         if "PIXELS" in str(error):
             raise ImageError(f"{path}: too large to be decoded: scale it down first") from error
         raise ImageError(f"{path}: damaged: {str(error).strip()}") from error
     if image is None:
-        raise ImageError(f"{path}: not an image, or damaged: JPEG, PNG, TIFF, BMP, GIF and WebP can be read")
+        raise ImageError(_foreign(path))
     height, width = image.shape[:2]
     _check_size(str(path), width, height)
     return np.asarray(image, np.uint8), _note(path)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device read for ever
+            raise ImageError(f"{path}: cannot be read: it is no regular file")
+        size = path.stat().st_size
+        if size > MAX_IMAGE_BYTES:
+            raise ImageError(f"{path}: {size} bytes, an image file has at most {MAX_IMAGE_BYTES}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a name with a NUL
+        raise ImageError(f"{path}: cannot be read: {error}") from error
+    if not data:
+        raise ImageError(f"{path}: the file is empty")
+    return data
+
+
+def _foreign(path: Path) -> str:
+    return f"{path}: not an image, or damaged: JPEG, PNG, TIFF, BMP, GIF, WebP, PBM, PGM and PPM can be read"
 
 
 def _check_size(what: str, width: int, height: int) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf._files import replacing
+from pyclnf._limits import MAX_COORDINATE
 from pyclnf.draw import confidence_colour, draw_axes, draw_landmarks
 from pyclnf.errors import FormatError, PyclnfError
 from pyclnf.formats import PARAMETERS, Table, read_csv
@@ -94,10 +95,10 @@ def write_video_report(page: Path, csv: Path, video: Path | None = None) -> None
     VideoError
         If the video cannot be read.
     """
-    table = read_csv(csv)
+    table = _read_table(csv)
     if table.layout != "video":
         raise FormatError(f"{csv}: this is the CSV of a photograph: it has no timestamps")
-    faces = np.unique(table["face_id"]) if "face_id" in table.columns else np.zeros(1)
+    faces = np.unique(table["face_id"]) if "face_id" in table.columns else np.zeros(min(len(table), 1))
     sections = [] if len(table) else ["<p>No frames.</p>"]
     data: dict[str, dict[str, list[float]]] = {}
     for face in faces:
@@ -110,6 +111,18 @@ def write_video_report(page: Path, csv: Path, video: Path | None = None) -> None
     if video is not None:
         sections.append(_worst_frames(table, video))
     _write_page(page, f"{csv.stem}", str(csv.name), sections, data)
+
+
+def _read_table(csv: Path) -> Table:
+    """Read a CSV and check that it holds nothing that cannot be drawn."""
+    table = read_csv(csv)
+    for name, values in table.columns.items():
+        finite = np.isfinite(values)
+        if np.abs(values[finite]).max(initial=0) > MAX_COORDINATE:
+            raise FormatError(f"{csv}: the column {name!r} holds numbers beyond {MAX_COORDINATE:g}")
+        if name in ("frame", "face_id", "timestamp", "confidence") and not finite.all():
+            raise FormatError(f"{csv}: the column {name!r} holds numbers that are not finite")
+    return table
 
 
 def _summary(table: Table) -> str:
@@ -350,7 +363,7 @@ def write_image_report(page: Path, items: Iterable[tuple[Path, Path | None]]) ->
     FormatError
         If a CSV is none.
     """
-    tables = [(read_csv(csv), image) for csv, image in items]
+    tables = [(_read_table(csv), image) for csv, image in items]
     tables.sort(
         key=lambda item: (item[0]["confidence"].min(initial=np.inf) if len(item[0]) else -1.0, item[0].path)
     )

@@ -11,17 +11,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import struct
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import cv2
 import numpy as np
 
 from generate_model import ccnf_bytes, pdm_text, sigma_components, text_matrix, tiny_model
 from pyclnf import CLNF
-from pyclnf.errors import FormatError, ModelError, PyclnfError
+from pyclnf._image_size import declared_size
+from pyclnf.errors import FormatError, ImageError, ModelError, PyclnfError
 from pyclnf.formats import read_csv, read_pts
+from pyclnf.images import read_photograph
 from pyclnf.model import Model, Part, load_model
 from pyclnf.openface import read_ccnf, read_model, read_pdm
 from pyclnf.patch_experts import GRADIENT, GREY, PatchScale, ViewExperts
@@ -43,7 +48,7 @@ class Targets:
         Empty; memory (``/dev/shm``) is fastest.
     """
 
-    NAMES = ("openface", "npz", "csv", "pts")
+    NAMES = ("openface", "npz", "csv", "pts", "image")
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -113,6 +118,18 @@ class Targets:
             assert np.isfinite(points).all()
 
         return self._allowed(read, "face.pts", data, FormatError)
+
+    def image(self, data: bytes) -> bool:
+        """Read a photograph: what is decoded has the size that was checked before."""
+
+        def read(path: Path) -> None:
+            with mock.patch("pyclnf.images.MAX_PIXELS", 2**20):  # more would take long, and test nothing else
+                pixels, _ = read_photograph(path)
+            assert pixels.dtype == np.uint8
+            size = declared_size(data)
+            assert pixels.shape in ((*size[::-1], 3), (*size, 3)), f"{size}, decoded as {pixels.shape}"
+
+        return self._allowed(read, "photograph", data, ImageError)
 
     def _allowed(
         self,
@@ -207,6 +224,33 @@ def small_model() -> Model:
     return Model(pdm, [scale], triangles=np.array([[0, 1, 1]], np.int32), metadata=metadata, arrays=arrays)
 
 
+def model_with_steps() -> Model:
+    """Return the small model with a learned start whose linear steps and prior are there, too."""
+    random = np.random.default_rng(1)
+    small = small_model()
+    # A mode must be symmetric or antisymmetric: both landmarks move apart.
+    pdm = PDM(small.pdm.mean, np.array([[-0.5], [0.5], [0.5], [0.5], [0.0], [0.0]]), [20.0])
+    arrays = {
+        # Two steps for heads that look ahead and aside: side, scale, blur, floor, directions.
+        "start/descent_patch": np.array([[8, 0.1, 0.5, 1, 2], [9, 0.2, 0.7, 2, 2]], np.float32),
+        "start/descent_offsets": random.normal(size=(2, 1, 2)).astype(np.float32),
+        "start/descent_edges": np.array([0.4], np.float32),
+        "start/descent_mirror": np.array([1, 0], np.uint8),
+        "start/descent_weights": random.integers(-9, 9, (2, 2, 2, 2, 7)).astype(np.int8),
+        "start/descent_units": np.full((2, 2, 7), 0.01, np.float32),
+        "start/descent_bias": random.normal(0, 0.02, (2, 2, 7)).astype(np.float32),
+        "start/basis": np.eye(1, dtype=np.float32),
+        "start/variances": np.array([4.0], np.float32),
+    }
+    return Model(
+        pdm,
+        small.scales,
+        triangles=small.triangles,
+        metadata=dict(small.metadata),
+        arrays={**small.arrays, **arrays},
+    )
+
+
 def seeds(name: str) -> dict[str, bytes]:
     """Return the seeds of a target by file name."""
     return _SEEDS[name]()
@@ -232,6 +276,7 @@ def _npz_seeds() -> dict[str, bytes]:
     found = {}
     for name, model in (
         ("small", small),
+        ("steps", model_with_steps()),
         ("plain", Model(small.pdm, small.scales)),
         ("part", Model(small.pdm, small.scales, parts=[part])),
     ):
@@ -258,9 +303,38 @@ def _pts_seeds() -> dict[str, bytes]:
     }
 
 
+def _image_seeds() -> dict[str, bytes]:
+    """Return pictures of each format; written by hand those that OpenCV does not write, or not always."""
+    picture = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    found = {
+        name: cv2.imencode(f".{name.partition('_')[0]}", picture, options)[1].tobytes()
+        for name, options in {
+            "png": [],
+            "jpg": [],
+            "jpg_progressive": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+            "bmp": [],
+            "ppm": [],
+            "tiff": [],
+            "webp": [cv2.IMWRITE_WEBP_QUALITY, 50],
+            "webp_lossless": [cv2.IMWRITE_WEBP_QUALITY, 101],
+        }.items()
+    }
+    # Turned by a quarter, as EXIF says.
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHIHHI", 1, 0x112, 3, 1, 6, 0, 0)
+    found["jpg_turned"] = b"\xff\xd8\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + found["jpg"][2:]
+    tags = [(256, 7), (257, 5), (258, 8), (259, 1), (262, 1), (273, 220), (277, 1), (278, 5), (279, 35)]
+    big = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, len(tags))
+    found["tiff_big"] = big + b"".join(struct.pack("<HHQQ", tag, 3, 1, value) for tag, value in tags)
+    found["tiff_big"] = found["tiff_big"].ljust(220, b"\0") + bytes(35)
+    found["bmp_core"] = b"BM" + struct.pack("<IHHIIHHHH", 26 + 120, 0, 0, 26, 12, 7, 5, 1, 24) + bytes(120)
+    found["pgm_ascii"] = b"P2 # comment\n7 5\n255\n" + b"1 " * 35
+    return found
+
+
 _SEEDS = {
     "openface": _openface_seeds,
     "npz": _npz_seeds,
     "csv": _csv_seeds,
     "pts": _pts_seeds,
+    "image": _image_seeds,
 }

@@ -60,7 +60,7 @@ def test_any_bytes(targets: Targets, name: str, content: bytes) -> None:
     getattr(targets, name)(content)
 
 
-@pytest.mark.parametrize("name", ("openface", "csv", "pts"))
+@pytest.mark.parametrize("name", ("openface", "csv", "pts", "image"))
 @some
 @given(data=st.data())
 def test_changed_seeds(targets: Targets, name: str, data: st.DataObject) -> None:

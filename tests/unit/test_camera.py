@@ -84,6 +84,17 @@ def test_nothing_seen_has_no_pose(pdm: PDM) -> None:
     assert np.isnan(head_pose(pdm, nan, np.full((30, 2), np.nan), Camera.from_size(640, 480))).all()
 
 
+def test_a_head_is_before_the_camera(pdm: PDM) -> None:
+    """Also one as large as the picture: steps that lead behind the camera are not taken."""
+    camera = Camera.from_size(640, 480)
+    shape = np.zeros(5)
+    for scale in (2.0, 4.0, 6.0):
+        fitted = Parameters(np.array([scale, 0.3, -0.6, 0.1, 500.0, 100.0]), shape)
+        pose = head_pose(pdm, fitted, pdm.landmarks_2d(fitted), camera)
+        assert np.isfinite(pose).all()
+        assert (pdm.shape_3d(shape) @ euler_to_matrix(pose[3:])[2] + pose[2]).min() > 0
+
+
 def test_equals_the_original_on_photographs(test_data, openface_model) -> None:
     """Given the original's own parameters, the same pose to a tenth of a millimetre."""
     checked = 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from drawn_faces import dataset
 
-from pyclnf import ModelError, Parameters
+from pyclnf import ModelError, Parameters, _limits
 from pyclnf.descent import Descent, DescentStep, PatchLayout, upright
 from pyclnf.errors import TrainingError
 from pyclnf.pdm import PDM, axis_angle_to_matrix, euler_to_matrix
@@ -148,6 +150,11 @@ def test_a_start_ends_with_the_step(pdm: PDM) -> None:
         ("patch", np.repeat(PATCH, 20, axis=0), "patches of 5"),
         ("patch", PATCH * [0, 1, 1, 1, 1], "out of range"),
         ("patch", PATCH * [1, 1, 1, 0, 1], "out of range"),
+        ("patch", PATCH * [1, 1, 1, 1e-9, 1], "out of range"),
+        ("patch", PATCH * [1, 1e-9, 1, 1, 1], "out of range"),
+        ("patch", PATCH * [5, 1, 1, 1, 1], "out of range"),
+        ("patch", PATCH * [1, 1, 10, 1, 1], "out of range"),
+        ("patch", PATCH * [1, 1, 1, 1, 4], "out of range"),
         ("patch", PATCH * [1, 1, 1, 1, 2], "weights has shape"),
         ("patch", PATCH * [[1, 1, 1, 1, 1], [1, 1, 1, 1, 2]], "several numbers of directions"),
         ("patch", PATCH * [1, np.nan, 1, 1, 1], "must hold numbers"),
@@ -156,6 +163,7 @@ def test_a_start_ends_with_the_step(pdm: PDM) -> None:
         ("offsets", np.zeros((3, 3, 2), np.float32), "offsets has shape"),
         ("offsets", np.full((2, 3, 2), np.inf, np.float32), "must hold numbers"),
         ("edges", np.radians([50.0, 25.0]), "must rise"),
+        ("edges", np.array([2, 1], np.uint8), "must rise"),
         ("edges", np.radians([25.0]), "has shape"),
         ("edges", np.zeros((2, 2)), "has shape"),
         ("mirror", np.zeros(68, np.uint8), "permutation"),
@@ -251,6 +259,45 @@ def test_configurations_that_cannot_be_are_refused() -> None:
         {"directions": 0},
         {"penalty": 0.0},
         {"radii": (1.0,)},
+        # The file could not be read.
+        {"side": 257},
+        {"blurs": (1, 1, 11)},
+        {"directions": 17},
+        {"around": 64},
+        {"radii": (1.0,) * 9, "blurs": (1.0,) * 9},
     ):
         with pytest.raises(TrainingError):
             DescentConfig(**changed)
+
+
+def test_the_largest_descent_that_is_taken(pdm: PDM) -> None:
+    """A file of a few KB can say all this: it takes seconds at most, even with the reference kernels."""
+    steps, n = _limits.MAX_DESCENT_STEPS, pdm.n_landmarks
+    samples, directions = _limits.MAX_DESCENT_SAMPLES, _limits.MAX_DESCENT_DIRECTIONS
+    numbers = [_limits.MAX_DESCENT_SIDE, 1, _limits.MAX_DESCENT_BLUR, 1, directions]
+    own = {
+        "patch": np.float32([numbers] * steps),
+        "offsets": np.zeros((steps, samples, 2), np.float32),
+        "edges": np.zeros(0, np.float32),
+        "weights": np.zeros((steps, 1, n, samples * directions, 6 + K), np.int8),
+        "units": np.zeros((steps, 1, 6 + K), np.float32),
+        "bias": np.zeros((steps, 1, 6 + K), np.float32),
+    }
+    start = LearnedStart(pdm, start_arrays(pdm, **own))
+    found = start.hypotheses(np.zeros((300, 300, 1), np.uint8), (100, 100, 120, 110), 9)
+    assert all(np.isfinite(guess.pose).all() for guess in found)
+    assert start.arrays()["start/descent_patch"].tolist() == [numbers] * steps
+
+
+def test_what_does_not_fit_is_refused_before_it_is_converted(pdm: PDM) -> None:
+    """As float64 and its magnitudes a file's weights could take sixteen times their bytes."""
+    weights = np.zeros((1, 2**22), np.float16)
+    content = start_arrays(pdm, weights=weights)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match="weights has shape"):
+            LearnedStart(pdm, content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < weights.nbytes

@@ -10,6 +10,7 @@ import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import distribution
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -136,6 +137,90 @@ def test_cascade_where_opencv_has_it(tmp_path: Path) -> None:
     else:
         with pytest.raises(DetectionError, match="mtcnn"):
             make_detector("cascade")
+
+
+class Stub:
+    """Stands for a detector of a package that is not here."""
+
+    def __init__(self, found: object) -> None:
+        self.found = found
+        self.calls: list[tuple[object, ...]] = []
+
+    def record(self, *arguments: object, **_: object) -> object:
+        self.calls.append(arguments)
+        return self.found
+
+    setInputSize = detect = detectMultiScale = run = record  # noqa: N815
+
+    def empty(self) -> bool:
+        return False
+
+
+NO_CORRECTION = BoxCorrection()
+
+
+def test_yunet_gives_boxes_and_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "yunet.onnx"
+    file.touch()
+    row = np.arange(15.0)
+    network = Stub((1, np.array([row, row + 1])))
+    made = []
+
+    def create(*arguments: object) -> Stub:
+        made.append(arguments)
+        return network
+
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", create)
+    detector = YuNetDetector(file, threshold=0.4, correction=NO_CORRECTION)
+    np.testing.assert_array_equal(detector(IMAGE), [[0, 1, 2, 3, 14], [1, 2, 3, 4, 15]])
+    assert made == [(str(file), "", (320, 320), 0.4)]
+    (size,), (given,) = network.calls[-2:]
+    assert size == (120, 100)
+    assert given is IMAGE
+    detector(IMAGE[:, :, 0])
+    assert network.calls[-1][0].shape == IMAGE.shape  # type: ignore[attr-defined]
+    # Networks are not shared with other threads and processes.
+    again = pickle.loads(pickle.dumps(detector))
+    network.found = (0, None)
+    assert again(IMAGE).shape == (0, 5)
+    assert len(made) == 2
+
+
+def test_dlib_gives_boxes_and_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    box = SimpleNamespace(left=lambda: 3, top=lambda: 4, width=lambda: 50, height=lambda: 60)
+    hog = Stub(([box], [0.75], [0]))
+    monkeypatch.setitem(sys.modules, "dlib", SimpleNamespace(get_frontal_face_detector=lambda: hog))
+    monkeypatch.setattr(detection.importlib.util, "find_spec", lambda name: object())
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    detector = detection.DlibDetector(upsample=1, correction=NO_CORRECTION)
+    np.testing.assert_array_equal(detector(image), [[3, 4, 50, 60, 0.75]])
+    rgb, upsample, _ = hog.calls[-1]
+    np.testing.assert_array_equal(rgb, image[:, :, ::-1])
+    assert upsample == 1
+    hog.found = ([], [], [])
+    assert detector(image[:, :, 0]).shape == (0, 5)
+    assert hog.calls[-1][0].shape == (2, 2)  # type: ignore[attr-defined]
+
+
+def test_cascades_give_boxes_without_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As OpenCV 4 does; 5 has none."""
+    file = tmp_path / "cascade.xml"
+    file.touch()
+    cascade = Stub(np.array([[1, 2, 30, 40]]))
+    monkeypatch.setattr(cv2, "CascadeClassifier", lambda path: cascade, raising=False)
+    detector = CascadeDetector(file, correction=NO_CORRECTION)
+    np.testing.assert_array_equal(detector(IMAGE), [[1, 2, 30, 40]])
+    assert cascade.calls[-1][0].shape == (100, 120)  # type: ignore[attr-defined]
+    cascade.found = ()
+    assert detector(IMAGE[:, :, 0]).shape == (0, 4)
+    with pytest.raises(DetectionError, match="missing or is not a cascade"):
+        CascadeDetector(tmp_path / "none.xml")
+    monkeypatch.setattr(cascade, "empty", lambda: True)
+    with pytest.raises(DetectionError, match="missing or is not a cascade"):
+        CascadeDetector(file)
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(DetectionError, match="has no cascades: use the detector mtcnn"):
+        CascadeDetector(file)
 
 
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

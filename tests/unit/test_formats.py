@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,7 @@ from pyclnf.face import Face
 from pyclnf.pdm import Parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -230,6 +233,43 @@ def test_parquet_of_other_kinds(tmp_path: Path, values: list) -> None:
         formats.read_parquet(tmp_path / "odd.parquet")
 
 
+def test_parquet_that_names_a_column_twice(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    values = pyarrow.array([0.5, 1.0])
+    table = pyarrow.Table.from_arrays([values] * 3, ["confidence", "x_0", "x_0"])
+    parquet.write_table(table, tmp_path / "twice.parquet")
+    with pytest.raises(FormatError, match=r"twice\.parquet: two columns have the same name"):
+        formats.read_parquet(tmp_path / "twice.parquet")
+    parquet.write_table(pyarrow.table({"x_0": values}), tmp_path / "other.parquet")
+    with pytest.raises(FormatError, match=r"other\.parquet: not a file of landmarks"):
+        formats.read_parquet(tmp_path / "other.parquet")
+
+
+def test_parquet_of_other_numbers(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    columns = {
+        "confidence": pyarrow.array([1, 0], pyarrow.int8()),
+        "success": [True, False],
+        "x_0": pyarrow.array([0.5, None], pyarrow.float32()),
+        "y_0": pyarrow.array([None, None]),
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "odd.parquet")
+    table = formats.read_parquet(tmp_path / "odd.parquet")
+    np.testing.assert_array_equal(table.landmarks, [[[0.5, np.nan]], [[np.nan, np.nan]]])
+    assert table.success.tolist() == [True, False]
+
+
+def test_parquet_of_dates_is_no_table(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    days = pyarrow.array([1, 2], pyarrow.date32())
+    parquet.write_table(pyarrow.table({"confidence": [1.0, 0.0], "x_0": days}), tmp_path / "dates.parquet")
+    with pytest.raises(FormatError, match=r"dates\.parquet: cannot be read"):
+        formats.read_parquet(tmp_path / "dates.parquet")
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_supervision() -> None:
     pytest.importorskip("supervision")
@@ -237,6 +277,40 @@ def test_supervision() -> None:
     keypoints = formats.to_keypoints(faces)
     np.testing.assert_array_equal(keypoints.xy, [faces[0].landmarks, faces[2].landmarks])
     assert len(formats.to_keypoints([missing_face()])) == 0
+
+
+def test_keypoints_are_those_of_the_faces_that_were_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for supervision: also of models that tell no confidence."""
+
+    class KeyPoints(SimpleNamespace):
+        @classmethod
+        def empty(cls) -> KeyPoints:
+            return cls(xy=None)
+
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(KeyPoints=KeyPoints))
+    faces = [make_face(0), missing_face(), make_face(1, confidence=None)]
+    found = formats.to_keypoints(faces)
+    np.testing.assert_array_equal(found.xy, [faces[0].landmarks, faces[2].landmarks])
+    np.testing.assert_array_equal(found.keypoint_confidence, [[0.875] * 68, [1.0] * 68])
+    assert found.class_id.tolist() == [0, 0]
+    assert formats.to_keypoints([missing_face()]).xy is None
+
+
+@pytest.mark.parametrize(
+    ("package", "call"),
+    (
+        ("pandas", lambda path: formats.to_dataframe([make_face()])),
+        ("pyarrow", lambda path: formats.ParquetWriter(path, 68, 34)),
+        ("pyarrow", formats.read_parquet),
+        ("supervision", lambda path: formats.to_keypoints([make_face()])),
+    ),
+)
+def test_packages_that_are_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, call: Callable[[Path], object]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(FormatError, match=f"{package} is not installed: pip install"):
+        call(tmp_path / "x.parquet")
 
 
 @pytest.mark.filterwarnings("ignore")

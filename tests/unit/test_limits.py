@@ -20,7 +20,7 @@ from generate_model import tiny_model
 from pyclnf import CLNF, _image_size, _limits, images
 from pyclnf.detection import find_faces
 from pyclnf.errors import DetectionError, FormatError, ImageError, ModelError, ParameterError, VideoError
-from pyclnf.formats import read_csv, read_pts
+from pyclnf.formats import read_csv, read_parquet, read_pts
 from pyclnf.model import Model, Part, load_model
 from pyclnf.patch_experts import GREY, PatchScale, ViewExperts
 from pyclnf.pdm import PDM
@@ -291,6 +291,24 @@ def test_tables_that_are_too_large_or_no_files(tmp_path: Path, monkeypatch, read
             read(odd)
 
 
+def test_parquet_of_equal_values_makes_no_table_of_gigabytes(tmp_path: Path, monkeypatch) -> None:
+    """A file of two MB held 3.4 GB."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    path = tmp_path / "flat.parquet"
+    table = pyarrow.table({"confidence": np.zeros(10**5), "x_0": np.zeros(10**5)})
+    with parquet.ParquetWriter(path, table.schema, compression="zstd") as writer:
+        for _ in range(2):
+            writer.write_table(table)
+    assert path.stat().st_size < 2**14
+    monkeypatch.setattr("pyclnf.formats.MAX_TABLE_BYTES", 3_200_000)
+    assert len(read_parquet(path)) == 2 * 10**5
+    monkeypatch.setattr("pyclnf.formats.MAX_TABLE_BYTES", 3_199_999)
+    monkeypatch.setattr(parquet.ParquetFile, "read", lambda *_, **__: pytest.fail("unpacked"))
+    with pytest.raises(FormatError, match=r"flat\.parquet: 3200000 bytes unpacked, at most 3199999 are read"):
+        read_parquet(path)
+
+
 # --- images, videos, faces
 
 
@@ -313,7 +331,7 @@ def test_an_image_that_says_it_is_too_large_is_not_decoded(tmp_path: Path, monke
         images.read_photograph(path)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp", ".gif"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp", ".gif", ".ppm"])
 def test_declared_sizes(suffix: str) -> None:
     done, data = cv2.imencode(suffix, np.zeros((19, 301, 3), np.uint8))
     if not done:
@@ -327,8 +345,148 @@ def test_declared_sizes_of_webp(quality: int) -> None:
     assert _image_size.declared_size(data.tobytes()) == (301, 19)
 
 
+def jpeg_with(between: bytes) -> bytes:
+    """Return a JPEG with bytes between its first two segments."""
+    data = cv2.imencode(".jpg", np.full((19, 301, 3), 90, np.uint8))[1].tobytes()
+    end = 4 + int.from_bytes(data[4:6], "big")
+    return data[:end] + between + data[end:]
+
+
+def tiff(order: str, tags: list[tuple[int, int, int]], *, big: bool = False) -> bytes:
+    """Return a TIFF of one zero byte a pixel (19 x 301), with tags (number, type, value)."""
+    tags = [*tags, (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 400), (277, 3, 1), (278, 3, 19)]
+    tags.append((279, 4, 19 * 301))
+    count, offset, layout = ("Q", 16, "HHQ") if big else ("H", 8, "HHI")
+    data = b"II" if order == "<" else b"MM"
+    data += struct.pack(f"{order}HHHQ", 43, 8, 0, offset) if big else struct.pack(f"{order}HI", 42, offset)
+    data += struct.pack(order + count, len(tags))
+    for tag, kind, value in tags:
+        data += struct.pack(order + layout, tag, kind, 1)
+        data += struct.pack(order + {1: "B", 3: "H", 4: "I", 16: "Q"}[kind], value).ljust(
+            8 if big else 4, b"\0"
+        )
+    return (data + bytes(8)).ljust(400, b"\0") + bytes(19 * 301)
+
+
+SIZE = [(256, 3, 301), (257, 3, 19)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    (
+        # What decoders forgive: bytes between segments, fill bytes, markers that nothing belongs to.
+        jpeg_with(b"\0garbage"),
+        jpeg_with(b"\xff\xff\xff"),
+        jpeg_with(b"\xff\0"),
+        jpeg_with(b"\xff\xd3"),
+        # The width and height of a BMP have two bytes or four.
+        b"BM" + struct.pack("<IHHI", 26 + 904 * 19, 0, 0, 26) + struct.pack("<IHHHH", 12, 301, 19, 1, 24)
+        + bytes(904 * 19),
+        tiff("<", SIZE),
+        tiff(">", SIZE),
+        tiff("<", SIZE, big=True),
+        tiff(">", [(256, 4, 301), (257, 16, 19)], big=True),
+        # The first counts, or the last: here the larger.
+        tiff("<", [(256, 3, 301), (256, 3, 2), (257, 3, 19), (257, 3, 1)]),
+        b"P5 # comment\n301\n# another\n 19 255\n" + bytes(301 * 19),
+    ),
+)  # fmt: skip
+def test_declared_sizes_are_those_that_are_decoded(tmp_path: Path, data: bytes) -> None:
+    assert _image_size.declared_size(data) == (301, 19)
+    path = tmp_path / "picture"
+    path.write_bytes(data)
+    assert images.read_photograph(path)[0].shape == (19, 301, 3)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data"),
+    (
+        (".tif", tiff("<", [(256, 4, 60_000), (257, 4, 60_000)], big=True)),
+        (".tif", tiff("<", [(256, 3, 60_000), (256, 3, 2), (257, 3, 60_000)])),
+        (".pgm", b"P5\n60000 60000\n255\n" + bytes(99)),
+    ),
+)
+def test_more_images_that_say_they_are_too_large(
+    tmp_path: Path, monkeypatch, suffix: str, data: bytes
+) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    path = tmp_path / f"bomb{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match="60000 x 60000 px are more than"):
+        images.read_photograph(path)
+
+
+@pytest.mark.parametrize("suffix", [".jp2", ".avif", ".hdr"])
+def test_formats_of_unknown_size_are_not_decoded(tmp_path: Path, suffix: str) -> None:
+    try:
+        done, data = cv2.imencode(suffix, np.zeros((19, 301, 3), np.uint8))
+    except cv2.error:
+        done = False
+    if not done:
+        pytest.skip("this OpenCV does not write it")
+    path = tmp_path / f"picture{suffix}"
+    path.write_bytes(data.tobytes())
+    with pytest.raises(ImageError, match=r"not an image, or damaged: JPEG, .* can be read"):
+        images.read_photograph(path)
+
+
+def test_image_files_that_are_too_large_or_no_files(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(png(2, 2))
+    monkeypatch.setattr("pyclnf.images.MAX_IMAGE_BYTES", 50)
+    with pytest.raises(ImageError, match=r"large\.png: \d+ bytes, an image file has at most 50"):
+        images.read_photograph(path)
+    for odd in (tmp_path, tmp_path / "x\0y", tmp_path / "missing.png", Path(os.devnull)):
+        with pytest.raises(ImageError, match="cannot be read"):
+            images.read_photograph(odd)
+    assert images.read_image(tmp_path) is None
+
+
+def test_what_opencv_refuses_is_an_error_of_ours(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(png(2, 2))
+    for message, ours in (("CV_IO_MAX_IMAGE_PIXELS", "too large to be decoded"), ("bad", r"damaged: .*bad")):
+
+        def refuse(*_: object, message: str = message) -> None:
+            raise cv2.error(message)
+
+        monkeypatch.setattr(cv2, "imdecode", refuse)
+        with pytest.raises(ImageError, match=rf"picture\.png: {ours}"):
+            images.read_photograph(path)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: None)
+    with pytest.raises(ImageError, match="not an image, or damaged"):
+        images.read_photograph(path)
+
+
+def test_pictures_that_cannot_be_written(tmp_path: Path) -> None:
+    picture = np.zeros((4, 4, 3), np.uint8)
+    images.write_image(tmp_path / "new" / "a.png", picture)
+    assert images.read_image(tmp_path / "new" / "a.png") is not None
+    with pytest.raises(ParameterError, match=r"are written as \.png, \.jpg or \.tif, not '\.xyz'"):
+        images.write_image(tmp_path / "a.xyz", picture)
+    with pytest.raises(ImageError, match=r"b\.png: cannot be written"):
+        images.write_image(tmp_path / "new" / "a.png" / "b.png", picture)
+    assert [file.name for file in tmp_path.rglob("*.*")] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    (
+        (None, "an image is a NumPy array, not NoneType: read files with cv2.imread"),
+        (np.zeros((2, 2, 2), np.uint8), r"not an array of shape \(2, 2, 2\)"),
+        (np.zeros((0, 2), np.uint8), "the image is empty"),
+        (np.zeros((2, 2), np.uint16), "the image has 16 bits"),
+        (np.zeros((2, 2), np.int8), "not int8"),
+    ),
+)
+def test_arrays_that_are_no_images(image: object, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        images.as_pixels(image)  # type: ignore[arg-type]
+
+
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"\xff\xd8", b"RIFF0000WEBPVP8X", b"RIFF0000WEBPVP8L")
-MAGIC += (b"RIFF0000WEBPVP8 ", b"II*\0", b"MM\0*", b"II*\0\x08\0\0\0", b"")
+MAGIC += (b"RIFF0000WEBPVP8 ", b"II*\0", b"MM\0*", b"II*\0\x08\0\0\0", b"", b"P5\n", b"P6 7 8", b"MM\0+")
+MAGIC += (b"II+\0\x08\0\0\0" + struct.pack("<Q", 16), b"II+\0\x08\0\0\0" + b"\xff" * 8, b"\xff\xd8\xff")
 
 
 @given(st.sampled_from(MAGIC), st.binary(max_size=60))

@@ -378,6 +378,9 @@ def test_a_prior_has_its_own_directions_and_limits(pdm: PDM) -> None:
     np.testing.assert_allclose(prior.components, pdm.components @ basis, atol=1e-14)
     assert prior.components.flags.c_contiguous
     np.testing.assert_array_equal(prior.limits, 4 * np.sqrt(variances))
+    for other in (basis[:-1], np.vstack([basis, basis[:1]])):
+        with pytest.raises(ValueError, match="zip"):
+            ShapePrior(pdm, other, variances)
 
 
 def test_extents_are_kept_for_few_rotations(pdm: PDM) -> None:

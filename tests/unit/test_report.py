@@ -191,3 +191,47 @@ def test_the_wrong_file(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="defined for 68 landmarks"):
         report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv")
     assert not (tmp_path / "v.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    (
+        ("frame", np.nan, "are not finite"),
+        ("face_id", np.inf, "are not finite"),
+        ("timestamp", -np.inf, "are not finite"),
+        ("confidence", np.nan, "are not finite"),
+        ("timestamp", 1e300, "beyond 1e[+]09"),
+        ("X_7", -1e300, "beyond 1e[+]09"),
+        ("x_7", np.nan, None),
+        ("Z_7", np.inf, None),
+        ("pose_Rx", np.nan, None),
+        ("X_7", 1e9, None),
+        ("timestamp", -1e9, None),
+    ),
+)
+def test_numbers_that_cannot_be_drawn(tmp_path: Path, name: str, value: float, message: str | None) -> None:
+    """Missing landmarks are left out; what a page is ordered by must be there."""
+    csv, video = tmp_path / "v.csv", tmp_path / "v.avi"
+    formats.write_csv(csv, [make_face(i, frame=i, timestamp=i / 25) for i in range(3)])
+    header, *rows = csv.read_text().splitlines()
+    cells = rows[1].split(", ")
+    cells[header.split(", ").index(name)] = str(value)
+    csv.write_text("\n".join([header, rows[0], ", ".join(cells), rows[2]]))
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
+    for _ in range(3):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    if message is None:
+        report.write_video_report(tmp_path / "page.html", csv, video)
+        read_page(tmp_path / "page.html")
+    else:
+        with pytest.raises(FormatError, match=rf"v\.csv: the column '{name}' holds numbers .*{message}"):
+            report.write_video_report(tmp_path / "page.html", csv, video)
+
+
+def test_page_of_a_table_without_rows_and_ids(tmp_path: Path) -> None:
+    csv = tmp_path / "v.csv"
+    csv.write_text("frame, timestamp, confidence, success\n")
+    report.write_video_report(tmp_path / "page.html", csv, None)
+    page, _ = read_page(tmp_path / "page.html")
+    assert "No frames." in page.words

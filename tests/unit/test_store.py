@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -197,3 +198,50 @@ def test_resolve_prefers_a_path(home: Path, tmp_path: Path, monkeypatch: pytest.
 def test_names_of_stored_models(home: Path, name: str) -> None:
     with pytest.raises(ModelError, match="model's name"):
         store.imported_path(name)
+
+
+def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PYCLNF_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(ModelError, match=r"home cannot be made: .*; set PYCLNF_HOME"):
+        store.imported_path("mine")
+    with pytest.raises(DownloadError, match="run the command again to go on where it stopped"):
+        store.fetch("https://127.0.0.1:1/x", store.cache_dir() / "x", store.RemoteFile("x", 1, "0" * 64))
+
+
+def test_a_server_that_speaks_no_http(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def garbage(*_: object) -> None:
+        raise http.client.BadStatusLine("220 ready for mail")
+
+    monkeypatch.setattr(_download, "_receive", garbage)
+    with pytest.raises(DownloadError, match="220 ready for mail; run the command again"):
+        store.fetch("https://localhost/x", home / "x", store.RemoteFile("x", 1, "0" * 64))
+
+
+def test_a_server_that_sends_another_part(
+    server: Server, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, data = next(iter(CONTENT.items()))
+    part = home / "x.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(data[:1])
+    monkeypatch.setattr(Handler, "send_header", _shifted_range(Handler.send_header))
+    with pytest.raises(DownloadError, match="another part of the file than it was asked for"):
+        _download.receive(server.url + name, part, len(data))
+    assert part.read_bytes() == data[:1]
+
+
+def _shifted_range(send):  # type: ignore[no-untyped-def]
+    def send_header(handler: Handler, keyword: str, value: str) -> None:
+        send(handler, keyword, "bytes 0-9/10" if keyword == "Content-Range" else value)
+
+    return send_header
+
+
+def test_a_part_that_is_whole_is_not_asked_for(server: Server, home: Path) -> None:
+    name, data = next(iter(CONTENT.items()))
+    part = home / "x.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(data)
+    _download.receive(server.url + name, part, len(data))
+    assert server.requests == []

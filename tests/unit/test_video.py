@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pyclnf import VideoError
+from pyclnf import video as video_module
 from pyclnf.images import read_image
 from pyclnf.video import MAX_BROKEN_IN_A_ROW, Video
 
@@ -129,6 +130,63 @@ def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
 def test_no_such_camera() -> None:
     with pytest.raises(VideoError, match="camera 97 cannot be opened"):
         Video(97)
+
+
+class Capture:
+    """A camera's or a file's frames, without a camera."""
+
+    def __init__(self, frames: list[np.ndarray], settings: dict[int, float]) -> None:
+        self.frames, self.settings = iter(frames), settings
+        self.frame: np.ndarray | None = None
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def set(self, name: int, value: float) -> bool:
+        return name in self.settings and name != cv2.CAP_PROP_ORIENTATION_AUTO
+
+    def get(self, name: int) -> float:
+        return self.settings.get(name, 0.0)
+
+    def grab(self) -> bool:
+        self.frame = next(self.frames, None)
+        return self.frame is not None
+
+    def retrieve(self) -> tuple[bool, np.ndarray | None]:
+        return True, self.frame
+
+    def release(self) -> None:
+        self.frame = None
+
+
+def test_a_camera_gives_frames_with_the_time_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [np.full((3, 4), value, np.uint8) for value in (10, 20)]
+    monkeypatch.setattr(cv2, "VideoCapture", lambda source: Capture(frames, {}))
+    clock = iter([5.0, 5.0, 5.25])
+    monkeypatch.setattr(video_module.time, "monotonic", lambda: next(clock))
+    with Video(2) as camera:
+        assert camera.name == "camera 2"
+        assert camera.frame_count is None
+        found = list(camera)
+    assert [frame.timestamp for frame in found] == [0.0, 0.25]
+    # Grey as BGR.
+    assert [frame.image.tolist() for frame in found] == [np.full((3, 4, 3), v).tolist() for v in (10, 20)]
+
+
+@pytest.mark.parametrize(("turn", "place"), ((0, (0, 0)), (90, (0, 2)), (180, (2, 3)), (270, (3, 0))))
+def test_an_opencv_that_does_not_turn_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int, place: tuple[int, int]
+) -> None:
+    """The metadata say by how much, clockwise; the bright pixel was at the top left."""
+    frame = np.zeros((3, 4, 3), np.uint8)
+    frame[0, 0] = 255
+    (tmp_path / "v.mp4").write_bytes(b"0")
+    settings = {cv2.CAP_PROP_ORIENTATION_META: float(turn), cv2.CAP_PROP_FRAME_COUNT: 1.0}
+    monkeypatch.setattr(cv2, "VideoCapture", lambda source: Capture([frame], settings))
+    with Video(tmp_path / "v.mp4") as video:
+        (found,) = video
+    assert found.image.shape == ((4, 3, 3) if turn in (90, 270) else (3, 4, 3))
+    assert np.argwhere(found.image[:, :, 0]).tolist() == [list(place)]
 
 
 @pytest.mark.parametrize("rate", [0, -1.0, float("inf"), float("nan")])

@@ -21,6 +21,13 @@ import numpy as np
 from scipy.linalg import solve
 from scipy.spatial.transform import Rotation
 
+from pyclnf._limits import (
+    MAX_DESCENT_BLUR,
+    MAX_DESCENT_DIRECTIONS,
+    MAX_DESCENT_SAMPLES,
+    MAX_DESCENT_SIDE,
+    MAX_DESCENT_STEPS,
+)
 from pyclnf.cascade import MIN_CONTRAST
 from pyclnf.crop import Crop
 from pyclnf.descent import Descent, DescentStep, PatchLayout, upright
@@ -92,6 +99,19 @@ class DescentConfig:
             raise TrainingError("the counts of a descent are at least 1, its penalty is positive")
         if len(self.radii) != len(self.blurs):
             raise TrainingError("each step of a descent has a radius and a blur")
+        beyond = (
+            len(self.blurs) > MAX_DESCENT_STEPS
+            or self.side > MAX_DESCENT_SIDE
+            or max(self.blurs) > MAX_DESCENT_BLUR
+            or self.directions > MAX_DESCENT_DIRECTIONS
+            or self.around + 1 > MAX_DESCENT_SAMPLES
+        )
+        if beyond:
+            raise TrainingError(
+                f"a descent has at most {MAX_DESCENT_STEPS} steps, a side of {MAX_DESCENT_SIDE} px, "
+                f"a blur of {MAX_DESCENT_BLUR:g} px, {MAX_DESCENT_DIRECTIONS} directions and "
+                f"{MAX_DESCENT_SAMPLES - 1} samples around a landmark: no file with more could be read"
+            )
 
     def layouts(self) -> list[PatchLayout]:
         """Return the layout of the patch of each step."""

@@ -1,0 +1,245 @@
+"""The command line's smaller commands, and how it ends: without a model's fit."""
+
+from __future__ import annotations
+
+import io
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import pyclnf
+from faces import make_face
+from generate_model import tiny_model
+from pyclnf import cli, formats, store
+from pyclnf.errors import DownloadError
+
+
+def run(*arguments: object) -> int:
+    """Run the command line in this process and return its exit code."""
+    try:
+        return cli.main([str(argument) for argument in arguments])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+# --- how it ends
+
+
+def test_the_package_is_a_program(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pyclnf", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("pyclnf", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"pyclnf {pyclnf.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    (
+        (KeyboardInterrupt(), 130, "pyclnf: interrupted; --resume goes on with what is left\n"),
+        (OSError(28, "No space left on device"), 1, "pyclnf: [Errno 28] No space left on device\n"),
+        (pyclnf.ModelError("m.npz: damaged"), 1, "pyclnf: m.npz: damaged\n"),
+        (pyclnf.ParameterError("no such set"), 2, "pyclnf: no such set\n"),
+    ),
+)
+def test_what_ends_a_command(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_version", fail)
+    assert run("version") == code
+    assert capsys.readouterr().err == message
+
+
+def test_a_reader_that_has_gone_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python writes what is left at its exit, which must not fail once more."""
+
+    def fail(_: object) -> int:
+        raise BrokenPipeError
+
+    with (tmp_path / "gone").open("w+") as gone:
+        monkeypatch.setattr(cli, "_version", fail)
+        monkeypatch.setattr(sys, "stdout", gone)
+        assert run("version") == 1
+        gone.write("what is left")
+        gone.flush()
+    assert (tmp_path / "gone").read_text() == ""
+    assert capsys.readouterr().err == ""
+
+
+def test_a_page_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    csv = tmp_path / "v.csv"
+    formats.write_csv(csv, [make_face(i, frame=i, timestamp=i / 25) for i in range(3)])
+    (tmp_path / "file").touch()
+    assert run("report", csv, "--output", tmp_path / "file" / "page.html") == 1
+    assert capsys.readouterr().err.startswith("pyclnf: ")
+
+
+# --- numbers of a parameter set
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    (
+        ("video", ("parameters", "video")),
+        ("windows=11,9,7", ("windows", (11, 9, 7))),
+        ("iterations=5", ("iterations", 5)),
+        ("response_power=2", ("response_power", 2)),
+        ("sigma=1.5", ("sigma", 1.5)),
+    ),
+)
+def test_settings(text: str, expected: tuple[str, object]) -> None:
+    found = cli._setting(text)
+    assert found == expected
+    assert type(found[1]) is type(expected[1])
+    if found[0] != "parameters":
+        assert pyclnf.CLNF(tiny_model(), **({"windows": (11,)} | dict([found]))) is not None
+
+
+# --- reports
+
+
+def test_reports_of_several_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run("report", tmp_path / "empty") == 2
+    assert "there are no CSVs" in capsys.readouterr().err
+    folder = tmp_path / "tables"
+    faces = [make_face(i, frame=i, timestamp=i / 25) for i in range(3)]
+    formats.write_csv(folder / "v.csv", faces)
+    formats.write_csv(folder / "p.csv", faces[:1], layout="image")
+    cv2.imwrite(str(folder / "p.png"), np.full((400, 400, 3), 90, np.uint8))
+    assert run("report", folder, "--output", tmp_path / "one.html") == 2
+    assert "--output is one page" in capsys.readouterr().err
+    assert run("report", folder / "p.csv", "--video", tmp_path / "v.mp4") == 2
+    assert "--video belongs to the CSV of one video" in capsys.readouterr().err
+    assert run("report", folder) == 0
+    assert capsys.readouterr().out.splitlines() == [str(folder / "v.html"), str(folder / "report.html")]
+    photographs = (folder / "report.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg;base64," in photographs
+    (folder / "p.png").write_bytes(b"no picture")
+    assert run("report", folder / "p.csv", "--output", tmp_path / "one.html") == 0
+    assert "the photograph cannot be read" in (tmp_path / "one.html").read_text(encoding="utf-8")
+
+
+# --- models
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PYCLNF_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_without_models(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(store, "_shipped", lambda: home / "none.npz")
+    assert run("models", "list") == 0
+    assert capsys.readouterr().out.startswith("no models\nopenface     not here: ")
+    assert run("version") == 0
+    assert "models: none\n" in capsys.readouterr().out
+    assert run("models", "path") == 1
+    assert "this installation holds no model" in capsys.readouterr().err
+    assert run("models", "path", home / "x.npz") == 1
+    assert "x.npz: there is no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted"), ((" Yes\n", True), ("y\n", True), ("\n", False), ("no\n", False))
+)
+def test_a_download_asks_on_a_terminal(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: str,
+    accepted: bool,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def download(*, accept_terms: bool, progress) -> Path:  # type: ignore[no-untyped-def]
+        assert accept_terms
+        progress("tris_68.txt", 1, 4)
+        return home / "openface-2.2.0"
+
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    monkeypatch.setattr(store, "download_openface", download)
+    assert run("models", "download", "openface") == (0 if accepted else 1)
+    out, err = capsys.readouterr()
+    assert out.startswith(store.OPENFACE_TERMS)
+    assert (" 25% tris_68.txt\n" in out) == ("use it with --model openface" in out) == accepted
+    assert ("nothing was downloaded: accept the terms" in err) == (not accepted)
+
+
+def test_a_download_does_not_ask_without_a_terminal(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def download(*, accept_terms: bool, progress) -> Path:  # type: ignore[no-untyped-def]
+        raise DownloadError("https://example.org: the server answers 404")
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    monkeypatch.setattr(store, "download_openface", download)
+    assert run("models", "download", "openface") == 1
+    assert "accept the terms with --accept-terms" in capsys.readouterr().err
+    assert run("models", "download", "openface", "--accept-terms") == 1
+    assert "answers 404" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    (
+        ("win32", {"LOCALAPPDATA": "/l"}, "/l/pyclnf"),
+        ("win32", {"LOCALAPPDATA": ""}, "/home/AppData/Local/pyclnf"),
+        ("darwin", {}, "/home/Library/Caches/pyclnf"),
+        ("linux", {"XDG_CACHE_HOME": "/c"}, "/c/pyclnf"),
+        ("linux", {"XDG_CACHE_HOME": ""}, "/home/.cache/pyclnf"),
+    ),
+)
+def test_where_models_are_kept(
+    monkeypatch: pytest.MonkeyPatch, platform: str, variables: dict[str, str], expected: str
+) -> None:
+    monkeypatch.delenv("PYCLNF_HOME", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(store.sys, "platform", platform)
+    monkeypatch.setattr(store.Path, "home", lambda: Path("/home"))
+    assert store.cache_dir() == Path(expected)
+
+
+# --- bench
+
+
+def test_bench_in_words_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "tiny.npz"
+    tiny_model().save(path)
+    assert run("bench", "--model", path, "--repeat", 2) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("kernels ")
+    assert [line.partition(": median ")[0] for line in lines[2:]] == [
+        "fit, parameter set 'image'",
+        "fit, parameter set 'video'",
+    ]
+    assert run("bench", "--model", path, "--repeat", 2, "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)) == {
+        "model",
+        "load_ms",
+        "kernels",
+        "fit_image_ms",
+        "fit_video_ms",
+    }
