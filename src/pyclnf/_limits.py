@@ -34,6 +34,13 @@ MAX_DESCENT_SIDE = 256
 MAX_DESCENT_BLUR = 10.0
 MAX_DESCENT_DIRECTIONS = 16
 MAX_DESCENT_SAMPLES = 64
+# And its network (10, 72, 10, 160, 1; 42 million products).
+MAX_NETWORK_LAYERS = 64
+MAX_NETWORK_SIDE = 256
+MAX_NETWORK_KERNEL = 64
+MAX_NETWORK_CHANNELS = 1024
+MAX_NETWORK_LOOKS = 4
+MAX_NETWORK_PRODUCTS = 10**9
 # Of any number in a model, so that no product of them overflows; and the least variance of a mode, mm^2.
 MAX_NUMBER = 1e12
 MIN_VARIANCE = 1e-12

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf import _kernels
-from pyclnf._limits import MAX_NUMBER
+from pyclnf._limits import (
+    MAX_NETWORK_CHANNELS,
+    MAX_NETWORK_KERNEL,
+    MAX_NETWORK_LAYERS,
+    MAX_NETWORK_LOOKS,
+    MAX_NETWORK_PRODUCTS,
+    MAX_NETWORK_SIDE,
+    MAX_NUMBER,
+)
 from pyclnf.arrays import converted
 from pyclnf.descent import upright
 from pyclnf.errors import ModelError
@@ -40,9 +48,6 @@ MIN_SCALE = 1e-6
 
 # The kernel works on so many channels at once.
 CHANNELS = 16
-MAX_LAYERS, MAX_SIDE, MAX_KERNEL, MAX_CHANNELS, MAX_LOOKS = 64, 256, 64, 1024, 8
-# Multiplications of one look; a second's work.
-MAX_PRODUCTS = 10**10
 
 _NAMES = ("layers", "patch", "weights", "units", "biases")
 
@@ -111,7 +116,11 @@ class Network:
                 f"the network's patch is a side in px, one in mm and a number of looks, not {patch}"
             )
         self.side, self.length, self.looks = int(patch[0]), float(patch[1]), int(patch[2])
-        if not (2 <= self.side <= MAX_SIDE and 1 <= self.length <= 1e4 and 1 <= self.looks <= MAX_LOOKS):
+        if not (
+            2 <= self.side <= MAX_NETWORK_SIDE
+            and 1 <= self.length <= 1e4
+            and 1 <= self.looks <= MAX_NETWORK_LOOKS
+        ):
             raise ModelError(f"the network's patch {patch.tolist()} is out of range")
         self._table = converted(arrays, "network_layers", np.int32)
         self._weights = converted(arrays, "network_weights", np.int8)
@@ -122,8 +131,8 @@ class Network:
 
     def _read_layers(self) -> tuple[Layer, ...]:
         table, weights, units, biases = self._table, self._weights, self._outputs, self._biases
-        if table.ndim != 2 or table.shape[1] != 6 or not 1 <= len(table) <= MAX_LAYERS:
-            raise ModelError(f"the network has 1 to {MAX_LAYERS} layers of six numbers")
+        if table.ndim != 2 or table.shape[1] != 6 or not 1 <= len(table) <= MAX_NETWORK_LAYERS:
+            raise ModelError(f"the network has 1 to {MAX_NETWORK_LAYERS} layers of six numbers")
         for name, values in (("units", units), ("biases", biases)):
             # Also false for NaN.
             if values.ndim != 1 or not np.abs(values).max(initial=0) <= MAX_NUMBER:
@@ -135,10 +144,10 @@ class Network:
         for row in table.tolist():
             kernel, stride, padding, outputs, residual, rectify = row
             usable = (
-                1 <= kernel <= MAX_KERNEL
-                and 1 <= stride <= MAX_SIDE
+                1 <= kernel <= MAX_NETWORK_KERNEL
+                and 1 <= stride <= MAX_NETWORK_SIDE
                 and 0 <= padding < kernel <= side + 2 * padding
-                and 1 <= outputs <= MAX_CHANNELS
+                and 1 <= outputs <= MAX_NETWORK_CHANNELS
                 and outputs % CHANNELS == 0
                 and residual in (0, 1)
                 and rectify in (0, 1)
@@ -151,8 +160,10 @@ class Network:
             shape = (kernel, kernel, channels, outputs)
             size = kernel * kernel * channels * outputs
             products += size * result * result
-            if products > MAX_PRODUCTS:
-                raise ModelError(f"the network needs more than {MAX_PRODUCTS:.0g} products for a look")
+            if products > MAX_NETWORK_PRODUCTS:
+                raise ModelError(
+                    f"the network needs more than {MAX_NETWORK_PRODUCTS:.0g} products for a look"
+                )
             if at + size > weights.size or first + outputs > biases.size:
                 raise ModelError("the network has fewer weights than its layers need")
             some = slice(first, first + outputs)

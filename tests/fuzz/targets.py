@@ -251,6 +251,24 @@ def model_with_steps() -> Model:
     )
 
 
+def model_with_network() -> Model:
+    """Return the small model with steps, whose learned start is a network instead of trees."""
+    random = np.random.default_rng(2)
+    model = model_with_steps()
+    arrays = {name: model.arrays[name] for name in model.arrays if "descent" in name or name == "start/crop"}
+    arrays |= {
+        "start/network_patch": np.array([6, 90.0, 2], np.float32),
+        # A layer that halves the patch, one that is added to what it sees, and the last one.
+        "start/network_layers": np.array(
+            [[3, 2, 1, 16, 0, 1], [1, 1, 0, 16, 1, 1], [3, 1, 0, 16, 0, 0]], np.int32
+        ),
+        "start/network_weights": random.integers(-9, 9, 9 * 16 + 16 * 16 + 9 * 16 * 16).astype(np.int8),
+        "start/network_units": np.full(48, 0.001, np.float32),
+        "start/network_biases": random.normal(0, 0.02, 48).astype(np.float32),
+    }
+    return Model(model.pdm, model.scales, metadata=dict(model.metadata), arrays=arrays)
+
+
 def seeds(name: str) -> dict[str, bytes]:
     """Return the seeds of a target by file name."""
     return _SEEDS[name]()
@@ -277,6 +295,7 @@ def _npz_seeds() -> dict[str, bytes]:
     for name, model in (
         ("small", small),
         ("steps", model_with_steps()),
+        ("network", model_with_network()),
         ("plain", Model(small.pdm, small.scales)),
         ("part", Model(small.pdm, small.scales, parts=[part])),
     ):
