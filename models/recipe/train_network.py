@@ -36,6 +36,16 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A phase of the training; each goes on from the mean weights of the one before."""
+
+    epochs: int
+    rate: float
+    sided: float
+    palsy: int
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """The table [training.network]; what is not said here is said there."""
 
@@ -44,13 +54,12 @@ class NetworkConfig:
     looks: int
     widths: tuple[int, ...]
     repeats: tuple[int, ...]
-    epochs: int
     batch: int
-    rate: float
     decay: float
     box_share: float
     box: tuple[float, float, float]
     near: tuple[float, float, float]
+    phases: tuple[Phase, ...]
     seed: int
 
 
@@ -82,6 +91,7 @@ class Samples:
         modes = pdm.components.reshape(3, 68, -1)
         mirrored = modes[:, MIRROR_68] * np.array([-1.0, 1.0, 1.0]).reshape(3, 1, 1)
         self._signs = np.sign(np.einsum("ijk,ijk->k", modes, mirrored))
+        self.palsy = np.array([meta["palsy_side"] != 0 for meta in data.meta])
 
     def draw(self, i: int, rng: np.random.Generator) -> tuple[Array, Array, Array, np.float32]:
         """Return a patch, the landmarks from its middle, px, the numbers wanted, and the eye distance, px."""
@@ -194,13 +204,15 @@ def _place(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
     return cv2.GaussianBlur(mask, (0, 0), 1.0) if rng.random() < 0.5 else mask
 
 
-def _draw_batches(samples: Samples, chosen: Array, seeds: range, queue: Any) -> None:
+def _draw_batches(samples: Samples, chosen: Array, phase: Phase, epochs: range, queue: Any) -> None:
     """Put the batches of some epochs into a queue; runs in a process of its own."""
     cv2.setNumThreads(1)
     size = samples.config.batch
-    for seed in seeds:
-        rng = np.random.default_rng([samples.config.seed, seed])
-        order = rng.permutation(chosen)
+    # So many times as often as the others.
+    more = np.repeat(chosen, np.where(samples.palsy[chosen], phase.palsy, 1))
+    for epoch in epochs:
+        rng = np.random.default_rng([samples.config.seed, phase.epochs, epoch])
+        order = rng.permutation(more)[: len(chosen)]
         for first in range(0, len(order) - size + 1, size):
             rows = [samples.draw(int(i), rng) for i in order[first : first + size]]
             queue.put([np.stack(column) for column in zip(*rows, strict=True)])
@@ -302,21 +314,42 @@ def projected(numbers: Tensor, mean: Tensor, components: Tensor, config: Network
     return flat + config.side * numbers[:, None, 4:6]
 
 
+def sides() -> Tensor:
+    """Return sums of landmarks (7, 68): the eyes' openings, the brows' heights, and left-right differences."""
+    sums = torch.zeros(7, 68)
+    for eye, (lower, upper) in enumerate((((40, 41), (37, 38)), ((46, 47), (43, 44)))):
+        sums[eye, list(lower)], sums[eye, list(upper)] = 0.5, -0.5
+        sums[2 + eye, 36 + 6 * eye : 42 + 6 * eye] = 1 / 6
+        sums[2 + eye, 17 + 5 * eye : 22 + 5 * eye] = -1 / 5
+    sums[4, 54], sums[4, 48] = 1, -1
+    sums[5], sums[6] = sums[0] - sums[1], sums[2] - sums[3]
+    return sums
+
+
 def train(
-    samples: Samples, chosen: Array, watched: Array, config: NetworkConfig, state: Path
+    samples: Samples,
+    chosen: Array,
+    watched: Array,
+    config: NetworkConfig,
+    phase: Phase,
+    begin: StartNetwork | None,
+    state: Path,
 ) -> StartNetwork:
-    """Return the running mean of the network's weights at the end of the training."""
+    """Return the running mean of the network's weights at the end of a phase."""
     torch.manual_seed(config.seed)
     torch.set_num_threads(1)  # the samples need another core
     pdm = samples.pdm
     mean = torch.tensor(pdm.mean, dtype=torch.float32)
     components = torch.tensor(pdm.components * np.sqrt(pdm.eigenvalues), dtype=torch.float32)
     net, kept = (StartNetwork(config, 6 + pdm.n_modes) for _ in range(2))
+    if begin is not None:
+        net.load_state_dict(begin.state_dict())
     kept.load_state_dict(net.state_dict())
+    sums = sides()
     batches = len(chosen) // config.batch
-    optimiser = torch.optim.AdamW(net.parameters(), lr=config.rate, weight_decay=config.decay)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=phase.rate, weight_decay=config.decay)
     rates = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.rate, total_steps=batches * config.epochs, pct_start=0.08
+        optimiser, phase.rate, total_steps=batches * phase.epochs, pct_start=0.08
     )
     saved = {"net": net, "opt": optimiser, "sched": rates, "ema": kept}
     first = 0
@@ -328,18 +361,20 @@ def train(
     context = multiprocessing.get_context("fork")
     queue = context.Queue(24)
     source = context.Process(
-        target=_draw_batches, args=(samples, chosen, range(first, config.epochs), queue), daemon=True
+        target=_draw_batches, args=(samples, chosen, phase, range(first, phase.epochs), queue), daemon=True
     )
     source.start()
-    for epoch in tqdm(range(first, config.epochs), initial=first, total=config.epochs, desc="network"):
+    for epoch in tqdm(range(first, phase.epochs), initial=first, total=phase.epochs, desc=state.stem):
         net.train()
         for batch in range(batches):
             patches, points, wanted, unit = map(torch.from_numpy, queue.get())
             with torch.autocast("cpu", torch.bfloat16):
                 said = net(patches)
             said = said.float()
-            squared = ((projected(said, mean, components, config) - points) ** 2).sum(2)
-            loss = torch.sqrt(squared / unit[:, None] ** 2 + 1e-4).mean()
+            error = projected(said, mean, components, config) - points
+            loss = _length(error, unit).mean()
+            if phase.sided:
+                loss = loss + phase.sided * _length(sums @ error, unit).mean()
             # A little for what the picture does not show: depth, and modes that hardly move the landmarks.
             off = said - wanted
             loss = loss + 0.06 * off[:, 1:4].abs().mean() + 0.006 * torch.sqrt(off[:, 6:] ** 2 + 0.01).mean()
@@ -356,11 +391,16 @@ def train(
         partial = state.with_suffix(".part")
         torch.save({name: what.state_dict() for name, what in saved.items()} | {"epoch": epoch + 1}, partial)
         partial.replace(state)
-        if epoch % 10 == 9 or epoch + 1 == config.epochs:
+        if epoch % 10 == 9 or epoch + 1 == phase.epochs:
             tqdm.write(f"epoch {epoch + 1}: {_watch(kept, samples, watched, mean, components)}")
     source.join()
     kept.eval()
     return kept
+
+
+def _length(errors: Tensor, unit: Tensor) -> Tensor:
+    """Return lengths of errors (N, k, 2) over the eye distance, rounded off near 0."""
+    return torch.sqrt((errors**2).sum(2) / unit[:, None] ** 2 + 1e-4)
 
 
 def _watch(net: StartNetwork, samples: Samples, watched: Array, mean: Tensor, components: Tensor) -> str:
@@ -382,12 +422,13 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder for the state of the training")
     parser.add_argument("out", type=Path, help="the model with this start, .npz")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
-    parser.add_argument("--epochs", type=int, help="in place of the configured number")
+    parser.add_argument("--epochs", type=int, help="of each phase, in place of the configured numbers")
     args = parser.parse_args()
     table = tomllib.loads(args.config.read_text(encoding="utf-8"))["training"]
     outline = table.pop("hidden_outline"), table.pop("covered_outline")
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in table["network"].items()}
-    config = NetworkConfig(**values | ({"epochs": args.epochs} if args.epochs else {}), seed=table["seed"])
+    phases = [Phase(**row | ({"epochs": args.epochs} if args.epochs else {})) for row in values.pop("phases")]
+    config = NetworkConfig(**values, phases=tuple(phases), seed=table["seed"])
     training = training_config(table)
     assert training.start is not None
     model = Model.load(args.model)
@@ -404,13 +445,11 @@ def main() -> None:
     aside = held_out(faces.identities, training.held_out, training.seed)
     samples = Samples(data.chosen(chosen), faces, model.pdm, config)
     args.work.mkdir(parents=True, exist_ok=True)
-    net = train(
-        samples,
-        np.flatnonzero(~aside),
-        np.flatnonzero(aside)[:600],
-        config,
-        args.work / "network.pt",
-    )
+    net: StartNetwork | None = None
+    for i, phase in enumerate(config.phases):
+        state = args.work / f"network_{i}.pt"
+        net = train(samples, np.flatnonzero(~aside), np.flatnonzero(aside)[:600], config, phase, net, state)
+    assert net is not None
     crop = np.array([training.start.crop, training.start.margin], np.float32)
     arrays = net.arrays(config) | {"start/crop": crop}
     start = refine_start(arrays, faces, model.pdm, ~aside, training.start, seed=training.seed)
