@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,8 @@ class PathTracer(Rasteriser):
     ) -> None:
         super().__init__(size, samples, shadow_size, directions, tile)
         self.cfg = cfg
-        self._folder = tempfile.TemporaryDirectory()
+        folder = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._images: dict[Path, Any] = {}
         bpy.ops.wm.read_factory_settings(use_empty=True)
         self._scene = scene = bpy.context.scene
@@ -63,7 +66,7 @@ class PathTracer(Rasteriser):
         render.image_settings.file_format = "OPEN_EXR"
         render.image_settings.color_mode, render.image_settings.color_depth = "RGBA", "32"
         render.image_settings.exr_codec = "NONE"
-        render.filepath = str(Path(self._folder.name) / "picture.exr")
+        render.filepath = str(Path(folder) / "picture.exr")
         cycles.device = "CPU"
         cycles.samples = cfg["samples"]
         cycles.use_adaptive_sampling = True
@@ -178,8 +181,10 @@ class PathTracer(Rasteriser):
         item.visible_shadow = part.casts or part.material.mode == "opaque"
         yield item
         count, length = part.shells
-        if count and part.shell_triangles is not None and hairy.max() > 0:
-            keep, triangles = np.unique(part.shell_triangles, return_inverse=True)
+        if count and part.shell_triangles is not None and hairy.max() * 1.2 > 0.1 + 1 / count:
+            # Where no strand reaches the first layer, it would only be looked through.
+            grown = part.shell_triangles[hairy[part.shell_triangles].max(1) * 1.2 > 0.1 + 1 / count]
+            keep, triangles = np.unique(grown, return_inverse=True)
             triangles = triangles.reshape(-1, 3)
             n = len(keep)
             layers = np.arange(1, count + 1) / count
@@ -201,10 +206,13 @@ class PathTracer(Rasteriser):
         m = part.material
         nodes, bsdf, albedo, alpha = self._painted(part.key, m)
         lens, eye = part.key == "~lens", m.mode == "blend" and part.role == "face"
-        nodes.set(bsdf, "Base Color", albedo)
-        nodes.set(bsdf, "Roughness", 0.04 if lens else m.roughness)
+        # The rasteriser, which sees too little shadow between the lids, needs darker eyes.
+        # Clear glass is seen by what it reflects, not by the veil that stands for it there.
+        shade = 1.4 if eye else 0.15 if lens and not part.casts else 1.0
+        nodes.set(bsdf, "Base Color", albedo if shade == 1 else nodes.times(albedo, [shade] * 3))
+        nodes.set(bsdf, "Roughness", m.roughness)
         # A card of hair is no smooth sheet, and the eye's gloss is that of the cornea.
-        matt = 0.4 if eye or m.mode == "coverage" else 1.0
+        matt = 0.0 if lens else 0.4 if eye or m.mode == "coverage" else 1.0
         nodes.set(bsdf, "Specular IOR Level", matt * _specular(m.specular))
         if alpha is None and m.opacity < 1:
             alpha = m.opacity
@@ -218,16 +226,16 @@ class PathTracer(Rasteriser):
             alpha = inside if alpha is None else nodes.math("MULTIPLY", alpha, inside)
         if alpha is not None:
             nodes.set(bsdf, "Alpha", alpha)
-        if lens or eye:  # what is see-through reflects: cornea, glasses
+        if eye:  # the cornea; as a mesh of its own its noise would not be removed
+            nodes.set(bsdf, "Coat Weight", 1.0)
+            nodes.set(bsdf, "Coat Roughness", 0.06)
+        if lens:
             gloss = nodes.add("BsdfGlossy")
-            nodes.set(gloss, "Roughness", 0.04)
+            nodes.set(gloss, "Roughness", 0.15)
             facing = nodes.add("Fresnel")
             nodes.set(facing, "IOR", 1.4)
-            share = facing.outputs[0]
-            if eye:
-                share = nodes.math("MULTIPLY", share, nodes.math("SUBTRACT", 1.0, alpha))
             mix = nodes.add("MixShader")
-            nodes.set(mix, 0, share)
+            nodes.set(mix, 0, nodes.math("MULTIPLY", facing.outputs[0], 0.35))
             nodes.set(mix, 1, bsdf.outputs[0])
             nodes.set(mix, 2, gloss.outputs[0])
             nodes.finish(mix)

@@ -208,7 +208,7 @@ class Sky:
             wide, (column + 1).astype(np.float32), row.astype(np.float32), cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
-        light = light + self.haze
+        light = light.reshape(directions.shape) + self.haze  # OpenCV's pictures have two axes
         for towards, sharpness, power in self.lobes:
             lobe = np.exp(sharpness * (directions @ towards - 1))
             whole = 2 * np.pi * (1 - np.exp(-2 * sharpness)) / sharpness

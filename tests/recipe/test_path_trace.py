@@ -56,7 +56,7 @@ def _discs(at):
     camera = Camera(640.0, 700.0, SIZE, (118.3, 136.8))
     lamp = Lamp(np.array([0, 0, 1], np.float32), np.full(3, 0.5, np.float32), 0.01)
     zero = np.zeros(4, np.float32)
-    radiance = np.tile(_sky().radiance(fibonacci_sphere(26)) * (4 * np.pi / 26), (1, 1))
+    radiance = _sky().radiance(fibonacci_sphere(26)) * np.float32(4 * np.pi / 26)
     nothing = np.zeros((SIZE, SIZE, 3), np.float32)
     return Scene(
         [white, black], camera, lamp, radiance, nothing, zero, zero[:3], zero[:3], zero[:3], _sky()
