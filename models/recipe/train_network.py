@@ -315,7 +315,7 @@ def projected(numbers: Tensor, mean: Tensor, components: Tensor, config: Network
 
 
 def sides() -> Tensor:
-    """Return sums of landmarks (7, 68): the eyes' openings, the brows' heights, and left-right differences."""
+    """Return sums of landmarks (7, 68): openings of the eyes, heights of the brows, and their differences."""
     sums = torch.zeros(7, 68)
     for eye, (lower, upper) in enumerate((((40, 41), (37, 38)), ((46, 47), (43, 44)))):
         sums[eye, list(lower)], sums[eye, list(upper)] = 0.5, -0.5

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pyclnf.clnf import CLNF
     from pyclnf.detection import Detector
     from pyclnf.face import Face
+    from pyclnf.nu_rlms import FitParameters
     from pyclnf.tracking import Tracker
 
     Command = Literal["fit", "track"]
@@ -399,11 +400,10 @@ def _tools(settings: Settings) -> tuple[CLNF, Detector]:
     """Return the model and the detector, once a process."""
     from pyclnf.clnf import CLNF
     from pyclnf.detection import make_detector
-    from pyclnf.nu_rlms import FitParameters
 
     numbers: dict[str, Any] = dict(settings.numbers)
-    parameters = FitParameters.named(settings.parameters).changed(**numbers)
-    clnf = CLNF(settings.model, parameters=parameters, starts=settings.starts)
+    # By name: the model may have numbers of its own.
+    clnf = CLNF(settings.model, parameters=settings.parameters, starts=settings.starts, **numbers)
     box = settings.box
     return clnf, make_detector(settings.detector) if box is None else FixedBox(box)
 
@@ -450,15 +450,17 @@ def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None
 
 
 def _tracker(settings: Settings) -> Tracker:
-    from pyclnf.nu_rlms import FitParameters
     from pyclnf.tracking import Tracker
 
     clnf, detector = _tools(settings)
     numbers: dict[str, Any] = dict(settings.numbers)
-    first = FitParameters.named(settings.parameters).changed(**numbers)
-    # Frames after the first have windows of their own.
-    numbers.pop("windows", None)
-    later = FitParameters.named("tracking").changed(**numbers)
+    first: str | FitParameters = settings.parameters
+    later: str | FitParameters = "tracking"
+    if numbers:
+        first = clnf.settings(first).changed(**numbers)
+        # Frames after the first have windows of their own.
+        numbers.pop("windows", None)
+        later = clnf.settings(later).changed(**numbers)
     return Tracker(
         clnf,
         detector=detector,

@@ -176,9 +176,6 @@ class CLNF:
             raise ModelError("give model or model_dir, not both")
         source = model if model is not None else model_dir
         whole = source if isinstance(source, Model) else load_model(store.resolve(source))
-        settings = _parameter_set(whole, parameters)
-        if not isinstance(settings, FitParameters):
-            raise ParameterError(f"parameters is a name or a FitParameters, not {parameters!r}")
         numbers = {
             "windows": windows,
             "iterations": iterations,
@@ -187,32 +184,39 @@ class CLNF:
             "weight_factor": weight_factor,
             "response_power": response_power,
         }
-        settings = settings.changed(**{name: value for name, value in numbers.items() if value is not None})
-        if len(settings.windows) < len(whole.scales):
-            raise ParameterError(
-                f"the model has {len(whole.scales)} scales: give a window for each, not {settings.windows}"
-            )
+        given = {name: value for name, value in numbers.items() if value is not None}
         self.model = whole
         self._first_scale = 0
         self._detector: Detector | None = None
         if scale is not None:
             self.model = whole.restrict(scale)
-            # The scale keeps the window that it has among the others.
-            index = [own.scale for own in whole.scales].index(self.model.scales[0].scale)
-            settings = replace(settings, windows=settings.windows[index : index + 1])
-            self._first_scale = index
-        if not any(settings.windows[: len(self.model.scales)]):
-            raise ParameterError(f"the windows {settings.windows} skip every scale of the model")
-        self.parameters = settings
-        # Calibrated are the model's sets as they are.
-        changed = scale is not None or any(value is not None for value in numbers.values())
-        self.parameter_set = parameters if isinstance(parameters, str) and not changed else ""
+            self._first_scale = [own.scale for own in whole.scales].index(self.model.scales[0].scale)
+
+        def settings(learned: bool) -> FitParameters:
+            found = _parameter_set(whole, parameters, learned)
+            if not isinstance(found, FitParameters):
+                raise ParameterError(f"parameters is a name or a FitParameters, not {parameters!r}")
+            found = found.changed(**given)
+            if len(found.windows) < len(whole.scales):
+                raise ParameterError(
+                    f"the model has {len(whole.scales)} scales: give a window for each, not {found.windows}"
+                )
+            if scale is not None:
+                # The scale keeps the window that it has among the others.
+                found = replace(found, windows=found.windows[self._first_scale : self._first_scale + 1])
+            return found
+
         has_start = any(name.startswith("start/") for name in self.model.arrays)
         self.learned_start = LearnedStart(self.model.pdm, self.model.arrays) if has_start else None
         self.hypotheses = _hypotheses(whole, parameters)
         self.starts: _Starts = self._check_starts(
             ("learned" if has_start else "frontal") if starts is None else starts
         )
+        self._far, self.parameters = settings(False), settings(self.starts == "learned")
+        if not any(self.parameters.windows[: len(self.model.scales)]):
+            raise ParameterError(f"the windows {self.parameters.windows} skip every scale of the model")
+        # Calibrated are the model's sets as they are.
+        self.parameter_set = parameters if isinstance(parameters, str) and scale is None and not given else ""
         self.exhaustive = bool(exhaustive)
 
     def __repr__(self) -> str:
@@ -262,7 +266,8 @@ class CLNF:
         depths = None if depth is None else _as_depth(depth, (height, width))
         where = self.starts if starts is None else self._check_starts(starts)
         found = self.starts_in(pixels, box, where)
-        result, start = self.fit_from(pixels, found, self.parameters, depths, guesses=where == "learned")
+        settings = self.parameters if where == "learned" else self._far
+        result, start = self.fit_from(pixels, found, settings, depths, guesses=where == "learned")
         return result.landmarks.astype(np.float32), self._info(result, start)
 
     def starts_in(
@@ -571,7 +576,7 @@ class CLNF:
         ParameterError
             If the set is unknown or has too few windows.
         """
-        named = _parameter_set(self.model, parameters)
+        named = _parameter_set(self.model, parameters, self.starts == "learned")
         windows = named.windows[self._first_scale :]
         if len(windows) < len(self.model.scales):
             raise ParameterError(f"a parameter set needs a window for each scale, not {named.windows}")
@@ -647,16 +652,24 @@ def _as_depth(depth: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return depth[:, :, None]
 
 
-def _parameter_set(model: Model, parameters: str | FitParameters) -> FitParameters:
-    """Return a parameter set by name, with the numbers that suit the model where its metadata have some."""
+def _parameter_set(model: Model, parameters: str | FitParameters, learned: bool) -> FitParameters:
+    """Return a parameter set by name, with the numbers that suit the model where its metadata have some.
+
+    Fits that do not start from the learned start have further to go, and may have numbers of their own.
+    """
     if not isinstance(parameters, str):
         return parameters
     named = FitParameters.named(parameters)
     own = model.metadata.get("fit", {})
-    numbers = own.get(parameters)
-    if numbers is None and parameters == "tracking" and "video" in own:
+
+    def numbers_of(name: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = None if learned else own.get(f"{name}_far")
+        return own.get(name) if found is None else found
+
+    numbers = numbers_of(parameters)
+    video = numbers_of("video")
+    if numbers is None and parameters == "tracking" and video is not None:
         # Frames that start close to the face skip the coarsest scale.
-        video = own["video"]
         windows = video.get("windows", FitParameters.named("video").windows)
         numbers = {**video, "windows": [0, *windows[1:]]}
     if numbers is None:

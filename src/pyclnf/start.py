@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    Float = NDArray[np.float64]
+
 __all__ = ["LearnedStart"]
 
 # Boxes of the hypotheses: shift (x, y) in sides of the box, and log size.
@@ -61,6 +63,8 @@ class LearnedStart:
     ----------
     predictor : Network or Cascade
     descent : Descent or None
+    follows : bool
+        `near` can be asked.
     prior : ShapePrior or None
         How true shapes lie about the guesses.
 
@@ -75,6 +79,7 @@ class LearnedStart:
             raise ModelError("the model's learned start lacks the arrays ['crop']")
         self.pdm = pdm
         self.predictor = (Network if "start/network_layers" in arrays else Cascade)(pdm, arrays)
+        self.follows = isinstance(self.predictor, Network)
         self.descent = Descent.read(pdm, arrays)
         if self.descent is not None and self.descent.n_modes > self.predictor.n_modes:
             raise ModelError("the learned start's descent changes more modes than are predicted")
@@ -87,6 +92,8 @@ class LearnedStart:
                 f"the learned start's crop of {self.side} px and {self.margin} boxes is out of range"
             )
         self.prior = self._read_prior(arrays)
+        # Of the box of the mean shape as it looks ahead, mm.
+        self._mean_side = float(np.sqrt(np.ptp(pdm.mean.reshape(3, -1)[:2], axis=1).prod()))
 
     def _read_prior(self, arrays: Mapping[str, NDArray[Any]]) -> ShapePrior | None:
         if "start/basis" not in arrays and "start/variances" not in arrays:
@@ -142,17 +149,44 @@ class LearnedStart:
         if not 1 <= count <= len(BOX_CHANGES):
             raise ParameterError(f"a learned start gives 1 to {len(BOX_CHANGES)} hypotheses, not {count}")
         x, y, w, h = check_box(box)
-        length = self.margin * np.sqrt(w * h)
-        crop = Crop.cut(image, np.array([x + w / 2, y + h / 2]), length, self.side)
-        pixels = crop.pixels if crop.pixels.dtype == np.uint8 else np.rint(crop.pixels).astype(np.uint8)
         sides = np.array([w, h])
         sizes = sides * _SIZES[:count]
         corners = np.array([x, y]) + sides * _SHIFTS[:count] - (sizes - sides) / 2
         placements = self.pdm.placements(corners, sizes)
+        rotations = np.tile(np.eye(3), (count, 1, 1))
+        centre, length = np.array([x + w / 2, y + h / 2]), self.margin * np.sqrt(w * h)
+        return self._looked_at(image, centre, length, rotations, placements)
+
+    def near(self, image: NDArray[Any], parameters: Parameters) -> Parameters:
+        """Return a guess from where a face is taken to be, as in the frame before.
+
+        Only a network can: a cascade starts from boxes.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W, 1 or 3), uint8, float32 or float64
+        parameters : Parameters
+            Roughly those of the face; their shape is not used.
+
+        Returns
+        -------
+        guess : Parameters
+        """
+        pose = parameters.pose
+        length = self.margin * pose[0] * self._mean_side
+        placements = np.array([[pose[0], *pose[4:6]]])
+        (found,) = self._looked_at(image, pose[4:6], length, parameters.rotation[None].copy(), placements)
+        return found
+
+    def _looked_at(
+        self, image: NDArray[Any], centre: Float, length: float, rotations: Float, placements: Float
+    ) -> list[Parameters]:
+        """Return what is seen in a square of the image around faces with given pose; both change."""
+        crop = Crop.cut(image, centre, length, self.side)
+        pixels = crop.pixels if crop.pixels.dtype == np.uint8 else np.rint(crop.pixels).astype(np.uint8)
         placements[:, 0] /= crop.step
         placements[:, 1:] = crop.points_in(placements[:, 1:])
-        rotations = np.tile(np.eye(3), (count, 1, 1))
-        shapes = np.zeros((count, self.predictor.n_modes))
+        shapes = np.zeros((len(placements), self.predictor.n_modes))
         self.predictor.run(pixels, rotations, placements, shapes)
         if self.descent is not None:
             refined = np.ascontiguousarray(shapes[:, : self.descent.n_modes])
@@ -160,10 +194,10 @@ class LearnedStart:
             shapes[:, : self.descent.n_modes] = refined
         if not (np.isfinite(rotations).all() and np.isfinite(placements).all()):
             raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
-        poses = np.empty((count, 6))
+        poses = np.empty((len(placements), 6))
         poses[:, 0] = placements[:, 0] * crop.step
         poses[:, 1:4] = matrix_to_euler(rotations)
         poses[:, 4:] = crop.points_out(placements[:, 1:])
-        whole = np.zeros((count, self.pdm.n_modes))
+        whole = np.zeros((len(placements), self.pdm.n_modes))
         whole[:, : shapes.shape[1]] = shapes
         return [Parameters(pose, shape) for pose, shape in zip(poses, whole, strict=True)]
