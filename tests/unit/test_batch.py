@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from faces import make_face, missing_face
-from pyclnf import batch, formats
+from generate_model import generate_model
+from pyclnf import CLNF, Model, batch, formats
 from pyclnf.errors import FormatError, ParameterError
 
 
@@ -84,3 +85,25 @@ def test_what_is_wrong_with_a_file_is_said_without_its_name_twice(tmp_path: Path
     (outcome,) = batch.run(batch.Settings("fit", model="missing.npz"), [batch.Job(str(image), "out")])
     assert "missing.npz" in (outcome.failure or "")
     assert str(outcome).count(str(image)) == 1
+
+
+def test_a_batch_takes_the_numbers_that_the_model_has(tmp_path: Path) -> None:
+    own = {
+        "image": {"windows": [9, 7, 0], "sigma": 2.0},
+        "video": {"windows": [7, 5, 0]},
+        "tracking": {"windows": [0, 5, 0]},
+    }
+    model = generate_model()
+    changed = Model(model.pdm, model.scales, metadata={"fit": own})
+    changed.save(tmp_path / "own.npz")
+    clnf = batch._tools(batch.Settings("fit", model=str(tmp_path / "own.npz")))[0]
+    assert clnf.parameters == CLNF(changed).parameters
+    assert (clnf.parameters.windows, clnf.parameter_set) == ((9, 7, 0), "image")
+    tracker = batch._tracker(batch.Settings("track", model=str(tmp_path / "own.npz"), parameters="video"))
+    assert (tracker.first.windows, tracker.tracking.windows) == ((7, 5, 0), (0, 5, 0))
+    assert tracker.parameter_set == "video"
+    given = batch.Settings(
+        "track", model=str(tmp_path / "own.npz"), parameters="video", numbers=(("sigma", 3.0),)
+    )
+    tracker = batch._tracker(given)
+    assert (tracker.first.windows, tracker.first.sigma, tracker.tracking.sigma) == ((7, 5, 0), 3.0, 3.0)

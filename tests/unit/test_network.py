@@ -7,8 +7,9 @@ import pytest
 
 from generate_model import generate_model
 from pyclnf import ModelError
+from pyclnf.descent import upright
 from pyclnf.network import Network
-from pyclnf.pdm import PDM, axis_angle_to_matrix
+from pyclnf.pdm import PDM, Parameters, axis_angle_to_matrix
 from pyclnf.start import LearnedStart
 
 # With more modes than a block of the kernel's channels has numbers.
@@ -129,6 +130,25 @@ def test_it_travels_in_a_start() -> None:
         assert one.pose.tolist() == other.pose.tolist()
     assert {name: value.dtype for name, value in start.arrays().items()}["start/network_weights"] == np.int8
     assert found[0].pose.tolist() != found[1].pose.tolist()
+
+
+def test_a_face_is_looked_for_near_where_it_was() -> None:
+    says = np.zeros(6 + M)
+    says[:7] = 0.05, 0.1, 0.2, 0.0, 0.02, -0.01, 1.0
+    start = LearnedStart(PDM_, arrays(says) | {"start/crop": np.array([80, 2.0], np.float32)})
+    assert start.follows
+    image = np.random.default_rng(0).integers(0, 256, (400, 500, 3), dtype=np.uint8)
+    before = Parameters(np.array([1.5, 0.3, -0.2, 0.4, 230.0, 190.0]), np.full(M, 2.0))
+    found = start.near(image, before)
+    # Said of the upright face; what it was taken to look like does not matter.
+    roll = upright(before.rotation)
+    shift = 1.5 * LENGTH * roll @ [0.02, -0.01]
+    np.testing.assert_allclose(found.pose[[0, 4, 5]], [1.5 * np.exp(0.05), 230 + shift[0], 190 + shift[1]])
+    expected = axis_angle_to_matrix(np.array([0.1, 0.2, 0.0]))
+    expected[:2] = roll @ expected[:2]
+    np.testing.assert_allclose(found.rotation, expected, atol=1e-6)
+    np.testing.assert_allclose(found.shape[0], np.sqrt(PDM_.eigenvalues[0]), rtol=1e-6)
+    assert (found.shape[1:] == 0).all()
 
 
 def layer(**changed: int) -> np.ndarray:

@@ -209,6 +209,35 @@ def test_a_model_brings_its_own_numbers() -> None:
         CLNF(Model(MODEL.pdm, MODEL.scales, metadata={"fit": {"image": {"sigma": "wide"}}}))
 
 
+def test_other_starts_have_numbers_of_their_own() -> None:
+    own = {
+        "image": {"windows": [0, 0, 7], "sigma": 2.0},
+        "image_far": {"windows": [11, 9, 7]},
+        "video": {"windows": [0, 0, 5]},
+        "video_far": {"windows": [9, 7, 5]},
+        "tracking": {"windows": [0, 0, 3]},
+    }
+    model = Model(MODEL.pdm, MODEL.scales, metadata={"fit": own}, arrays=arrays())
+    learned, frontal = CLNF(model), CLNF(model, starts="frontal")
+    assert (learned.parameters.windows, learned.parameters.sigma) == ((0, 0, 7), 2.0)
+    assert (frontal.parameters.windows, frontal.parameters.sigma) == ((11, 9, 7), 1.25)
+    assert [clnf.settings("video").windows for clnf in (learned, frontal)] == [(0, 0, 5), (9, 7, 5)]
+    assert [clnf.settings("tracking").windows for clnf in (learned, frontal)] == [(0, 0, 3), (0, 0, 3)]
+    # The start of a single fit counts, too.
+    truth = Parameters(np.array([1.2, 0, 0, 0, 150.0, 160.0]), np.zeros(MODEL.pdm.n_modes))
+    points = MODEL.pdm.landmarks_2d(truth)
+    box, image = [*points.min(axis=0), *np.ptp(points, axis=0)], generate_image(MODEL, truth)
+    here, there = (clnf.fit(image, box, starts="frontal")[0] for clnf in (learned, frontal))
+    np.testing.assert_array_equal(here, there)
+    assert not np.array_equal(here, learned.fit(image, box)[0])
+    # What is given by name holds for every start.
+    assert CLNF(model, starts="frontal", windows=(5, 5, 5)).parameters.windows == (5, 5, 5)
+
+
+def test_a_cascade_does_not_follow() -> None:
+    assert not LearnedStart(MODEL.pdm, arrays()).follows
+
+
 def test_large_faces_are_reduced() -> None:
     truth = Parameters(np.array([4.0, 0, 0.05, 0, 330.0, 340.0]), np.zeros(MODEL.pdm.n_modes))
     image = generate_image(MODEL, truth, (700, 680))

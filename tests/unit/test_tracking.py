@@ -323,6 +323,25 @@ def test_numbers_are_stable_in_a_crowded_video(test_data: Path, clnf: CLNF) -> N
 # --- videos
 
 
+def test_a_learned_start_follows_fast_motion() -> None:
+    """A network looks for the face about where it was, further than the response maps reach."""
+    face = cv2.imread(str(Path(__file__).resolve().parents[2] / "examples" / "rendered_face.jpg"))
+    clnf = CLNF()
+    assert clnf.learned_start is not None and clnf.learned_start.follows
+    tracker = Tracker(clnf, detector=no_detector)
+    still = clnf.fit(face, (165, 108, 222, 267))[0]
+    reach = clnf.settings("tracking").windows[-1] / 2 / clnf.model.scales[-1].scale  # mm
+    tracker.update(face, 0.0, boxes=[(165, 108, 222, 267)])
+    for i in range(1, 5):
+        step = (-1) ** i * 8.0  # mm, to and fro
+        scale = float(tracker.update(face, i - 0.5)[0].params.pose[0])
+        moved = cv2.warpAffine(face, np.array([[1, 0, step * scale], [0, 1, 0]]), face.shape[1::-1])
+        (found,) = tracker.update(moved, float(i))
+        assert found.success and abs(step) > reach
+        off = np.linalg.norm(found.landmarks - still - [step * scale, 0], axis=1)
+        assert off.mean() < 0.03 * eye_distance(still)
+
+
 @pytest.fixture
 def clip(tmp_path: Path, frames: list[np.ndarray]) -> Path:
     """A folder of pictures, one of them broken."""
