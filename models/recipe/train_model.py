@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,21 @@ def _part(landmark: int) -> str:
 
 def _tuples(table: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+
+
+def fit_numbers(
+    fit: dict[str, Any], configured: Sequence[float], scales: Sequence[float]
+) -> dict[str, dict[str, Any]]:
+    """Return the numbers of the fits for those of the configured scales that there are.
+
+    A set that skips all of them gets the usual windows.
+    """
+    sets = {}
+    for name, numbers in fit.items():
+        windows = [w for w, scale in zip(numbers["windows"], configured, strict=True) if scale in scales]
+        others = {key: value for key, value in numbers.items() if key != "windows"}
+        sets[name] = others | ({"windows": windows} if any(windows) else {})
+    return sets
 
 
 def head_shapes(data: Dataset, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -151,7 +166,7 @@ def main() -> None:
     model.metadata |= {
         "licence": "MIT",
         "origin": f"trained on {len(chosen)} rendered pictures of {people} people",
-        "fit": tables["fit"],
+        "fit": fit_numbers(tables["fit"], table["scales"], config.scales),
         # Larger faces are to be reduced before a fit, px per mm.
         "max_scale": MAX_SCALE,
     }

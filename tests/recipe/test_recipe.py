@@ -63,6 +63,23 @@ def test_an_empty_folder_is_an_error(tmp_path):
         load_dataset(tmp_path)
 
 
+def test_fit_numbers_are_those_of_the_scales_that_there_are():
+    from train_model import fit_numbers
+
+    fit = {
+        "image": {"windows": [0, 0, 0, 9], "sigma": 1.5},
+        "image_far": {"windows": [11, 0, 9, 7], "sigma": 2.0},
+    }
+    configured = [0.25, 0.35, 0.5, 0.8]
+    assert fit_numbers(fit, configured, configured) == fit
+    assert fit_numbers(fit, configured, (0.25, 0.8)) == {
+        "image": {"windows": [0, 9], "sigma": 1.5},
+        "image_far": {"windows": [11, 7], "sigma": 2.0},
+    }
+    # A fit must not skip all scales.
+    assert fit_numbers(fit, configured, (0.35,)) == {"image": {"sigma": 1.5}, "image_far": {"sigma": 2.0}}
+
+
 def test_missing_assets_are_named(tmp_path, monkeypatch):
     pytest.importorskip("scipy")
     from assets import AssetError, locate_assets
