@@ -9,6 +9,7 @@ alone.
 from __future__ import annotations
 
 import glob
+import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -47,6 +48,9 @@ VIDEO_SUFFIXES = (
     *(".3gp", ".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"),
 )
+
+# A Dask cluster that has lost its workers is given so long to have one again.
+NO_WORKER_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -346,11 +350,30 @@ def _run_on_dask(settings: Settings, jobs: Sequence[Job], scheduler: str) -> Ite
         # Dask also blames a job that shared its workers with the one that killed them: each again, alone.
         for job in suspects:
             future = client.submit(run_job, settings, job, pure=False)
-            distributed.wait(future)
-            yield _dask_outcome(future, names[job].source)
+            if _ends(client, future):
+                yield _dask_outcome(future, names[job].source)
+            else:
+                future.cancel()
+                text = f"on the cluster: its workers died, and none came back within {NO_WORKER_SECONDS:g} s"
+                yield Outcome(names[job].source, failure=text)
     for job in absolute:
         for path in job.outputs(settings.formats):
             remove_leftovers(path)
+
+
+def _ends(client: Any, future: Any) -> bool:
+    """Wait for a job, and return whether it ended: it does not where no worker takes the dead ones' place."""
+    import distributed
+
+    alone_since = time.monotonic()
+    while time.monotonic() - alone_since < NO_WORKER_SECONDS:
+        try:
+            distributed.wait(future, timeout=min(1.0, NO_WORKER_SECONDS))
+            return True
+        except TimeoutError:
+            if client.scheduler_info()["workers"]:
+                alone_since = time.monotonic()
+    return False
 
 
 def _dask_outcome(future: Any, source: str) -> Outcome:

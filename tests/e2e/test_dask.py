@@ -74,6 +74,21 @@ def test_a_file_that_kills_its_workers_is_a_failure(
     assert "KilledWorker" in (failed.failure or "")
 
 
+def test_a_cluster_whose_workers_stay_away_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the last file had died, and nothing started others."""
+    with (
+        distributed.LocalCluster(n_workers=0, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        future = client.submit(int, 7, pure=False)
+        monkeypatch.setattr(batch, "NO_WORKER_SECONDS", 0.5)
+        assert not batch._ends(client, future)
+        monkeypatch.setattr(batch, "NO_WORKER_SECONDS", 300.0)
+        cluster.scale(1)
+        assert batch._ends(client, future)
+        assert future.result() == 7
+
+
 def deadly_job():  # type: ignore[no-untyped-def]
     """Return a job that kills its process at one file; a closure travels to the workers by content."""
 

@@ -296,6 +296,33 @@ def test_impossible_parameters(model: Model, arguments: dict, error: type, messa
         CLNF(model, **arguments)
 
 
+def test_its_text_names_the_model_and_the_numbers(model: Model) -> None:
+    text = repr(CLNF(model, parameters="video", sigma=1.75))
+    assert text.startswith(f"CLNF({model!r}, parameters=FitParameters(")
+    assert "sigma=1.75" in text
+
+
+def test_another_set_must_suit_the_model(clnf: CLNF) -> None:
+    assert clnf.settings("tracking").windows[0] == 0
+    with pytest.raises(ParameterError, match="needs a window for each scale, not \\(9, 7\\)"):
+        clnf.settings(FitParameters((9, 7)))
+
+
+def test_one_face_found_twice_is_one(clnf: CLNF, picture) -> None:
+    """Detectors give overlapping boxes; the fits from both end in the same face."""
+    x, y, w, h = picture.box
+    both = [(x, y, w, h), (x + 2, y + 1, w, h)]
+    assert len(clnf.detect(picture.image, detector=lambda image: both)) == 1
+
+
+@pytest.mark.parametrize(
+    "depth", (np.zeros((5, 5)), [[1.0]], np.zeros((240, 320), np.int32), np.zeros((240, 320, 1)))
+)
+def test_depth_that_does_not_fit_the_image(clnf: CLNF, picture, depth: object) -> None:
+    with pytest.raises(ImageError, match="depth is a float array of the image's size"):
+        clnf.fit(picture.image, picture.box, depth=depth)
+
+
 def test_models_that_are_not_there(model: Model, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="give model or model_dir, not both"):
         CLNF(model, model_dir=tmp_path)
