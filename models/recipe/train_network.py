@@ -60,6 +60,7 @@ class NetworkConfig:
     box: tuple[float, float, float]
     near: tuple[float, float, float]
     phases: tuple[Phase, ...]
+    steps_palsy: int
     seed: int
 
 
@@ -434,15 +435,22 @@ def main() -> None:
     model = Model.load(args.model)
     data = load_dataset(*args.renders)
     chosen = np.flatnonzero(~data.held_out)
-    faces = AnnotatedFaces.fitted(
-        model.pdm,
-        TrainingImages(data, chosen, training.seed),
-        data.landmarks[chosen],
-        visible=visibility(data, chosen, *outline),
-        identities=data.identity[chosen],
-        rotations=data.pose[chosen],
-    )
-    aside = held_out(faces.identities, training.held_out, training.seed)
+
+    def annotated(which: Array) -> AnnotatedFaces:
+        return AnnotatedFaces.fitted(
+            model.pdm,
+            TrainingImages(data, which, training.seed),
+            data.landmarks[which],
+            visible=visibility(data, which, *outline),
+            identities=data.identity[which],
+            rotations=data.pose[which],
+        )
+
+    def put_aside(faces: AnnotatedFaces) -> Array:
+        return held_out(faces.identities, training.held_out, training.seed)
+
+    faces = annotated(chosen)
+    aside = put_aside(faces)
     samples = Samples(data.chosen(chosen), faces, model.pdm, config)
     args.work.mkdir(parents=True, exist_ok=True)
     net: StartNetwork | None = None
@@ -452,7 +460,9 @@ def main() -> None:
     assert net is not None
     crop = np.array([training.start.crop, training.start.margin], np.float32)
     arrays = net.arrays(config) | {"start/crop": crop}
-    start = refine_start(arrays, faces, model.pdm, ~aside, training.start, seed=training.seed)
+    # One-sided faces several times, so that the steps and the prior do not take them for errors.
+    faces = annotated(np.repeat(chosen, np.where(samples.palsy, config.steps_palsy, 1)))
+    start = refine_start(arrays, faces, model.pdm, ~put_aside(faces), training.start, seed=training.seed)
     others = {name: value for name, value in model.arrays.items() if not name.startswith("start/")}
     whole = Model(
         model.pdm, model.scales, name=model.name, metadata=model.metadata, arrays=others | start.arrays()
