@@ -352,14 +352,6 @@ class Descent:
             "start/descent_bias": np.stack([step.bias for step in self.steps]),
         }
 
-    def run(
-        self, crop: NDArray[np.uint8], rotation: Float, placement: Float, shape: Float
-    ) -> tuple[Float, Float, Float]:
-        """Take the steps, as `DescentStep.run` takes one."""
-        for step in self.steps:
-            rotation, placement, shape = step.run(crop, rotation, placement, shape)
-        return rotation, placement, shape
-
     def take(self, crop: NDArray[np.uint8], rotations: Float, placements: Float, shapes: Float) -> None:
         """Take the steps from each of several guesses, as `DescentStep.take` takes one."""
         for step in self.steps:

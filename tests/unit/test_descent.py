@@ -51,11 +51,18 @@ def crop(seed: int = 0) -> np.ndarray:
     return np.ascontiguousarray(columns.T.round().astype(np.uint8))
 
 
+def run(taken: Descent, *state: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return rotation, placement and shape of one face after the steps."""
+    after = [np.array(values, np.float64)[None] for values in state]
+    taken.take(crop(), *after)
+    return tuple(values[0] for values in after)
+
+
 def test_a_step_without_weights_moves_by_its_bias(pdm: PDM) -> None:
     bias = np.array([0.1, 0.05, -0.02, 0.03, 2.0, -3.0, 1.0, -1.0, 0.5, 0.0])
     R = euler_to_matrix((0.1, 0.3, 0.4))
     placement, shape = np.array([0.4, 60.0, 61.0]), np.zeros(K)
-    rotation, placed, shaped = descent(pdm, bias).run(crop(), R, placement, shape)
+    rotation, placed, shaped = run(descent(pdm, bias), R, placement, shape)
     plane = upright(R)
     assert placed[0] == pytest.approx(0.4 * np.exp(0.1))
     np.testing.assert_allclose(placed[1:], [60, 61] + 0.4 * plane @ [2, -3], atol=1e-6)
@@ -101,7 +108,7 @@ def test_views_by_yaw(pdm: PDM, yaw: float, view: int) -> None:
 def test_steps_are_taken_one_after_the_other(pdm: PDM) -> None:
     bias = np.array([0.0, 0, 0, 0, 1.0, 0, 0, 0, 0, 0])
     state = (np.eye(3), np.array([0.4, 60.0, 60.0]), np.zeros(K))
-    _, placed, _ = descent(pdm, bias, steps=3).run(crop(), *state)
+    _, placed, _ = run(descent(pdm, bias, steps=3), *state)
     np.testing.assert_allclose(placed, [0.4, 61.2, 60.0], atol=1e-6)
 
 
