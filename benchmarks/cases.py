@@ -37,7 +37,7 @@ MEGAPIXELS_12 = (3000, 4000)
 
 # Kernels whose calls `kernels_of_fit` takes from a fit.
 OF_FIT = (
-    "axis_taps", "average_areas", "run_cascade", "take_step", "describe_points", "weigh_descriptors",
+    "axis_taps", "average_areas", "run_cascade", "run_layers", "take_step", "describe_points", "weigh_descriptors",
     "deform", "map_peaks", "response_maps",
 )  # fmt: skip
 
@@ -90,7 +90,12 @@ class Fit:
     def __call__(self) -> Any:
         if self.start is None:
             return self.clnf.fit(self.image, BOX)
-        return self.clnf.fit_from(as_pixels(self.image), [self.start], self.clnf.parameters)
+        image, start = as_pixels(self.image), self.start
+        learned = self.clnf.learned_start
+        follows = learned is not None and learned.follows
+        if learned is not None and follows:
+            start = learned.near(image, start)
+        return self.clnf.fit_from(image, [start], self.clnf.parameters, guesses=follows)
 
 
 def fits(model: Model, height: int = 480, width: int = 640) -> list[Fit]:
@@ -264,11 +269,25 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
             _kernels.weigh_descriptors(seen.descriptors, *numbers, np.empty(step.units.shape[1]))
     # Rotations, placements and shapes of the guesses.
     renewed = {"run_cascade": 3, "take_step": 3}
+    operations: dict[str, float] = {}
+    if "run_layers" in first:
+        image, table = first["run_layers"][:2]
+        operations["run_layers"] = 2.0 * _products(image.shape[0], table)
     return [
-        Kernel(name, 0, lambda name=name: first[name], None, renewed.get(name, 0))
+        Kernel(name, 0, lambda name=name: first[name], operations.get(name), renewed.get(name, 0))
         for name in OF_FIT
         if name in first
     ]
+
+
+def _products(side: int, table: np.ndarray) -> int:
+    """Return how many numbers a network multiplies for a square image."""
+    products, inputs = 0, 1
+    for kernel, stride, padding, outputs, _, _ in table.tolist():
+        side = (side + 2 * padding - kernel) // stride + 1
+        products += side * side * outputs * kernel * kernel * inputs
+        inputs = outputs
+    return products
 
 
 def peak() -> tuple[Callable[[int], float], float]:

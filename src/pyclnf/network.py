@@ -7,7 +7,6 @@ found there, where a face is upright and of the size that it knows best.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Float32 = NDArray[np.float32]
 
-__all__ = ["MIN_CONTRAST", "Layer", "Network"]
+__all__ = ["MIN_CONTRAST", "Network"]
 
 # The contrast of the patch is measured with this much added, grey levels, so that noise in a
 # flat image stays small.
@@ -50,39 +49,6 @@ MIN_SCALE = 1e-6
 CHANNELS = 16
 
 _NAMES = ("layers", "patch", "weights", "units", "biases")
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """A convolution with what follows it.
-
-    Attributes
-    ----------
-    weights : ndarray, shape (k, k, C, O), float32
-    bias : ndarray, shape (O,), float32
-    stride, padding : int
-    residual : bool
-        What the layer looks at is added to its result.
-    rectify : bool
-        Negative results become 0.
-    """
-
-    weights: Float32
-    bias: Float32
-    stride: int
-    padding: int
-    residual: bool
-    rectify: bool
-
-    def apply(self, image: Float32) -> Float32:
-        """Return the layer's result (h, w, O) for an image (H, W, C)."""
-        kernel = self.weights.shape[0]
-        rows, columns = ((n + 2 * self.padding - kernel) // self.stride + 1 for n in image.shape[:2])
-        out = np.empty((rows, columns, len(self.bias)), np.float32)
-        _kernels.convolve(
-            image, self.weights, self.bias, self.stride, self.padding, self.residual, self.rectify, out
-        )
-        return out
 
 
 class Network:
@@ -126,10 +92,11 @@ class Network:
         self._weights = converted(arrays, "network_weights", np.int8)
         self._outputs = converted(arrays, "network_units", np.float32)
         self._biases = converted(arrays, "network_biases", np.float32)
-        self.layers = self._read_layers()
+        self._products, self._last = self._read_weights()
         self._units = np.sqrt(pdm.eigenvalues)
 
-    def _read_layers(self) -> tuple[Layer, ...]:
+    def _read_weights(self) -> tuple[Float32, int]:
+        """Return the weights in their units, one layer after the other, and the length of the last result."""
         table, weights, units, biases = self._table, self._weights, self._outputs, self._biases
         if table.ndim != 2 or table.shape[1] != 6 or not 1 <= len(table) <= MAX_NETWORK_LAYERS:
             raise ModelError(f"the network has 1 to {MAX_NETWORK_LAYERS} layers of six numbers")
@@ -139,7 +106,7 @@ class Network:
                 raise ModelError(f"the network's {name} are a row of numbers up to {MAX_NUMBER:g}")
         if weights.ndim != 1 or units.size != biases.size:
             raise ModelError("the network has a unit and a bias for each output, and a row of weights")
-        layers = []
+        found = np.empty(weights.size if weights.ndim else 0, np.float32)
         side, channels, at, first, products = self.side, 1, 0, 0, 0
         for row in table.tolist():
             kernel, stride, padding, outputs, residual, rectify = row
@@ -157,7 +124,6 @@ class Network:
             result = (side + 2 * padding - kernel) // stride + 1
             if residual and (result, outputs) != (side, channels):
                 raise ModelError(f"the network has a layer {row} that cannot add what it sees to its result")
-            shape = (kernel, kernel, channels, outputs)
             size = kernel * kernel * channels * outputs
             products += size * result * result
             if products > MAX_NETWORK_PRODUCTS:
@@ -166,17 +132,8 @@ class Network:
                 )
             if at + size > weights.size or first + outputs > biases.size:
                 raise ModelError("the network has fewer weights than its layers need")
-            some = slice(first, first + outputs)
-            layers.append(
-                Layer(
-                    weights[at : at + size].reshape(shape) * units[some],
-                    np.ascontiguousarray(biases[some]),
-                    stride,
-                    padding,
-                    bool(residual),
-                    bool(rectify),
-                )
-            )
+            own = weights[at : at + size].reshape(-1, outputs) * units[first : first + outputs]
+            found[at : at + size] = own.reshape(-1)
             side, channels, at, first = result, outputs, at + size, first + outputs
         if at != weights.size or first != biases.size:
             raise ModelError("the network has more weights than its layers need")
@@ -185,7 +142,7 @@ class Network:
                 f"the network ends with {side} x {side} places of {channels} numbers, not with one place of "
                 f"at least {6 + self.n_modes}"
             )
-        return tuple(layers)
+        return found, channels
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by the names under which a `Model` keeps them."""
@@ -237,7 +194,6 @@ class Network:
         values = patch.astype(np.float64)
         values -= values.mean()
         values /= values.std() + MIN_CONTRAST
-        image = values.astype(np.float32).reshape(self.side, self.side, 1)
-        for layer in self.layers:
-            image = layer.apply(image)
-        return image[0, 0, : 6 + self.n_modes].astype(np.float64)
+        said = np.empty(self._last, np.float32)
+        _kernels.run_layers(values[0].astype(np.float32), self._table, self._products, self._biases, said)
+        return said[: 6 + self.n_modes].astype(np.float64)

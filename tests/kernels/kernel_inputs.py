@@ -36,7 +36,7 @@ BOUNDS = {
     # the descriptor.
     "describe_points": (0.0, 4e-6),
     "weigh_descriptors": (2e-6, 0.0),  # sums of a point's products in float32
-    "convolve": (2e-6, 0.0),  # sums in float32
+    "run_layers": (2e-6, 0.0),  # sums in float32, one after the other
     "take_step": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
@@ -335,23 +335,33 @@ def weigh_descriptors(random: np.random.Generator) -> Arguments:
     ]
 
 
-def convolve(random: np.random.Generator) -> Arguments:
-    kernel, stride, channels = (int(k) for k in random.integers(1, 6, 3))
-    height, width = kernel + random.integers(0, 30, 2)
-    padding, outputs = int(random.integers(0, 4)), 16 * int(random.integers(1, 4))
-    residual = bool(random.random() < 0.4)
-    if residual:
-        kernel, stride, padding, channels = 3, 1, 1, outputs
-    rows, columns = ((n + 2 * padding - kernel) // stride + 1 for n in (height, width))
+def run_layers(random: np.random.Generator) -> Arguments:
+    image_side = side = int(random.integers(1, 40))
+    inputs, table, weights, biases = 1, [], [], []
+    for _ in range(int(random.integers(1, 4))):
+        residual = inputs > 1 and random.random() < 0.4
+        if residual:
+            kernel, stride, padding, outputs = 3, 1, 1, inputs
+        else:
+            kernel, stride, padding = (
+                int(random.integers(1, 6)),
+                int(random.integers(1, 4)),
+                int(random.integers(0, 4)),
+            )
+            kernel = min(kernel, side + 2 * padding)
+            outputs = 16 * int(random.integers(1, 4))
+        table.append((kernel, stride, padding, outputs, int(residual), int(random.random() < 0.6)))
+        # So that sums of many neither grow nor vanish.
+        scale = 1.4 / np.sqrt(kernel * kernel * inputs)
+        weights.append(random.normal(0, scale, kernel * kernel * inputs * outputs))
+        biases.append(random.normal(0, 0.3, outputs))
+        side, inputs = (side + 2 * padding - kernel) // stride + 1, outputs
     return [
-        random.normal(0, 1, (height, width, channels)).astype(np.float32),
-        random.normal(0, 1, (kernel, kernel, channels, outputs)).astype(np.float32),
-        random.normal(0, 1, outputs).astype(np.float32),
-        stride,
-        padding,
-        residual,
-        bool(random.random() < 0.5),
-        np.empty((rows, columns, outputs), np.float32),
+        random.normal(0, 1, (image_side, image_side)).astype(np.float32),
+        np.array(table, np.int32),
+        np.concatenate(weights).astype(np.float32),
+        np.concatenate(biases).astype(np.float32),
+        np.empty(side * side * inputs, np.float32),
     ]
 
 
@@ -405,7 +415,7 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "run_cascade": run_cascade,
     "describe_points": describe_points,
     "weigh_descriptors": weigh_descriptors,
-    "convolve": convolve,
+    "run_layers": run_layers,
     "take_step": take_step,
 }
 

@@ -7,8 +7,9 @@ import pytest
 
 from generate_model import generate_model
 from pyclnf import ModelError
+from pyclnf._kernels import VARIANT, load_variant
 from pyclnf.descent import upright
-from pyclnf.network import Network
+from pyclnf.network import MIN_CONTRAST, Network
 from pyclnf.pdm import PDM, Parameters, axis_angle_to_matrix
 from pyclnf.start import LearnedStart
 
@@ -83,26 +84,36 @@ def test_shapes_stay_within_the_limits_of_the_pdm() -> None:
     np.testing.assert_allclose(run(Network(PDM_, arrays(says)), np.eye(3), [0.3, 40, 40])[2], PDM_.limits)
 
 
-def test_weights_are_those_of_the_layers_one_after_the_other() -> None:
+def test_weights_are_in_the_units_of_their_outputs() -> None:
     rng = np.random.default_rng(3)
     content = arrays()
     weights = rng.integers(-127, 128, content["start/network_weights"].size, dtype=np.int8)
-    units = rng.uniform(0.001, 0.01, content["start/network_units"].size).astype(np.float32)
+    units = rng.uniform(0.001, 0.003, 32 + OUTPUTS).astype(np.float32)
     network = Network(PDM_, arrays(weights=weights, units=units))
-    assert [layer.weights.shape for layer in network.layers] == [
-        (5, 5, 1, 16),
-        (3, 3, 16, 16),
-        (10, 10, 16, OUTPUTS),
-    ]
-    # The image goes through them as through any network.
-    image = rng.normal(size=(SIDE, SIDE, 1)).astype(np.float32)
-    first = network.layers[0].apply(image)
-    window = image[0:5, 2:7, 0]  # row 1, column 2 in steps of 2, less the padding
-    expected = np.einsum("yx,yxo->o", window, weights[:400].reshape(5, 5, 16) * units[:16].astype(float))
-    np.testing.assert_allclose(first[1, 2], np.maximum(expected, 0), rtol=1e-4, atol=1e-5)
-    second = network.layers[1].apply(first)
-    plain = np.einsum("yxc,yxco->o", first[3:6, 4:7].astype(float), network.layers[1].weights) + first[4, 5]
-    np.testing.assert_allclose(second[4, 5], np.maximum(plain, 0), rtol=1e-4, atol=1e-5)
+    image = crop()[:SIDE, :SIDE].astype(np.float64)
+    # The patch about the middle of the crop, px for px.
+    placements = np.array([[SIDE / LENGTH, (SIDE - 1) / 2, (SIDE - 1) / 2]])
+    shapes = np.zeros((1, M))
+    network.run(crop(), np.eye(3)[None].copy(), placements, shapes)
+    seen = ((image - image.mean()) / (image.std() + MIN_CONTRAST))[:, :, None]
+    layers = ((5, 2, 2, 16), (3, 1, 1, 16), (10, 1, 0, OUTPUTS))
+    at, first, inputs = 0, 0, 1
+    for i, (kernel, stride, padding, outputs) in enumerate(layers):
+        size = kernel * kernel * inputs * outputs
+        real = (
+            weights[at : at + size].reshape(kernel, kernel, inputs, outputs) * units[first : first + outputs]
+        )
+        padded = np.pad(seen, [(padding, padding), (padding, padding), (0, 0)])
+        side = (len(padded) - kernel) // stride + 1
+        found = np.empty((side, side, outputs))
+        for y, x in np.ndindex(side, side):
+            window = padded[y * stride : y * stride + kernel, x * stride : x * stride + kernel]
+            found[y, x] = np.einsum("yxc,yxco->o", window, real)
+        seen = (found, np.maximum(found + seen, 0) if i == 1 else np.maximum(found, 0))[i < 2]
+        at, first, inputs = at + size, first + outputs, outputs
+    expected = PDM_.clamp(seen[0, 0, 6 : 6 + M] * np.sqrt(PDM_.eigenvalues))
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(shapes[0], expected, rtol=1e-4, atol=1e-3)
 
 
 def test_brightness_and_contrast_do_not_matter() -> None:
@@ -239,3 +250,26 @@ def test_a_damaged_model_is_told(value: float) -> None:
     start = LearnedStart(PDM_, content)
     with pytest.raises(ModelError, match="not finite"):
         start.hypotheses(np.full((200, 300, 1), 90, np.uint8), (100, 60, 90, 80))
+
+
+@pytest.mark.parametrize("variant", ("baseline", VARIANT))
+def test_the_kernel_refuses_layers_that_do_not_fit(variant: str) -> None:
+    kernels = load_variant(variant)
+    table = np.array([[3, 1, 1, 16, 0, 1], [3, 1, 1, 16, 1, 1]], np.int32)
+    image, biases = np.zeros((6, 6), np.float32), np.zeros(32, np.float32)
+    weights, out = np.zeros(9 * 16 * 17, np.float32), np.zeros(6 * 6 * 16, np.float32)
+    kernels.run_layers(image, table, weights, biases, out)
+    wrong = [
+        (image, table, weights[1:], biases, out),
+        (image, table, weights, biases[1:], out),
+        (image, table, weights, biases, out[1:]),
+        (image[1:], table, weights, biases, out),
+        (image, table[:0], weights[:0], biases[:0], out),
+        (image, np.ascontiguousarray(table[:, :5]), weights, biases, out),
+    ]
+    changes = ((0, 0), (0, 9), (1, 0), (2, -1), (3, 15), (3, 0), (2, 0))
+    wrong += [(image, np.where(np.arange(12).reshape(2, 6) == 6 + i, value, table).astype(np.int32), weights,
+               biases, out) for i, value in changes]  # fmt: skip
+    for arguments in wrong:
+        with pytest.raises(ValueError, match="do not fit"):
+            kernels.run_layers(*arguments)

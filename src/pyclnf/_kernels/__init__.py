@@ -26,7 +26,6 @@ __all__ = [
     "apply_sigma",
     "average_areas",
     "axis_taps",
-    "convolve",
     "deform",
     "describe_points",
     "jacobian",
@@ -40,6 +39,7 @@ __all__ = [
     "place_areas",
     "response_maps",
     "run_cascade",
+    "run_layers",
     "sample_areas",
     "sobel_magnitude",
     "solve",
@@ -100,7 +100,6 @@ apply_folded_sigma = _module.apply_folded_sigma
 apply_sigma = _module.apply_sigma
 average_areas = _module.average_areas
 axis_taps = _module.axis_taps
-convolve = _module.convolve
 deform = _module.deform
 describe_points = _module.describe_points
 jacobian = _module.jacobian
@@ -112,6 +111,7 @@ normal_equations = _module.normal_equations
 nu_rlms_pass = _module.nu_rlms_pass
 response_maps = _module.response_maps
 run_cascade = _module.run_cascade
+run_layers = _module.run_layers
 place_areas = _module.place_areas
 sample_areas = _module.sample_areas
 sobel_magnitude = _module.sobel_magnitude

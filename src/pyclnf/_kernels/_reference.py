@@ -430,25 +430,23 @@ def weigh_descriptors(
     out[:] = bias + units * (descriptors.reshape(-1).astype(np.float64) @ flat)
 
 
-def convolve(
-    image: Float32,
-    weights: Float32,
-    bias: Float32,
-    stride: int,
-    padding: int,
-    residual: bool,
-    rectify: bool,
-    out: Float32,
+def run_layers(
+    image: Float32, table: NDArray[np.int32], weights: Float32, biases: Float32, out: Float32
 ) -> None:
-    """Convolve an image of several channels, as layers of networks do."""
-    kernel = weights.shape[0]
-    padded = np.pad(image, [(padding, padding), (padding, padding), (0, 0)])
-    windows = sliding_window_view(padded, (kernel, kernel), axis=(0, 1))[::stride, ::stride]
-    out[:] = np.einsum("ijcyx,yxco->ijo", windows, weights, optimize=True) + bias
-    if residual:
-        out += image
-    if rectify:
-        np.maximum(out, 0, out=out)
+    """Send an image through convolutions, one after the other."""
+    seen, at, first = image[:, :, None], 0, 0
+    for kernel, stride, padding, outputs, residual, rectify in table.tolist():
+        shape = (kernel, kernel, seen.shape[2], outputs)
+        size = kernel * kernel * seen.shape[2] * outputs
+        padded = np.pad(seen, [(padding, padding), (padding, padding), (0, 0)])
+        windows = sliding_window_view(padded, (kernel, kernel), axis=(0, 1))[::stride, ::stride]
+        found = np.einsum("ijcyx,yxco->ijo", windows, weights[at : at + size].reshape(shape), optimize=True)
+        found += biases[first : first + outputs]
+        if residual:
+            found += seen
+        seen = np.maximum(found, 0) if rectify else found
+        at, first = at + size, first + outputs
+    out[:] = seen.reshape(-1)
 
 
 def take_step(
