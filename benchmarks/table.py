@@ -59,6 +59,10 @@ def wall_seconds(call: Callable[[], Any], repeats: int) -> float:
     return min(seconds)
 
 
+# Kernels that compute in single precision.
+SINGLE = ("neuron_responses", "apply_sigma", "apply_folded_sigma", "run_layers")
+
+
 def print_kernels(model: Model, budget: float) -> None:
     """Print each kernel's time, its share of the peak and its NumPy twin's time."""
     turn, operations = peak()
@@ -73,7 +77,7 @@ def print_kernels(model: Model, budget: float) -> None:
             if kernel.operations is not None:
                 rate = f"{1e-9 * kernel.operations / ours:.1f}"
                 # Double precision has half as many lanes.
-                single = kernel.name in ("neuron_responses", "apply_sigma", "apply_folded_sigma")
+                single = kernel.name in SINGLE
                 share = f"{100 * kernel.operations / ours / (most if single else most / 2):.0f} %"
             times = f"{1e6 * ours:.1f} | {rate} | {share} | {twin / ours:.0f}"
             print(f"| {kernel.name} | {kernel.window or ''} | {times} |")
