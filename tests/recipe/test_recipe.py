@@ -64,6 +64,7 @@ def test_an_empty_folder_is_an_error(tmp_path):
 
 
 def test_fit_numbers_are_those_of_the_scales_that_there_are():
+    pytest.importorskip("tqdm")
     from train_model import fit_numbers
 
     fit = {

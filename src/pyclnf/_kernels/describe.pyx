@@ -202,6 +202,8 @@ def take_step(const uint8_t[:, ::1] crop, const double[::1] mean, const double[:
     cdef description_scratch scratch
     cdef float *memory = <float *>malloc(
         (description_parts(&layout, n, NULL, &scratch) + n * length) * sizeof(float))
+    # Behind the parts, which hold doubles and must begin where they may.
+    cdef float *descriptors = memory + description_parts(&layout, n, NULL, &scratch)
     cdef double *work = <double *>malloc((7 * n + 6 + limits.shape[0]) * sizeof(double))
     cdef double *shape
     if memory == NULL or work == NULL:
@@ -209,10 +211,10 @@ def take_step(const uint8_t[:, ::1] crop, const double[::1] mean, const double[:
         free(work)
         raise MemoryError
     with nogil:
-        description_parts(&layout, n, memory + n * length, &scratch)
+        description_parts(&layout, n, memory, &scratch)
         for guess in range(placements.shape[0]):
             shape = &shapes[guess, 0] if limits.shape[0] > 0 else NULL
             c_take_step(crop, mean, modes, limits, mirror, signs, edges, patch_scale, side, &layout, weights, units,
-                        bias, &rotations[guess, 0, 0], &placements[guess, 0], shape, &scratch, memory, work)
+                        bias, &rotations[guess, 0, 0], &placements[guess, 0], shape, &scratch, descriptors, work)
     free(memory)
     free(work)
