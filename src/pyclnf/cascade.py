@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf import _kernels
+from pyclnf._arrays import converted
 from pyclnf._limits import MAX_NUMBER
-from pyclnf.arrays import converted
 from pyclnf.errors import ModelError
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf import _kernels
+from pyclnf._arrays import converted
 from pyclnf._limits import (
     MAX_NETWORK_CHANNELS,
     MAX_NETWORK_KERNEL,
@@ -21,7 +22,6 @@ from pyclnf._limits import (
     MAX_NETWORK_SIDE,
     MAX_NUMBER,
 )
-from pyclnf.arrays import converted
 from pyclnf.descent import upright
 from pyclnf.errors import ModelError
 from pyclnf.pdm import axis_angle_to_matrix

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyclnf._arrays import converted
 from pyclnf._limits import MAX_NUMBER
-from pyclnf.arrays import converted
 from pyclnf.cascade import Cascade
 from pyclnf.crop import Crop
 from pyclnf.descent import Descent

@@ -23,10 +23,10 @@ ALLOWED = {
     "nu_rlms": {"_kernels", "pdm", "patch_experts"},
     "crop": {"_kernels", "pdm"},
     "descent": {"_kernels", "pdm"},
-    "arrays": set(),
-    "cascade": {"_kernels", "arrays", "pdm"},
-    "network": {"_kernels", "arrays", "descent", "pdm"},
-    "start": {"arrays", "cascade", "crop", "descent", "network", "pdm"},
+    "_arrays": set(),
+    "cascade": {"_arrays", "_kernels", "pdm"},
+    "network": {"_arrays", "_kernels", "descent", "pdm"},
+    "start": {"_arrays", "cascade", "crop", "descent", "network", "pdm"},
 }
 
 # What sits on top: nothing below may import it.
