@@ -203,7 +203,12 @@ class CLNF:
                 )
             if scale is not None:
                 # The scale keeps the window that it has among the others.
-                found = replace(found, windows=found.windows[self._first_scale : self._first_scale + 1])
+                own = found.windows[self._first_scale]
+                if own == 0 and windows is None and isinstance(parameters, str):
+                    # The model's own numbers may skip it: the window that it has with other models.
+                    usual = FitParameters.named(parameters).windows
+                    own = usual[min(self._first_scale, len(usual) - 1)]
+                found = replace(found, windows=(own,))
             return found
 
         has_start = any(name.startswith("start/") for name in self.model.arrays)
@@ -662,12 +667,8 @@ def _parameter_set(model: Model, parameters: str | FitParameters, learned: bool)
     named = FitParameters.named(parameters)
     own = model.metadata.get("fit", {})
 
-    def numbers_of(name: str) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = None if learned else own.get(f"{name}_far")
-        return own.get(name) if found is None else found
-
-    numbers = numbers_of(parameters)
-    video = numbers_of("video")
+    far = not learned and any(name.endswith("_far") for name in own)
+    numbers, video = (own.get(f"{name}_far" if far else name) for name in (parameters, "video"))
     if numbers is None and parameters == "tracking" and video is not None:
         # Frames that start close to the face skip the coarsest scale.
         windows = video.get("windows", FitParameters.named("video").windows)

@@ -222,7 +222,7 @@ def test_other_starts_have_numbers_of_their_own() -> None:
     assert (learned.parameters.windows, learned.parameters.sigma) == ((0, 0, 7), 2.0)
     assert (frontal.parameters.windows, frontal.parameters.sigma) == ((11, 9, 7), 1.25)
     assert [clnf.settings("video").windows for clnf in (learned, frontal)] == [(0, 0, 5), (9, 7, 5)]
-    assert [clnf.settings("tracking").windows for clnf in (learned, frontal)] == [(0, 0, 3), (0, 0, 3)]
+    assert [clnf.settings("tracking").windows for clnf in (learned, frontal)] == [(0, 0, 3), (0, 7, 5)]
     # The start of a single fit counts, too.
     truth = Parameters(np.array([1.2, 0, 0, 0, 150.0, 160.0]), np.zeros(MODEL.pdm.n_modes))
     points = MODEL.pdm.landmarks_2d(truth)
@@ -232,6 +232,9 @@ def test_other_starts_have_numbers_of_their_own() -> None:
     assert not np.array_equal(here, learned.fit(image, box)[0])
     # What is given by name holds for every start.
     assert CLNF(model, starts="frontal", windows=(5, 5, 5)).parameters.windows == (5, 5, 5)
+    # A scale that they skip has the window of other models.
+    scales = [scale.scale for scale in MODEL.scales]
+    assert [CLNF(model, scale=scale).parameters.windows for scale in scales] == [(15,), (13,), (7,)]
 
 
 def test_a_cascade_does_not_follow() -> None:
