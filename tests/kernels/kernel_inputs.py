@@ -17,7 +17,10 @@ from pyclnf.nu_rlms import gaussian_kernel
 BOUNDS = {
     "sample_areas": (0.0, 1e-4),  # grey levels of 0..255: a few units in the last place of float32
     "sobel_magnitude": (1e-6, 0.0),
-    "neuron_responses": (0.0, 3e-6),  # for neurons with a gain of 5 and alphas that add up to 1
+    # For gains of about 5 and alphas that add up to 1. Most are within 2e-6; a flat patch beside the area's
+    # mean has the norm 1, so that what float32 loses of its (some ten) grey levels, times weights that add up
+    # to 4, goes through the gain: 2 in 12,000 random inputs come to 4e-6 to 6e-6.
+    "neuron_responses": (0.0, 1e-5),
     "apply_sigma": (5e-6, 0.0),
     "apply_folded_sigma": (5e-6, 0.0),
     "response_maps": (3e-5, 0.0),  # for neurons as above: their sums, then Sigma
@@ -35,8 +38,9 @@ BOUNDS = {
     # Four roundings of a grey level (8e-6 each) over the floor of a descriptor's length, 20, and as many of
     # the descriptor.
     "describe_points": (0.0, 4e-6),
-    "weigh_descriptors": (2e-6, 0.0),  # sums of a point's products in float32
-    "run_layers": (2e-6, 0.0),  # sums in float32, one after the other
+    # Sums of a point's products in float32; of sums of up to 10 that cancel the absolute bound is left.
+    "weigh_descriptors": (2e-6, 5e-7),
+    "run_layers": (5e-6, 0.0),  # sums of up to 432 in float32, three one after the other
     "take_step": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
