@@ -43,6 +43,8 @@ MAX_DEVIATIONS = 3.0
 # How far a shape may be from a start's guess, standard deviations of the prior about it.
 PRIOR_DEVIATIONS = 4.0
 
+# A shape that spans less has no area, mm.
+MIN_SPAN = 1e-9
 # Extents of the mean shape are kept for so many rotations: those of the usual starts.
 MAX_EXTENTS = 16
 
@@ -380,7 +382,7 @@ class PDM:
                 self._extents[rotation] = extent
         low, high = extent
         spans = high - low
-        if not (spans > 0).all():
+        if not (spans > MIN_SPAN).all():
             raise ModelError("the PDM's mean shape, turned as the start says, spans no area")
         ratios = sizes / spans
         scales = (ratios[..., :1] + ratios[..., 1:]) / 2

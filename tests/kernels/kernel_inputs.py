@@ -23,7 +23,7 @@ BOUNDS = {
     "neuron_responses": (0.0, 1e-5),
     "apply_sigma": (5e-6, 0.0),
     "apply_folded_sigma": (5e-6, 0.0),
-    "response_maps": (3e-5, 0.0),  # for neurons as above: their sums, then Sigma
+    "response_maps": (1e-4, 0.0),  # for neurons as above: their sums, then Sigma
     "map_peaks": (0.0, 0.0),
     "deform": (1e-13, 0.0),
     "mean_shift": (0.0, 1e-12),  # map px

@@ -468,3 +468,9 @@ def test_a_model_cannot_be_changed(name: str) -> None:
     model = PDM(np.arange(6), np.eye(6)[:, :1], [1.0])
     with pytest.raises(ValueError, match="read-only"):
         getattr(model, name)[0] = 1
+
+
+def test_a_shape_without_extent_has_no_place_in_a_box() -> None:
+    flat = PDM([-40, 40, 1e-310, 0, 0, 5], np.eye(6)[:, :1], [20.0])
+    with pytest.raises(ModelError, match="spans no area"):
+        flat.from_box((0, 0, 50, 50))
