@@ -90,12 +90,9 @@ class Fit:
     def __call__(self) -> Any:
         if self.start is None:
             return self.clnf.fit(self.image, BOX)
-        image, start = as_pixels(self.image), self.start
-        learned = self.clnf.learned_start
-        follows = learned is not None and learned.follows
-        if learned is not None and follows:
-            start = learned.near(image, start)
-        return self.clnf.fit_from(image, [start], self.clnf.parameters, guesses=follows)
+        image = as_pixels(self.image)
+        start, guess = self.clnf.start_near(image, self.start)
+        return self.clnf.fit_from(image, [start], self.clnf.parameters, guesses=guess)
 
 
 def fits(model: Model, height: int = 480, width: int = 640) -> list[Fit]:

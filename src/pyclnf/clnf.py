@@ -298,6 +298,26 @@ class CLNF:
             return self.learned_start.hypotheses(pixels, box, self.hypotheses)
         return [self.model.pdm.from_box(box, rotation) for rotation in where]
 
+    def start_near(self, pixels: NDArray[Any], parameters: Parameters) -> tuple[Parameters, bool]:
+        """Return from where a face is fitted that was about there, in the frame before for example.
+
+        Parameters
+        ----------
+        pixels : ndarray, shape (H, W, 1 or 3)
+            As `as_pixels` returns it.
+        parameters : Parameters
+
+        Returns
+        -------
+        start : Parameters
+        guess : bool
+            It is the learned start's, see `fit_from`; otherwise the parameters as they are.
+        """
+        learned = self.learned_start if self.starts == "learned" else None
+        if learned is None or not learned.follows:
+            return parameters, False
+        return learned.near(pixels, parameters), True
+
     def fit_from(
         self,
         pixels: NDArray[Any],

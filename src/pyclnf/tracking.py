@@ -374,12 +374,8 @@ class Tracker:
         start = track.parameters
         if track.template is not None and not track.lost:
             start = _moved(start, _template_motion(now.image, track.template, start, track.box))
-        learned = self.clnf.learned_start if self.clnf.starts == "learned" else None
-        follows = learned is not None and learned.follows
-        if learned is not None and follows:
-            start = learned.near(now.image, start)
-        settings = self.first if track.lost else self.tracking
-        return self._fit(now.image, [start], settings, guesses=follows)
+        start, guess = self.clnf.start_near(now.image, start)
+        return self._fit(now.image, [start], self.first if track.lost else self.tracking, guesses=guess)
 
     def _detect(self, now: _Now, outcomes: dict[int, _Outcome], boxes: ArrayLike | None) -> Float | None:
         """Return the boxes of this frame, or None if it was not searched."""

@@ -262,10 +262,7 @@ def train_start(
         If fewer than two faces are chosen.
     """
     config = config or StartConfig()
-    permutation = check_mirror(MIRROR_68 if mirror is None else mirror, pdm.n_landmarks)
-    if chosen.sum() < 2:
-        raise TrainingError("a start is learned from at least two faces")
-    rng = np.random.default_rng(seed)
+    permutation, rng = _prepared(pdm, chosen, mirror, seed)
     n_modes = min(config.modes, pdm.n_modes)
     modes, limits = _modes(pdm, n_modes)
     crops, state, truth = _samples(faces, pdm, np.flatnonzero(chosen), permutation, config, n_modes, rng)
@@ -337,10 +334,7 @@ def refine_start(
         If fewer than two faces are chosen.
     """
     config = config or StartConfig()
-    permutation = check_mirror(MIRROR_68 if mirror is None else mirror, pdm.n_landmarks)
-    if chosen.sum() < 2:
-        raise TrainingError("a start is learned from at least two faces")
-    rng = np.random.default_rng(seed)
+    permutation, rng = _prepared(pdm, chosen, mirror, seed)
     start = LearnedStart(pdm, arrays)
     config = replace(config, crop=start.side, margin=start.margin)
     crops, state, truth = _samples(
@@ -354,6 +348,16 @@ def refine_start(
     state = _State(placement[:, 0], state.rotation, placement[:, 1:], state.shape[:, :k])
     truth = replace(truth, shape=truth.shape[:, :k])
     return _finished(arrays, faces, pdm, chosen, config, (crops, state, truth), permutation, rng)
+
+
+def _prepared(
+    pdm: PDM, chosen: NDArray[np.bool_], mirror: ArrayLike | None, seed: int
+) -> tuple[NDArray[np.intp], np.random.Generator]:
+    """Return the checked mirror permutation, and the random numbers of a training."""
+    permutation = check_mirror(MIRROR_68 if mirror is None else mirror, pdm.n_landmarks)
+    if chosen.sum() < 2:
+        raise TrainingError("a start is learned from at least two faces")
+    return permutation, np.random.default_rng(seed)
 
 
 def _finished(
