@@ -1,9 +1,10 @@
 """The 68 iBUG points as fixed points of the base mesh, and of each brow style for the brows.
 
 Sources of the definition: the iBUG 68-point mark-up figure; the jaw's points are equally spaced along the
-outline of the frontal view from the level of the eyes, 0 and 16, to the chin, 8. In a picture they lie on the
-outline that is seen there, as annotators of pictures put them (`Outline`). Left and right are the subject's;
-points 22-26, 42-47 and so on lie on the left, at positive x.
+outline of the frontal view from a little below the level of the eyes, 0 and 16, to the chin, 8; how far below
+is read from the points of ICT-FaceKit's mean face. In a picture they lie on the outline that is seen there,
+as annotators of pictures put them (`Outline`). Left and right are the subject's; points 22-26, 42-47 and so
+on lie on the left, at positive x.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ _OUTLINE = np.array(
     [[69.2, 734.5, 67], [67.8, 716.5, 66], [65.5, 701.5, 67], [62.4, 685, 71], [57, 667.5, 82],
      [47.5, 650, 94], [34, 637.5, 108], [18, 629, 118], [0, 626.5, 121]]
 )  # fmt: skip
+# How far below the middle of the eyes' points 0 and 16 lie, in distances of the outer eye corners: so much it
+# is in ICT-FaceKit's mean face, the one free source of the points in 3D.
+_BELOW_EYES = 0.035
 
 
 def mean_head(base: BaseMesh) -> NDArray[np.float32]:
@@ -156,6 +160,9 @@ class LandmarkMap:
         plane = np.linalg.norm(np.diff(_OUTLINE[:, :2], axis=0), axis=1)
         curve = interp1d(np.r_[0, plane.cumsum()], _OUTLINE, axis=0, kind="cubic")
         fine = curve(np.linspace(0, plane.sum(), 400))
+        eyes = np.array([self._position(k) for k in range(36, 48)])
+        top = eyes[:, 1].mean() - _BELOW_EYES * np.ptp(eyes[:, 0])
+        fine = fine[fine[:, 1] <= top]
         length = np.r_[0, np.linalg.norm(np.diff(fine[:, :2], axis=0), axis=1).cumsum()]
         targets = interp1d(length, fine, axis=0)(np.linspace(0, length[-1], 9))
         outside = self._outside & (self._head[self._skin.mesh_triangles][..., 0].mean(1) > -1)
