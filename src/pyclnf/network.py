@@ -45,9 +45,6 @@ MIN_CONTRAST = 4.0
 # A face of less has no extent, px of the crop per mm.
 MIN_SCALE = 1e-6
 
-# The kernel works on so many channels at once.
-CHANNELS = 16
-
 _NAMES = ("layers", "patch", "weights", "units", "biases")
 
 
@@ -92,11 +89,11 @@ class Network:
         self._weights = converted(arrays, "network_weights", np.int8)
         self._outputs = converted(arrays, "network_units", np.float32)
         self._biases = converted(arrays, "network_biases", np.float32)
-        self._products, self._last = self._read_weights()
+        self._blocks, self._last = self._read_weights()
         self._units = np.sqrt(pdm.eigenvalues)
 
-    def _read_weights(self) -> tuple[Float32, int]:
-        """Return the weights in their units, one layer after the other, and the length of the last result."""
+    def _read_weights(self) -> tuple[NDArray[np.int8], int]:
+        """Return the weights as the kernel reads them, and the length of the last result."""
         table, weights, units, biases = self._table, self._weights, self._outputs, self._biases
         if table.ndim != 2 or table.shape[1] != 6 or not 1 <= len(table) <= MAX_NETWORK_LAYERS:
             raise ModelError(f"the network has 1 to {MAX_NETWORK_LAYERS} layers of six numbers")
@@ -106,7 +103,7 @@ class Network:
                 raise ModelError(f"the network's {name} are a row of numbers up to {MAX_NUMBER:g}")
         if weights.ndim != 1 or units.size != biases.size:
             raise ModelError("the network has a unit and a bias for each output, and a row of weights")
-        found = np.empty(weights.size if weights.ndim else 0, np.float32)
+        found = np.empty_like(weights)
         side, channels, at, first, products = self.side, 1, 0, 0, 0
         for row in table.tolist():
             kernel, stride, padding, outputs, residual, rectify = row
@@ -115,7 +112,7 @@ class Network:
                 and 1 <= stride <= MAX_NETWORK_SIDE
                 and 0 <= padding < kernel <= side + 2 * padding
                 and 1 <= outputs <= MAX_NETWORK_CHANNELS
-                and outputs % CHANNELS == 0
+                and outputs % _kernels.layout.CHANNELS == 0
                 and residual in (0, 1)
                 and rectify in (0, 1)
             )
@@ -132,8 +129,7 @@ class Network:
                 )
             if at + size > weights.size or first + outputs > biases.size:
                 raise ModelError("the network has fewer weights than its layers need")
-            own = weights[at : at + size].reshape(-1, outputs) * units[first : first + outputs]
-            found[at : at + size] = own.reshape(-1)
+            found[at : at + size] = _kernels.layout.blocked(weights[at : at + size], outputs)
             side, channels, at, first = result, outputs, at + size, first + outputs
         if at != weights.size or first != biases.size:
             raise ModelError("the network has more weights than its layers need")
@@ -195,5 +191,7 @@ class Network:
         values -= values.mean()
         values /= values.std() + MIN_CONTRAST
         said = np.empty(self._last, np.float32)
-        _kernels.run_layers(values[0].astype(np.float32), self._table, self._products, self._biases, said)
+        _kernels.run_layers(
+            values[0].astype(np.float32), self._table, self._blocks, self._outputs, self._biases, said
+        )
         return said[: 6 + self.n_modes].astype(np.float64)

@@ -341,7 +341,7 @@ def weigh_descriptors(random: np.random.Generator) -> Arguments:
 
 def run_layers(random: np.random.Generator) -> Arguments:
     image_side = side = int(random.integers(1, 40))
-    inputs, table, weights, biases = 1, [], [], []
+    inputs, table, weights, units, biases = 1, [], [], [], []
     for _ in range(int(random.integers(1, 4))):
         residual = inputs > 1 and random.random() < 0.4
         if residual:
@@ -353,17 +353,19 @@ def run_layers(random: np.random.Generator) -> Arguments:
                 int(random.integers(0, 4)),
             )
             kernel = min(kernel, side + 2 * padding)
-            outputs = 16 * int(random.integers(1, 4))
+            outputs = 16 * int(random.integers(1, 8))
         table.append((kernel, stride, padding, outputs, int(residual), int(random.random() < 0.6)))
         # So that sums of many neither grow nor vanish.
         scale = 1.4 / np.sqrt(kernel * kernel * inputs)
-        weights.append(random.normal(0, scale, kernel * kernel * inputs * outputs))
+        weights.append(random.integers(-127, 128, kernel * kernel * inputs * outputs, dtype=np.int8))
+        units.append(random.uniform(0.5, 1.5, outputs) * scale / 73)
         biases.append(random.normal(0, 0.3, outputs))
         side, inputs = (side + 2 * padding - kernel) // stride + 1, outputs
     return [
         random.normal(0, 1, (image_side, image_side)).astype(np.float32),
         np.array(table, np.int32),
-        np.concatenate(weights).astype(np.float32),
+        np.concatenate(weights),
+        np.concatenate(units).astype(np.float32),
         np.concatenate(biases).astype(np.float32),
         np.empty(side * side * inputs, np.float32),
     ]

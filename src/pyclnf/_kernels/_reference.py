@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from pyclnf._kernels.alignment import procrustes_similarity
-from pyclnf._kernels.layout import PAIR, folded_blocks, reflection_basis
+from pyclnf._kernels.layout import PAIR, folded_blocks, reflection_basis, unblocked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -431,21 +431,27 @@ def weigh_descriptors(
 
 
 def run_layers(
-    image: Float32, table: NDArray[np.int32], weights: Float32, biases: Float32, out: Float32
+    image: Float32,
+    table: NDArray[np.int32],
+    weights: NDArray[np.int8],
+    units: Float32,
+    biases: Float32,
+    out: Float32,
 ) -> None:
     """Send an image through convolutions, one after the other."""
     seen, at, first = image[:, :, None], 0, 0
     for kernel, stride, padding, outputs, residual, rectify in table.tolist():
-        shape = (kernel, kernel, seen.shape[2], outputs)
-        size = kernel * kernel * seen.shape[2] * outputs
+        size, last = kernel * kernel * seen.shape[2] * outputs, first + outputs
+        own = unblocked(weights[at : at + size], outputs)
         padded = np.pad(seen, [(padding, padding), (padding, padding), (0, 0)])
         windows = sliding_window_view(padded, (kernel, kernel), axis=(0, 1))[::stride, ::stride]
-        found = np.einsum("ijcyx,yxco->ijo", windows, weights[at : at + size].reshape(shape), optimize=True)
-        found += biases[first : first + outputs]
+        patches = np.moveaxis(windows, 2, 4)
+        found = patches.reshape(*patches.shape[:2], -1) @ own.astype(np.float32)
+        found = found * units[first:last] + biases[first:last]
         if residual:
             found += seen
         seen = np.maximum(found, 0) if rectify else found
-        at, first = at + size, first + outputs
+        at, first = at + size, last
     out[:] = seen.reshape(-1)
 
 
