@@ -37,7 +37,7 @@ MEGAPIXELS_12 = (3000, 4000)
 
 # Kernels whose calls `kernels_of_fit` takes from a fit.
 OF_FIT = (
-    "axis_taps", "average_areas", "run_cascade", "run_layers", "take_step", "describe_points",
+    "cut_square", "run_cascade", "run_layers", "take_step", "describe_points",
     "weigh_descriptors", "deform", "map_peaks", "response_maps",
 )  # fmt: skip
 

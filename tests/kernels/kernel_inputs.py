@@ -34,6 +34,7 @@ BOUNDS = {
     "place_areas": (1e-13, 0.0),
     "axis_taps": (0.0, 0.0),
     "average_areas": (0.0, 1e-4),  # grey levels, sums in float32
+    "cut_square": (0.0, 1e-4),  # as before
     "run_cascade": (0.0, 1e-9),  # px of the crop, mm and rad, where both take the same branches
     # Four roundings of a grey level (8e-6 each) over the floor of a descriptor's length, 20, and as many of
     # the descriptor.
@@ -286,6 +287,16 @@ def axis_taps(random: np.random.Generator) -> Arguments:
     return [edges, step, size, sampled, taps, weights]
 
 
+def cut_square(random: np.random.Generator, image: np.ndarray | None = None) -> Arguments:
+    if image is None:
+        image = random.integers(0, 256, (19, 23, int(random.choice([1, 3]))), dtype=np.uint8)
+    edges, step, _, sampled, taps, _ = axis_taps(random)
+    side, count = taps.shape
+    left = float(edges[0])
+    top = left if random.random() < 0.2 else float(random.uniform(-step * side, image.shape[0]))
+    return [image, left, top, step, count, sampled, np.empty((side, side), np.float32)]
+
+
 def run_cascade(random: np.random.Generator) -> Arguments:
     n, k, stages, pool, trees, depth, side = 9, int(random.integers(0, 5)), 3, 17, 6, 3, 24
     guesses = int(random.integers(1, 4))
@@ -400,7 +411,7 @@ def take_step(random: np.random.Generator) -> Arguments:
     ]
 
 
-MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
+MAKERS: dict[str, Callable[..., Arguments]] = {
     "sample_areas": sample_areas,
     "sobel_magnitude": sobel_magnitude,
     "neuron_responses": neuron_responses,
@@ -418,6 +429,7 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "place_areas": place_areas,
     "axis_taps": axis_taps,
     "average_areas": average_areas,
+    "cut_square": cut_square,
     "run_cascade": run_cascade,
     "describe_points": describe_points,
     "weigh_descriptors": weigh_descriptors,

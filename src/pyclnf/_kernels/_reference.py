@@ -336,6 +336,18 @@ def average_areas(
     out[:] = np.floor(averages + np.float32(0.5)) if out.dtype == np.uint8 else averages
 
 
+def cut_square(
+    image: NDArray[Any], left: float, top: float, step: float, taps: int, sampled: bool, out: NDArray[Any]
+) -> None:
+    """Cut a square out of an image and reduce it."""
+    side = len(out)
+    places, weights = np.empty((2, side, taps), np.int32), np.empty((2, side, taps), np.float32)
+    for axis, origin in enumerate((top, left)):
+        edges = origin + step * np.arange(side)
+        axis_taps(edges, step, image.shape[axis], sampled, places[axis], weights[axis])
+    average_areas(image, places[0], weights[0], places[1], weights[1], out)
+
+
 def run_cascade(
     crop: NDArray[np.uint8],
     mean: Float,
