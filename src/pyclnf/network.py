@@ -22,9 +22,7 @@ from pyclnf._limits import (
     MAX_NETWORK_SIDE,
     MAX_NUMBER,
 )
-from pyclnf.descent import upright
 from pyclnf.errors import ModelError
-from pyclnf.pdm import axis_angle_to_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +39,6 @@ __all__ = ["MIN_CONTRAST", "Network"]
 # The contrast of the patch is measured with this much added, grey levels, so that noise in a
 # flat image stays small.
 MIN_CONTRAST = 4.0
-
-# A face of less has no extent, px of the crop per mm.
-MIN_SCALE = 1e-6
 
 _NAMES = ("layers", "patch", "weights", "units", "biases")
 
@@ -89,11 +84,11 @@ class Network:
         self._weights = converted(arrays, "network_weights", np.int8)
         self._outputs = converted(arrays, "network_units", np.float32)
         self._biases = converted(arrays, "network_biases", np.float32)
-        self._blocks, self._last = self._read_weights()
+        self._blocks = self._read_weights()
         self._units = np.sqrt(pdm.eigenvalues)
 
-    def _read_weights(self) -> tuple[NDArray[np.int8], int]:
-        """Return the weights as the kernel reads them, and the length of the last result."""
+    def _read_weights(self) -> NDArray[np.int8]:
+        """Return the weights as the kernel reads them."""
         table, weights, units, biases = self._table, self._weights, self._outputs, self._biases
         if table.ndim != 2 or table.shape[1] != 6 or not 1 <= len(table) <= MAX_NETWORK_LAYERS:
             raise ModelError(f"the network has 1 to {MAX_NETWORK_LAYERS} layers of six numbers")
@@ -138,7 +133,7 @@ class Network:
                 f"the network ends with {side} x {side} places of {channels} numbers, not with one place of "
                 f"at least {6 + self.n_modes}"
             )
-        return found, channels
+        return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by the names under which a `Model` keeps them."""
@@ -162,36 +157,8 @@ class Network:
             (scale, tx, ty), px of the crop.
         shapes : ndarray, shape (N, n_modes)
         """
-        for i in range(len(shapes)):
-            for _ in range(self.looks):
-                plane, matrix = self._patch_to_crop(rotations[i], placements[i])
-                found = self._look(crop, matrix)
-                with np.errstate(over="ignore"):
-                    scale = placements[i, 0] * np.exp(found[0])
-                rotations[i] = axis_angle_to_matrix(found[1:4])
-                rotations[i, :2] = plane @ rotations[i, :2]
-                placements[i, 1:] += self.side * matrix[:, :2] @ found[4:6]
-                placements[i, 0] = scale
-                shapes[i] = self.pdm.clamp(found[6:] * self._units)
-                if not (np.isfinite(placements[i]).all() and scale >= MIN_SCALE):
-                    placements[i] = np.nan  # a damaged model's; told by the caller
-                    break
-
-    def _patch_to_crop(self, rotation: Float, placement: Float) -> tuple[Float, Float]:
-        """Return the turn in the plane (2, 2), and the map (2, 3) from patch (column, row, 1) to crop."""
-        plane = upright(rotation)
-        turn = plane * (placement[0] * self.length / self.side)
-        return plane, np.column_stack([turn, placement[1:] - turn.sum(axis=1) * ((self.side - 1) / 2)])
-
-    def _look(self, crop: NDArray[np.uint8], matrix: Float) -> Float:
-        """Return log scale, rotation vector, translation and coefficients that are seen in a patch."""
-        patch = np.empty((1, self.side, self.side), np.float32)
-        _kernels.sample_areas(crop[:, :, None], matrix[None], patch)
-        values = patch.astype(np.float64)
-        values -= values.mean()
-        values /= values.std() + MIN_CONTRAST
-        said = np.empty(self._last, np.float32)
-        _kernels.run_layers(
-            values[0].astype(np.float32), self._table, self._blocks, self._outputs, self._biases, said
-        )
-        return said[: 6 + self.n_modes].astype(np.float64)
+        _kernels.look_at_faces(
+            crop[:, :, None], self.length, self.looks, MIN_CONTRAST, self._table, self._blocks, self._outputs,
+            self._biases, self._units, self.pdm.limits, np.empty((1, 2, 3)),
+            np.empty((1, self.side, self.side), np.float32), rotations, placements, shapes,
+        )  # fmt: skip

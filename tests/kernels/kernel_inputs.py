@@ -42,6 +42,7 @@ BOUNDS = {
     # Sums of a point's products in float32; of sums of up to 10 that cancel the absolute bound is left.
     "weigh_descriptors": (2e-6, 5e-7),
     "run_layers": (5e-6, 0.0),  # sums of up to 432 in float32, three one after the other
+    "look_at_faces": (1e-5, 1e-5),  # px of the crop, mm and rad; layers as above
     "take_step": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
@@ -382,6 +383,33 @@ def run_layers(random: np.random.Generator) -> Arguments:
     ]
 
 
+def look_at_faces(random: np.random.Generator) -> Arguments:
+    modes, guesses = int(random.integers(0, 5)), int(random.integers(1, 4))
+    # One look: at a second one what is found, which differs a little, may fall on the other side of a step of
+    # 1/32 px.
+    while True:
+        image, *numbers, out = run_layers(random)
+        table = numbers[0]
+        outputs = table[-1, 3]
+        if out.size == outputs:
+            break
+    side = len(image)
+    return [
+        random.integers(0, 256, (24, 24, 1), dtype=np.uint8),
+        float(random.uniform(30, 200)),
+        1,
+        4.0,
+        *numbers,
+        random.uniform(0.5, 20, modes),
+        random.uniform(1, 40, modes),
+        np.empty((1, 2, 3)),
+        np.empty((1, side, side), np.float32),
+        np.stack([rotation_matrix(random) for _ in range(guesses)]),
+        np.column_stack([random.uniform(0.05, 0.5, guesses), random.uniform(0, 24, (guesses, 2))]),
+        random.normal(0, 1, (guesses, modes)),
+    ]
+
+
 def take_step(random: np.random.Generator) -> Arguments:
     n, k, views, side = 9, int(random.integers(0, 4)), 3, int(random.integers(6, 30))
     guesses, directions, around, r = (int(number) for number in random.integers(1, (4, 12, 4, 4)))
@@ -434,13 +462,15 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
     "describe_points": describe_points,
     "weigh_descriptors": weigh_descriptors,
     "run_layers": run_layers,
+    "look_at_faces": look_at_faces,
     "take_step": take_step,
 }
 
 # Arguments besides the last that a kernel changes.
-CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12), "take_step": (16, 17)}
+CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12), "look_at_faces": (12, 13),
+           "take_step": (16, 17)}  # fmt: skip
 # Kernels that read their last argument as well.
-READS_LAST = {"run_cascade", "take_step"}
+READS_LAST = {"look_at_faces", "run_cascade", "take_step"}
 
 
 def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list[np.ndarray]]:

@@ -32,6 +32,7 @@ __all__ = [
     "jacobian",
     "likelihoods",
     "load_variant",
+    "look_at_faces",
     "map_peaks",
     "mean_shift",
     "neuron_responses",
@@ -106,6 +107,7 @@ deform = _module.deform
 describe_points = _module.describe_points
 jacobian = _module.jacobian
 likelihoods = _module.likelihoods
+look_at_faces = _module.look_at_faces
 map_peaks = _module.map_peaks
 mean_shift = _module.mean_shift
 neuron_responses = _module.neuron_responses

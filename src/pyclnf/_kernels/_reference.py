@@ -467,6 +467,48 @@ def run_layers(
     out[:] = seen.reshape(-1)
 
 
+def look_at_faces(
+    crop: NDArray[np.uint8],
+    length: float,
+    looks: int,
+    contrast: float,
+    table: NDArray[np.int32],
+    weights: NDArray[np.int8],
+    units: Float32,
+    biases: Float32,
+    mode_units: Float,
+    limits: Float,
+    matrix: Float,
+    patch: Float32,
+    rotations: Float,
+    placements: Float,
+    shapes: Float,
+) -> None:
+    """Move faces from where they are taken to be to where a network sees them."""
+    side, said = patch.shape[1], np.empty(int(table[-1, 3]), np.float32)
+    for rotation, placement, shape in zip(rotations, placements, shapes, strict=True):
+        for _ in range(looks):
+            cosine, sine = rotation[1, 1], -rotation[0, 1]
+            plane = np.array([[cosine, -sine], [sine, cosine]]) / max(np.hypot(cosine, sine), 1e-300)
+            matrix[0, :, :2] = plane * (placement[0] * length / side)
+            matrix[0, :, 2] = placement[1:] - matrix[0, :, :2].sum(axis=1) * ((side - 1) / 2)
+            sample_areas(crop, matrix, patch)
+            values = patch.astype(np.float64)
+            patch[:] = (values - values.mean()) / (values.std() + contrast)
+            run_layers(patch[0], table, weights, units, biases, said)
+            found = said.astype(np.float64)
+            with np.errstate(over="ignore"):
+                scale = placement[0] * np.exp(found[0])
+            rotation[:] = _axis_angle_to_matrix(found[1:4])
+            rotation[:2] = plane @ rotation[:2]
+            placement[1:] += side * matrix[0, :, :2] @ found[4:6]
+            placement[0] = scale
+            shape[:] = np.clip(found[6 : 6 + shape.size] * mode_units, -limits, limits)
+            if not (np.isfinite(placement).all() and scale >= MIN_SCALE):
+                placement[:] = np.nan
+                break
+
+
 def take_step(
     crop: NDArray[np.uint8],
     mean: Float,
