@@ -37,7 +37,7 @@ MEGAPIXELS_12 = (3000, 4000)
 
 # Kernels whose calls `kernels_of_fit` takes from a fit.
 OF_FIT = (
-    "axis_taps", "average_areas", "run_cascade", "run_layers", "take_step", "describe_points",
+    "cut_square", "run_cascade", "look_at_faces", "take_step", "describe_points",
     "weigh_descriptors", "deform", "map_peaks", "response_maps",
 )  # fmt: skip
 
@@ -265,14 +265,19 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
             numbers = step.weights[seen.view], step.units[seen.view], step.bias[seen.view]
             _kernels.weigh_descriptors(seen.descriptors, *numbers, np.empty(step.units.shape[1]))
     # Rotations, placements and shapes of the guesses.
-    renewed = {"run_cascade": 3, "take_step": 3}
+    renewed = {"run_cascade": 3, "look_at_faces": 3, "take_step": 3}
     operations: dict[str, float] = {}
-    if "run_layers" in first:
-        image, table = first["run_layers"][:2]
-        operations["run_layers"] = 2.0 * _products(image.shape[0], table)
+    if "look_at_faces" in first:
+        # The patch as it was seen, through the layers alone.
+        table, weights, units, biases = first["look_at_faces"][4:8]
+        seen = [a.copy() if isinstance(a, np.ndarray) else a for a in first["look_at_faces"]]
+        _kernels.look_at_faces(*seen)
+        said = np.empty(int(table[-1, 3]), np.float32)
+        first["run_layers"] = [seen[11][0], table, weights, units, biases, said]
+        operations["run_layers"] = 2.0 * _products(seen[11].shape[1], table)
     return [
         Kernel(name, 0, lambda name=name: first[name], operations.get(name), renewed.get(name, 0))
-        for name in OF_FIT
+        for name in (*OF_FIT, "run_layers")
         if name in first
     ]
 

@@ -67,14 +67,12 @@ class Crop:
         """
         step = length / side
         origin = centre + 0.5 - length / 2
+        sampled = step > MAX_STEP
+        # Two to interpolate between, or all that a crop's pixel can reach into.
+        taps = SAMPLES if sampled else 2 if step < 1 else math.ceil(step) + 1
         # Of an 8-bit image the crop is one, too: it is sampled faster than one of floats.
         out = np.empty((side, side), np.uint8 if image.dtype == np.uint8 else np.float32)
-        _kernels.average_areas(
-            image,
-            *_taps(origin[1], step, side, image.shape[0]),
-            *_taps(origin[0], step, side, image.shape[1]),
-            out,
-        )
+        _kernels.cut_square(image, float(origin[0]), float(origin[1]), step, taps, sampled, out)
         return cls(out, origin, step)
 
     def points_in(self, points: Float) -> Float:
@@ -98,16 +96,3 @@ class Crop:
         pose[0] *= self.step
         pose[4:6] = self.points_out(pose[4:6])
         return Parameters(pose, parameters.shape)
-
-
-def _taps(origin: float, step: float, side: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return the image's pixels along one axis, which go into each pixel of the crop, and their weights.
-
-    Both are (side, K); pixels outside the image have the weight 0.
-    """
-    sampled = step > MAX_STEP
-    # Two to interpolate between, or all that a crop's pixel can reach into.
-    count = SAMPLES if sampled else 2 if step < 1 else math.ceil(step) + 1
-    taps, weights = np.empty((side, count), np.int32), np.empty((side, count), np.float32)
-    _kernels.axis_taps(origin + step * np.arange(side), step, size, sampled, taps, weights)
-    return taps, weights

@@ -22,9 +22,7 @@ from pyclnf._limits import (
     MAX_NETWORK_SIDE,
     MAX_NUMBER,
 )
-from pyclnf.descent import upright
 from pyclnf.errors import ModelError
-from pyclnf.pdm import axis_angle_to_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,12 +39,6 @@ __all__ = ["MIN_CONTRAST", "Network"]
 # The contrast of the patch is measured with this much added, grey levels, so that noise in a
 # flat image stays small.
 MIN_CONTRAST = 4.0
-
-# A face of less has no extent, px of the crop per mm.
-MIN_SCALE = 1e-6
-
-# The kernel works on so many channels at once.
-CHANNELS = 16
 
 _NAMES = ("layers", "patch", "weights", "units", "biases")
 
@@ -92,11 +84,11 @@ class Network:
         self._weights = converted(arrays, "network_weights", np.int8)
         self._outputs = converted(arrays, "network_units", np.float32)
         self._biases = converted(arrays, "network_biases", np.float32)
-        self._products, self._last = self._read_weights()
+        self._blocks = self._read_weights()
         self._units = np.sqrt(pdm.eigenvalues)
 
-    def _read_weights(self) -> tuple[Float32, int]:
-        """Return the weights in their units, one layer after the other, and the length of the last result."""
+    def _read_weights(self) -> NDArray[np.int8]:
+        """Return the weights as the kernel reads them."""
         table, weights, units, biases = self._table, self._weights, self._outputs, self._biases
         if table.ndim != 2 or table.shape[1] != 6 or not 1 <= len(table) <= MAX_NETWORK_LAYERS:
             raise ModelError(f"the network has 1 to {MAX_NETWORK_LAYERS} layers of six numbers")
@@ -106,7 +98,7 @@ class Network:
                 raise ModelError(f"the network's {name} are a row of numbers up to {MAX_NUMBER:g}")
         if weights.ndim != 1 or units.size != biases.size:
             raise ModelError("the network has a unit and a bias for each output, and a row of weights")
-        found = np.empty(weights.size if weights.ndim else 0, np.float32)
+        found = np.empty_like(weights)
         side, channels, at, first, products = self.side, 1, 0, 0, 0
         for row in table.tolist():
             kernel, stride, padding, outputs, residual, rectify = row
@@ -115,7 +107,7 @@ class Network:
                 and 1 <= stride <= MAX_NETWORK_SIDE
                 and 0 <= padding < kernel <= side + 2 * padding
                 and 1 <= outputs <= MAX_NETWORK_CHANNELS
-                and outputs % CHANNELS == 0
+                and outputs % _kernels.layout.CHANNELS == 0
                 and residual in (0, 1)
                 and rectify in (0, 1)
             )
@@ -132,8 +124,7 @@ class Network:
                 )
             if at + size > weights.size or first + outputs > biases.size:
                 raise ModelError("the network has fewer weights than its layers need")
-            own = weights[at : at + size].reshape(-1, outputs) * units[first : first + outputs]
-            found[at : at + size] = own.reshape(-1)
+            found[at : at + size] = _kernels.layout.blocked(weights[at : at + size], outputs)
             side, channels, at, first = result, outputs, at + size, first + outputs
         if at != weights.size or first != biases.size:
             raise ModelError("the network has more weights than its layers need")
@@ -142,7 +133,7 @@ class Network:
                 f"the network ends with {side} x {side} places of {channels} numbers, not with one place of "
                 f"at least {6 + self.n_modes}"
             )
-        return found, channels
+        return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by the names under which a `Model` keeps them."""
@@ -166,34 +157,8 @@ class Network:
             (scale, tx, ty), px of the crop.
         shapes : ndarray, shape (N, n_modes)
         """
-        for i in range(len(shapes)):
-            for _ in range(self.looks):
-                plane, matrix = self._patch_to_crop(rotations[i], placements[i])
-                found = self._look(crop, matrix)
-                with np.errstate(over="ignore"):
-                    scale = placements[i, 0] * np.exp(found[0])
-                rotations[i] = axis_angle_to_matrix(found[1:4])
-                rotations[i, :2] = plane @ rotations[i, :2]
-                placements[i, 1:] += self.side * matrix[:, :2] @ found[4:6]
-                placements[i, 0] = scale
-                shapes[i] = self.pdm.clamp(found[6:] * self._units)
-                if not (np.isfinite(placements[i]).all() and scale >= MIN_SCALE):
-                    placements[i] = np.nan  # a damaged model's; told by the caller
-                    break
-
-    def _patch_to_crop(self, rotation: Float, placement: Float) -> tuple[Float, Float]:
-        """Return the turn in the plane (2, 2), and the map (2, 3) from patch (column, row, 1) to crop."""
-        plane = upright(rotation)
-        turn = plane * (placement[0] * self.length / self.side)
-        return plane, np.column_stack([turn, placement[1:] - turn.sum(axis=1) * ((self.side - 1) / 2)])
-
-    def _look(self, crop: NDArray[np.uint8], matrix: Float) -> Float:
-        """Return log scale, rotation vector, translation and coefficients that are seen in a patch."""
-        patch = np.empty((1, self.side, self.side), np.float32)
-        _kernels.sample_areas(crop[:, :, None], matrix[None], patch)
-        values = patch.astype(np.float64)
-        values -= values.mean()
-        values /= values.std() + MIN_CONTRAST
-        said = np.empty(self._last, np.float32)
-        _kernels.run_layers(values[0].astype(np.float32), self._table, self._products, self._biases, said)
-        return said[: 6 + self.n_modes].astype(np.float64)
+        _kernels.look_at_faces(
+            crop[:, :, None], self.length, self.looks, MIN_CONTRAST, self._table, self._blocks, self._outputs,
+            self._biases, self._units, self.pdm.limits, np.empty((1, 2, 3)),
+            np.empty((1, self.side, self.side), np.float32), rotations, placements, shapes,
+        )  # fmt: skip

@@ -34,6 +34,7 @@ BOUNDS = {
     "place_areas": (1e-13, 0.0),
     "axis_taps": (0.0, 0.0),
     "average_areas": (0.0, 1e-4),  # grey levels, sums in float32
+    "cut_square": (0.0, 1e-4),  # as before
     "run_cascade": (0.0, 1e-9),  # px of the crop, mm and rad, where both take the same branches
     # Four roundings of a grey level (8e-6 each) over the floor of a descriptor's length, 20, and as many of
     # the descriptor.
@@ -41,6 +42,7 @@ BOUNDS = {
     # Sums of a point's products in float32; of sums of up to 10 that cancel the absolute bound is left.
     "weigh_descriptors": (2e-6, 5e-7),
     "run_layers": (5e-6, 0.0),  # sums of up to 432 in float32, three one after the other
+    "look_at_faces": (1e-5, 1e-5),  # px of the crop, mm and rad; layers as above
     "take_step": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
@@ -286,6 +288,16 @@ def axis_taps(random: np.random.Generator) -> Arguments:
     return [edges, step, size, sampled, taps, weights]
 
 
+def cut_square(random: np.random.Generator, image: np.ndarray | None = None) -> Arguments:
+    if image is None:
+        image = random.integers(0, 256, (19, 23, int(random.choice([1, 3]))), dtype=np.uint8)
+    edges, step, _, sampled, taps, _ = axis_taps(random)
+    side, count = taps.shape
+    left = float(edges[0])
+    top = left if random.random() < 0.2 else float(random.uniform(-step * side, image.shape[0]))
+    return [image, left, top, step, count, sampled, np.empty((side, side), np.float32)]
+
+
 def run_cascade(random: np.random.Generator) -> Arguments:
     n, k, stages, pool, trees, depth, side = 9, int(random.integers(0, 5)), 3, 17, 6, 3, 24
     guesses = int(random.integers(1, 4))
@@ -341,7 +353,7 @@ def weigh_descriptors(random: np.random.Generator) -> Arguments:
 
 def run_layers(random: np.random.Generator) -> Arguments:
     image_side = side = int(random.integers(1, 40))
-    inputs, table, weights, biases = 1, [], [], []
+    inputs, table, weights, units, biases = 1, [], [], [], []
     for _ in range(int(random.integers(1, 4))):
         residual = inputs > 1 and random.random() < 0.4
         if residual:
@@ -353,19 +365,48 @@ def run_layers(random: np.random.Generator) -> Arguments:
                 int(random.integers(0, 4)),
             )
             kernel = min(kernel, side + 2 * padding)
-            outputs = 16 * int(random.integers(1, 4))
+            outputs = 16 * int(random.integers(1, 8))
         table.append((kernel, stride, padding, outputs, int(residual), int(random.random() < 0.6)))
         # So that sums of many neither grow nor vanish.
         scale = 1.4 / np.sqrt(kernel * kernel * inputs)
-        weights.append(random.normal(0, scale, kernel * kernel * inputs * outputs))
+        weights.append(random.integers(-127, 128, kernel * kernel * inputs * outputs, dtype=np.int8))
+        units.append(random.uniform(0.5, 1.5, outputs) * scale / 73)
         biases.append(random.normal(0, 0.3, outputs))
         side, inputs = (side + 2 * padding - kernel) // stride + 1, outputs
     return [
         random.normal(0, 1, (image_side, image_side)).astype(np.float32),
         np.array(table, np.int32),
-        np.concatenate(weights).astype(np.float32),
+        np.concatenate(weights),
+        np.concatenate(units).astype(np.float32),
         np.concatenate(biases).astype(np.float32),
         np.empty(side * side * inputs, np.float32),
+    ]
+
+
+def look_at_faces(random: np.random.Generator) -> Arguments:
+    modes, guesses = int(random.integers(0, 5)), int(random.integers(1, 4))
+    # One look: at a second one what is found, which differs a little, may fall on the other side of a step of
+    # 1/32 px.
+    while True:
+        image, *numbers, out = run_layers(random)
+        table = numbers[0]
+        outputs = table[-1, 3]
+        if out.size == outputs:
+            break
+    side = len(image)
+    return [
+        random.integers(0, 256, (24, 24, 1), dtype=np.uint8),
+        float(random.uniform(30, 200)),
+        1,
+        4.0,
+        *numbers,
+        random.uniform(0.5, 20, modes),
+        random.uniform(1, 40, modes),
+        np.empty((1, 2, 3)),
+        np.empty((1, side, side), np.float32),
+        np.stack([rotation_matrix(random) for _ in range(guesses)]),
+        np.column_stack([random.uniform(0.05, 0.5, guesses), random.uniform(0, 24, (guesses, 2))]),
+        random.normal(0, 1, (guesses, modes)),
     ]
 
 
@@ -398,7 +439,7 @@ def take_step(random: np.random.Generator) -> Arguments:
     ]
 
 
-MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
+MAKERS: dict[str, Callable[..., Arguments]] = {
     "sample_areas": sample_areas,
     "sobel_magnitude": sobel_magnitude,
     "neuron_responses": neuron_responses,
@@ -416,17 +457,20 @@ MAKERS: dict[str, Callable[[np.random.Generator], Arguments]] = {
     "place_areas": place_areas,
     "axis_taps": axis_taps,
     "average_areas": average_areas,
+    "cut_square": cut_square,
     "run_cascade": run_cascade,
     "describe_points": describe_points,
     "weigh_descriptors": weigh_descriptors,
     "run_layers": run_layers,
+    "look_at_faces": look_at_faces,
     "take_step": take_step,
 }
 
 # Arguments besides the last that a kernel changes.
-CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12), "take_step": (16, 17)}
+CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12), "look_at_faces": (12, 13),
+           "take_step": (16, 17)}  # fmt: skip
 # Kernels that read their last argument as well.
-READS_LAST = {"run_cascade", "take_step"}
+READS_LAST = {"look_at_faces", "run_cascade", "take_step"}
 
 
 def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list[np.ndarray]]:

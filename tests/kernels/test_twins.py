@@ -138,31 +138,33 @@ def test_samples_are_those_of_opencv_4(kernels: ModuleType) -> None:
 
 @pytest.mark.parametrize("dtype", (np.uint8, np.float32, np.float64))
 @pytest.mark.parametrize("channels", (1, 3))
+@pytest.mark.parametrize("name", ("average_areas", "cut_square"))
 @few
 @given(seed=SEEDS)
 def test_averages_of_images_of_every_type(
-    compiled: ModuleType, dtype: type, channels: int, seed: int
+    compiled: ModuleType, name: str, dtype: type, channels: int, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
     image = random.integers(0, 256, (19, 23, channels)).astype(dtype)
-    arguments = kernel_inputs.average_areas(random, image)
-    _, ours = call(compiled, "average_areas", arguments)
-    assert_close("average_areas", ours, call(_reference, "average_areas", arguments)[1])
+    arguments = MAKERS[name](random, image)
+    _, ours = call(compiled, name, arguments)
+    assert_close(name, ours, call(_reference, name, arguments)[1])
     # Into 8 bits: the same, rounded.
     arguments[-1] = np.empty(arguments[-1].shape, np.uint8)
     for kernels in (compiled, _reference):
-        (rounded,) = call(kernels, "average_areas", arguments)[1]
+        (rounded,) = call(kernels, name, arguments)[1]
         assert np.abs(rounded - ours[0]).max() <= 0.5 + 1e-4
 
 
 @pytest.mark.parametrize("dtype", (np.uint8, np.float32, np.float64))
-def test_averages_of_grey_values_are_the_same_in_every_compiled_variant(dtype: type) -> None:
+@pytest.mark.parametrize("name", ("average_areas", "cut_square"))
+def test_averages_of_grey_values_are_the_same_in_every_compiled_variant(name: str, dtype: type) -> None:
     """What is rounded to 8 bits would else change by a whole grey level now and then."""
     for seed in range(50):
         random = np.random.default_rng(seed)
-        arguments = kernel_inputs.average_areas(random, random.integers(0, 256, (37, 83, 1)).astype(dtype))
+        arguments = MAKERS[name](random, random.integers(0, 256, (37, 83, 1)).astype(dtype))
         results = {
-            call(_kernels.load_variant(name), "average_areas", arguments)[1][0].tobytes() for name in COMPILED
+            call(_kernels.load_variant(variant), name, arguments)[1][0].tobytes() for variant in COMPILED
         }
         assert len(results) == 1
 

@@ -256,20 +256,21 @@ def test_a_damaged_model_is_told(value: float) -> None:
 def test_the_kernel_refuses_layers_that_do_not_fit(variant: str) -> None:
     kernels = load_variant(variant)
     table = np.array([[3, 1, 1, 16, 0, 1], [3, 1, 1, 16, 1, 1]], np.int32)
-    image, biases = np.zeros((6, 6), np.float32), np.zeros(32, np.float32)
-    weights, out = np.zeros(9 * 16 * 17, np.float32), np.zeros(6 * 6 * 16, np.float32)
-    kernels.run_layers(image, table, weights, biases, out)
+    image, units, biases = np.zeros((6, 6), np.float32), np.ones(32, np.float32), np.zeros(32, np.float32)
+    weights, out = np.zeros(9 * 16 * 17, np.int8), np.zeros(6 * 6 * 16, np.float32)
+    kernels.run_layers(image, table, weights, units, biases, out)
     wrong = [
-        (image, table, weights[1:], biases, out),
-        (image, table, weights, biases[1:], out),
-        (image, table, weights, biases, out[1:]),
-        (image[1:], table, weights, biases, out),
-        (image, table[:0], weights[:0], biases[:0], out),
-        (image, np.ascontiguousarray(table[:, :5]), weights, biases, out),
+        (image, table, weights[1:], units, biases, out),
+        (image, table, weights, units[1:], biases, out),
+        (image, table, weights, units, biases[1:], out),
+        (image, table, weights, units, biases, out[1:]),
+        (image[1:], table, weights, units, biases, out),
+        (image, table[:0], weights[:0], units[:0], biases[:0], out),
+        (image, np.ascontiguousarray(table[:, :5]), weights, units, biases, out),
     ]
     changes = ((0, 0), (0, 9), (1, 0), (2, -1), (3, 15), (3, 0), (2, 0))
     wrong += [(image, np.where(np.arange(12).reshape(2, 6) == 6 + i, value, table).astype(np.int32), weights,
-               biases, out) for i, value in changes]  # fmt: skip
+               units, biases, out) for i, value in changes]  # fmt: skip
     for arguments in wrong:
         with pytest.raises(ValueError, match="do not fit"):
             kernels.run_layers(*arguments)

@@ -26,11 +26,13 @@ __all__ = [
     "apply_sigma",
     "average_areas",
     "axis_taps",
+    "cut_square",
     "deform",
     "describe_points",
     "jacobian",
     "likelihoods",
     "load_variant",
+    "look_at_faces",
     "map_peaks",
     "mean_shift",
     "neuron_responses",
@@ -100,10 +102,12 @@ apply_folded_sigma = _module.apply_folded_sigma
 apply_sigma = _module.apply_sigma
 average_areas = _module.average_areas
 axis_taps = _module.axis_taps
+cut_square = _module.cut_square
 deform = _module.deform
 describe_points = _module.describe_points
 jacobian = _module.jacobian
 likelihoods = _module.likelihoods
+look_at_faces = _module.look_at_faces
 map_peaks = _module.map_peaks
 mean_shift = _module.mean_shift
 neuron_responses = _module.neuron_responses

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from pyclnf._kernels.alignment import procrustes_similarity
-from pyclnf._kernels.layout import PAIR, folded_blocks, reflection_basis
+from pyclnf._kernels.layout import PAIR, folded_blocks, reflection_basis, unblocked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -336,6 +336,18 @@ def average_areas(
     out[:] = np.floor(averages + np.float32(0.5)) if out.dtype == np.uint8 else averages
 
 
+def cut_square(
+    image: NDArray[Any], left: float, top: float, step: float, taps: int, sampled: bool, out: NDArray[Any]
+) -> None:
+    """Cut a square out of an image and reduce it."""
+    side = len(out)
+    places, weights = np.empty((2, side, taps), np.int32), np.empty((2, side, taps), np.float32)
+    for axis, origin in enumerate((top, left)):
+        edges = origin + step * np.arange(side)
+        axis_taps(edges, step, image.shape[axis], sampled, places[axis], weights[axis])
+    average_areas(image, places[0], weights[0], places[1], weights[1], out)
+
+
 def run_cascade(
     crop: NDArray[np.uint8],
     mean: Float,
@@ -431,22 +443,70 @@ def weigh_descriptors(
 
 
 def run_layers(
-    image: Float32, table: NDArray[np.int32], weights: Float32, biases: Float32, out: Float32
+    image: Float32,
+    table: NDArray[np.int32],
+    weights: NDArray[np.int8],
+    units: Float32,
+    biases: Float32,
+    out: Float32,
 ) -> None:
     """Send an image through convolutions, one after the other."""
     seen, at, first = image[:, :, None], 0, 0
     for kernel, stride, padding, outputs, residual, rectify in table.tolist():
-        shape = (kernel, kernel, seen.shape[2], outputs)
-        size = kernel * kernel * seen.shape[2] * outputs
+        size, last = kernel * kernel * seen.shape[2] * outputs, first + outputs
+        own = unblocked(weights[at : at + size], outputs)
         padded = np.pad(seen, [(padding, padding), (padding, padding), (0, 0)])
         windows = sliding_window_view(padded, (kernel, kernel), axis=(0, 1))[::stride, ::stride]
-        found = np.einsum("ijcyx,yxco->ijo", windows, weights[at : at + size].reshape(shape), optimize=True)
-        found += biases[first : first + outputs]
+        patches = np.moveaxis(windows, 2, 4)
+        found = patches.reshape(*patches.shape[:2], -1) @ own.astype(np.float32)
+        found = found * units[first:last] + biases[first:last]
         if residual:
             found += seen
         seen = np.maximum(found, 0) if rectify else found
-        at, first = at + size, first + outputs
+        at, first = at + size, last
     out[:] = seen.reshape(-1)
+
+
+def look_at_faces(
+    crop: NDArray[np.uint8],
+    length: float,
+    looks: int,
+    contrast: float,
+    table: NDArray[np.int32],
+    weights: NDArray[np.int8],
+    units: Float32,
+    biases: Float32,
+    mode_units: Float,
+    limits: Float,
+    matrix: Float,
+    patch: Float32,
+    rotations: Float,
+    placements: Float,
+    shapes: Float,
+) -> None:
+    """Move faces from where they are taken to be to where a network sees them."""
+    side, said = patch.shape[1], np.empty(int(table[-1, 3]), np.float32)
+    for rotation, placement, shape in zip(rotations, placements, shapes, strict=True):
+        for _ in range(looks):
+            cosine, sine = rotation[1, 1], -rotation[0, 1]
+            plane = np.array([[cosine, -sine], [sine, cosine]]) / max(np.hypot(cosine, sine), 1e-300)
+            matrix[0, :, :2] = plane * (placement[0] * length / side)
+            matrix[0, :, 2] = placement[1:] - matrix[0, :, :2].sum(axis=1) * ((side - 1) / 2)
+            sample_areas(crop, matrix, patch)
+            values = patch.astype(np.float64)
+            patch[:] = (values - values.mean()) / (values.std() + contrast)
+            run_layers(patch[0], table, weights, units, biases, said)
+            found = said.astype(np.float64)
+            with np.errstate(over="ignore"):
+                scale = placement[0] * np.exp(found[0])
+            rotation[:] = _axis_angle_to_matrix(found[1:4])
+            rotation[:2] = plane @ rotation[:2]
+            placement[1:] += side * matrix[0, :, :2] @ found[4:6]
+            placement[0] = scale
+            shape[:] = np.clip(found[6 : 6 + shape.size] * mode_units, -limits, limits)
+            if not (np.isfinite(placement).all() and scale >= MIN_SCALE):
+                placement[:] = np.nan
+                break
 
 
 def take_step(

@@ -1,7 +1,8 @@
-# The learned start's network.
+# The learned start's network: its layers, and whole looks at a face.
 
 cdef extern from "convolve.h":
     int CHANNELS
+    int WIDENS_BLOCKS
     ctypedef struct convolution:
         Py_ssize_t kernel
         Py_ssize_t stride
@@ -9,13 +10,16 @@ cdef extern from "convolve.h":
         Py_ssize_t outputs
         Py_ssize_t columns
         int rectify
-    void convolve_image(const convolution *c, const float *image, const float *weights, const float *bias,
-                        const float *added, Py_ssize_t rows, Py_ssize_t columns, float *out) noexcept nogil
+    void convolve_image(const convolution *c, const float *image, const signed char *weights, const float *units,
+                        const float *bias, const float *added, Py_ssize_t rows, Py_ssize_t columns,
+                        float *scratch, float *out) noexcept nogil
 
 cdef struct layers_size:
     # Numbers that go through the layers, at most: of an image with its padding, and of a result.
     Py_ssize_t padded
     Py_ssize_t result
+    # Weights of a block, at most.
+    Py_ssize_t block
     # Of all layers together; -1 if the layers do not fit each other.
     Py_ssize_t weights
     Py_ssize_t biases
@@ -26,7 +30,7 @@ cdef struct layers_size:
 cdef layers_size size_of_layers(const int32_t[:, ::1] table, Py_ssize_t side) noexcept nogil:
     cdef layers_size size
     cdef Py_ssize_t i, kernel, stride, padding, outputs, result, inputs = 1
-    size.padded = size.result = size.weights = size.biases = size.last = 0
+    size.padded = size.result = size.block = size.weights = size.biases = size.last = 0
     if table.shape[1] != 6:
         size.weights = -1
         return size
@@ -42,6 +46,7 @@ cdef layers_size size_of_layers(const int32_t[:, ::1] table, Py_ssize_t side) no
             return size
         size.padded = max(size.padded, (side + 2 * padding) * (side + 2 * padding) * inputs)
         size.result = max(size.result, result * result * outputs)
+        size.block = max(size.block, kernel * kernel * inputs * CHANNELS)
         size.weights += kernel * kernel * inputs * outputs
         size.biases += outputs
         side, inputs = result, outputs
@@ -49,11 +54,55 @@ cdef layers_size size_of_layers(const int32_t[:, ::1] table, Py_ssize_t side) no
     return size
 
 
-def run_layers(const float[:, ::1] image, const int32_t[:, ::1] table, const float[::1] weights,
-               const float[::1] biases, float[::1] out):
+cdef int check_layers(const int32_t[:, ::1] table, Py_ssize_t side, Py_ssize_t weights, Py_ssize_t units,
+                      Py_ssize_t biases, Py_ssize_t last) except -1:
+    """Raise ValueError unless the layers and their numbers fit each other."""
+    cdef layers_size size = size_of_layers(table, side)
+    if (table.shape[0] < 1 or size.weights != weights or size.biases != units or size.biases != biases
+            or size.last != last):
+        raise ValueError("the layers, their weights and their result do not fit each other")
+    return 0
+
+
+cdef bint layered(const float *image, Py_ssize_t side, const int32_t[:, ::1] table, const signed char *weights,
+                  const float *units, const float *biases, Py_ssize_t last, float *out) noexcept nogil:
+    """The same as `run_layers`; whether there was memory for it."""
+    cdef Py_ssize_t wide, result, i, row, at = 0, first = 0, inputs = 1
+    cdef layers_size size = size_of_layers(table, side)
+    cdef convolution c
+    cdef float *padded = <float *>malloc(
+        (size.padded + 2 * max(size.result, side * side) + WIDENS_BLOCKS * size.block) * sizeof(float))
+    cdef float *seen = padded + size.padded
+    cdef float *found = seen + max(size.result, side * side)
+    cdef float *scratch = found + max(size.result, side * side)
+    if padded == NULL:
+        return False
+    memcpy(seen, image, side * side * sizeof(float))
+    for i in range(table.shape[0]):
+        c.kernel, c.stride, c.inputs, c.outputs = table[i, 0], table[i, 1], inputs, table[i, 3]
+        wide = side + 2 * table[i, 2]
+        c.columns, c.rectify = wide, table[i, 5]
+        result = (wide - c.kernel) // c.stride + 1
+        memset(padded, 0, wide * wide * inputs * sizeof(float))
+        for row in range(side):
+            memcpy(padded + ((row + table[i, 2]) * wide + table[i, 2]) * inputs, seen + row * side * inputs,
+                   side * inputs * sizeof(float))
+        convolve_image(&c, padded, weights + at, units + first, biases + first, seen if table[i, 4] else NULL,
+                       result, result, scratch, found)
+        at += c.kernel * c.kernel * inputs * c.outputs
+        first += c.outputs
+        side, inputs = result, c.outputs
+        seen, found = found, seen
+    memcpy(out, seen, last * sizeof(float))
+    free(padded)
+    return True
+
+
+def run_layers(const float[:, ::1] image, const int32_t[:, ::1] table, const signed char[::1] weights,
+               const float[::1] units, const float[::1] biases, float[::1] out):
     """Send an image through convolutions, one after the other.
 
-    ``out[i, j, o] = bias[o] + sum(image[stride i + y - padding, stride j + x - padding, c] weights[y, x, c, o])``
+    ``out[i, j, o] = bias[o] + unit[o] sum(image[stride i + y - padding, stride j + x - padding, c] w[y, x, c, o])``
 
     Parameters
     ----------
@@ -63,43 +112,143 @@ def run_layers(const float[:, ::1] image, const int32_t[:, ::1] table, const flo
         Of each layer: side of its weights, distance of its positions, how far the first lies outside, outputs
         (a multiple of 16), whether what it sees is added to its result, and whether what is negative then
         becomes 0.
-    weights : ndarray, float32
-        (k, k, inputs, outputs) of each layer, one after the other.
-    biases : ndarray, float32
+    weights : ndarray, int8
+        (outputs / 16, k, k, inputs, 16) of each layer, one after the other.
+    units, biases : ndarray, float32
         (outputs,) of each layer, one after the other.
     out : ndarray, float32
         (rows, columns, outputs) of the last layer.
     """
-    cdef Py_ssize_t side = image.shape[0], wide, result, i, row, at = 0, first = 0, inputs = 1
-    cdef layers_size size = size_of_layers(table, side)
-    cdef convolution c
-    cdef float *padded
-    cdef float *seen
-    cdef float *found
-    if (image.shape[1] != side or table.shape[0] < 1 or size.weights != weights.shape[0]
-            or size.biases != biases.shape[0] or size.last != out.shape[0]):
-        raise ValueError("the layers, their weights and their result do not fit each other")
-    padded = <float *>malloc((size.padded + 2 * max(size.result, side * side)) * sizeof(float))
-    if padded == NULL:
+    cdef bint done
+    check_layers(table, image.shape[0], weights.shape[0], units.shape[0], biases.shape[0], out.shape[0])
+    if image.shape[1] != image.shape[0]:
+        raise ValueError("the image of a network is square")
+    with nogil:
+        done = layered(&image[0, 0], image.shape[0], table, &weights[0], &units[0], &biases[0], out.shape[0], &out[0])
+    if not done:
+        raise MemoryError
+
+
+cdef void c_upright(const double *R, double *plane) noexcept nogil:
+    """The rotation (2, 2) in the image plane that brings an upright face to the roll of R."""
+    cdef double c = R[4], s = -R[1], length = hypot(R[4], R[1])
+    length = length if length > 1e-300 else 1e-300
+    plane[0] = plane[3] = c / length
+    plane[2] = s / length
+    plane[1] = -plane[2]
+
+
+cdef void normalise_patch(float *patch, Py_ssize_t count, double contrast) noexcept nogil:
+    """Bring grey values to mean 0 and, as far as they differ by more than the contrast, to deviation 1."""
+    cdef Py_ssize_t i
+    cdef double mean = 0.0, squares = 0.0
+    for i in range(count):
+        mean += patch[i]
+    mean /= count
+    for i in range(count):
+        squares += (patch[i] - mean) * (patch[i] - mean)
+    squares = sqrt(squares / count) + contrast
+    for i in range(count):
+        patch[i] = <float>((patch[i] - mean) / squares)
+
+
+cdef bint c_place_face(const double *matrix, Py_ssize_t side, const double *plane, const float *said,
+                       const double[::1] mode_units, const double[::1] limits, double *R, double *placement,
+                       double *shape) noexcept nogil:
+    """Move a face to where it is seen in a patch; whether its numbers can be used."""
+    cdef Py_ssize_t i
+    cdef double turn[3]
+    cdef double x, y, value, scale = placement[0] * exp(said[0])
+    for i in range(9):
+        R[i] = 1.0 if i % 4 == 0 else 0.0
+    for i in range(3):
+        turn[i] = said[1 + i]
+    c_turn(R, turn)
+    for i in range(3):
+        x = plane[0] * R[i] + plane[1] * R[3 + i]
+        y = plane[2] * R[i] + plane[3] * R[3 + i]
+        R[i] = x
+        R[3 + i] = y
+    placement[1] += side * (matrix[0] * said[4] + matrix[1] * said[5])
+    placement[2] += side * (matrix[3] * said[4] + matrix[4] * said[5])
+    placement[0] = scale
+    for i in range(limits.shape[0]):
+        value = said[6 + i] * mode_units[i]
+        value = limits[i] if value > limits[i] else value
+        shape[i] = -limits[i] if value < -limits[i] else value
+    # (Not finite: the difference from itself is not zero.)
+    if (scale >= MIN_SCALE and scale - scale == 0.0 and placement[1] - placement[1] == 0.0
+            and placement[2] - placement[2] == 0.0):
+        return True
+    placement[0] = placement[1] = placement[2] = NAN
+    return False
+
+
+def look_at_faces(const uint8_t[:, :, :] crop, double length, int looks, double contrast, const int32_t[:, ::1] table,
+                  const signed char[::1] weights, const float[::1] units, const float[::1] biases,
+                  const double[::1] mode_units, const double[::1] limits, double[:, :, ::1] matrix,
+                  float[:, :, ::1] patch, double[:, :, ::1] rotations, double[:, ::1] placements,
+                  double[:, ::1] shapes):
+    """Move faces from where they are taken to be to where a network sees them.
+
+    Each is sampled upright, brought to mean 0 and deviation 1, and sent through `run_layers`.
+
+    Parameters
+    ----------
+    crop : ndarray, shape (L, L, 1), uint8
+    length : float
+        Side of the patch, mm of the face.
+    looks : int
+        How often: from the second on, at what was found before.
+    contrast : float
+        Added to the deviation, grey levels.
+    table, weights, units, biases
+        See `run_layers`; the first 6 + m numbers that the last layer gives are log scale, rotation vector, translation
+        in sides of the patch and shape.
+    mode_units, limits : ndarray, shape (m,), float64
+        Value of 1 in the shape, and the bound of each coefficient's magnitude.
+    matrix : ndarray, shape (1, 2, 3), float64
+        Gets the last map from the patch (column, row, 1) to the crop.
+    patch : ndarray, shape (1, N, N), float32
+        Gets the last patch.
+    rotations : ndarray, shape (g, 3, 3), float64
+        Of g guesses, each of which is changed in place by itself, as are
+    placements : ndarray, shape (g, 3), float64
+        (scale, tx, ty), px of the crop; NaN where a damaged model's network leads out of all bounds; and
+    shapes : ndarray, shape (g, m), float64
+    """
+    cdef Py_ssize_t guess, side = patch.shape[1], last = 0, i
+    cdef double plane[4]
+    cdef double value
+    cdef bint done = True
+    cdef float *said
+    cdef double *shape
+    if table.shape[0] > 0:
+        last = table[table.shape[0] - 1, 3]
+    check_layers(table, side, weights.shape[0], units.shape[0], biases.shape[0], last)
+    if last < 6 + limits.shape[0]:
+        raise ValueError("the network says fewer numbers than a face has")
+    said = <float *>malloc(last * sizeof(float))
+    if said == NULL:
         raise MemoryError
     with nogil:
-        seen = padded + size.padded
-        found = seen + max(size.result, side * side)
-        memcpy(seen, &image[0, 0], side * side * sizeof(float))
-        for i in range(table.shape[0]):
-            c.kernel, c.stride, c.inputs, c.outputs = table[i, 0], table[i, 1], inputs, table[i, 3]
-            wide = side + 2 * table[i, 2]
-            c.columns, c.rectify = wide, table[i, 5]
-            result = (wide - c.kernel) // c.stride + 1
-            memset(padded, 0, wide * wide * inputs * sizeof(float))
-            for row in range(side):
-                memcpy(padded + ((row + table[i, 2]) * wide + table[i, 2]) * inputs, seen + row * side * inputs,
-                       side * inputs * sizeof(float))
-            convolve_image(&c, padded, &weights[at], &biases[first], seen if table[i, 4] else NULL, result, result,
-                           found)
-            at += c.kernel * c.kernel * inputs * c.outputs
-            first += c.outputs
-            side, inputs = result, c.outputs
-            seen, found = found, seen
-        memcpy(&out[0], seen, out.shape[0] * sizeof(float))
-    free(padded)
+        for guess in range(placements.shape[0]):
+            shape = &shapes[guess, 0] if limits.shape[0] > 0 else NULL
+            for _ in range(looks):
+                c_upright(&rotations[guess, 0, 0], plane)
+                value = placements[guess, 0] * length / side
+                for i in range(2):
+                    matrix[0, i, 0] = plane[2 * i] * value
+                    matrix[0, i, 1] = plane[2 * i + 1] * value
+                    matrix[0, i, 2] = (placements[guess, 1 + i]
+                                       - (matrix[0, i, 0] + matrix[0, i, 1]) * ((side - 1) / 2.0))
+                done = done and sampled(crop, matrix, patch)
+                if done:
+                    normalise_patch(&patch[0, 0, 0], side * side, contrast)
+                    done = layered(&patch[0, 0, 0], side, table, &weights[0], &units[0], &biases[0], last, said)
+                if not done or not c_place_face(&matrix[0, 0, 0], side, plane, said, mode_units, limits,
+                                                &rotations[guess, 0, 0], &placements[guess, 0], shape):
+                    break
+    free(said)
+    if not done:
+        raise MemoryError

@@ -1,4 +1,4 @@
-"""How neurons and Sigma lie in memory for the kernels.
+"""How neurons, Sigma and the weights of networks lie in memory for the kernels.
 
 Sigma commutes with the map's reflections: the field's similarity and sparsity
 terms know distances only, so that Sigma is the same for a map and its mirror
@@ -15,10 +15,13 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LANES", "PAIR", "folded_blocks", "reflection_basis"]
+__all__ = ["CHANNELS", "LANES", "PAIR", "blocked", "folded_blocks", "reflection_basis", "unblocked"]
 
 # Rows of blocks are padded to a multiple of this.
 LANES = 8
+
+# Outputs of a layer of a network are worked on in blocks of this many.
+CHANNELS = 16
 
 # In place of a plane's number: a block of neurons of two kinds, of which the even lanes work on plane 0 and
 # the odd lanes on plane 1.
@@ -64,3 +67,13 @@ def folded_blocks(window: int) -> list[tuple[NDArray[np.intp], int]]:
     even = (window + 1) // 2
     quarters = (index[:even, :even], index[:even, even:], index[even:, :even], index[even:, even:])
     return [(quarter.reshape(-1), -(-quarter.size // LANES) * LANES) for quarter in quarters]
+
+
+def blocked(weights: NDArray[np.int8], outputs: int) -> NDArray[np.int8]:
+    """Return a layer's weights (..., outputs), of any shape, as (blocks, ..., outputs of a block), flat."""
+    return np.moveaxis(weights.reshape(-1, outputs // CHANNELS, CHANNELS), 1, 0).reshape(-1)
+
+
+def unblocked(weights: NDArray[np.int8], outputs: int) -> NDArray[np.int8]:
+    """Return a layer's weights (places and inputs, outputs) from what `blocked` makes of them."""
+    return np.moveaxis(weights.reshape(outputs // CHANNELS, -1, CHANNELS), 0, 1).reshape(-1, outputs)

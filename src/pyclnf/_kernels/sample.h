@@ -190,24 +190,4 @@ static void grey_line(const uint8_t *PYCLNF_RESTRICT image, ptrdiff_t count, flo
     for (j = 0; j < count; ++j) grey[j] = (float)image[j];
 }
 
-/* sum += weight * line. The products are rounded by themselves, as memory is between: no variant
- * fuses them with the sums, so that averages, which are rounded to 8 bits, are the same in all. */
-static void add_line(float weight, const float *PYCLNF_RESTRICT line, ptrdiff_t count,
-                     float *PYCLNF_RESTRICT products, float *PYCLNF_RESTRICT sum)
-{
-    ptrdiff_t j;
-    for (j = 0; j < count; ++j) products[j] = weight * line[j];
-    for (j = 0; j < count; ++j) sum[j] += products[j];
-}
-
-/* The same of numbers of the line that are picked, each with its own weight. */
-static void add_picked(const float *PYCLNF_RESTRICT weights, const int32_t *PYCLNF_RESTRICT picked,
-                       const float *PYCLNF_RESTRICT line, ptrdiff_t count, float *PYCLNF_RESTRICT products,
-                       float *PYCLNF_RESTRICT sum)
-{
-    ptrdiff_t j;
-    for (j = 0; j < count; ++j) products[j] = weights[j] * line[picked[j]];
-    for (j = 0; j < count; ++j) sum[j] += products[j];
-}
-
 #endif

@@ -15,6 +15,45 @@ cdef extern from "cascade.h":
                    Py_ssize_t trees, Py_ssize_t nodes, Py_ssize_t width, int32_t *found, int32_t *sum) noexcept nogil
 
 
+cdef extern from "average.h":
+    Py_ssize_t BROAD
+    double grid_edge(double start, double step, Py_ssize_t i) noexcept nogil
+    void sum_lines(const float *const *lines, const float *weights, Py_ssize_t lines_count, Py_ssize_t count,
+                   float *out) noexcept nogil
+    void turn_strip(const float *strip, Py_ssize_t pitch, Py_ssize_t count, float *columns) noexcept nogil
+    void sum_columns(const float *columns, const int32_t *picked, const float *weights, Py_ssize_t count,
+                     Py_ssize_t taps, float *sums) noexcept nogil
+    void write_floats(const float *sums, Py_ssize_t count, Py_ssize_t rows, Py_ssize_t pitch, float *out) noexcept nogil
+    void write_bytes(const float *sums, Py_ssize_t count, Py_ssize_t rows, Py_ssize_t pitch, uint8_t *bytes,
+                     uint8_t *out) noexcept nogil
+
+
+cdef void c_axis_taps(double edge, double step, Py_ssize_t size, bint sampled, Py_ssize_t count, int32_t *taps,
+                      float *weights) noexcept nogil:
+    """The pixels that one pixel of a grid is the average of."""
+    cdef Py_ssize_t k
+    cdef double first, index, weight
+    if step < 1.0:
+        edge = edge + step / 2 - 0.5
+    first = floor(edge)
+    for k in range(count):
+        index = first + k
+        if sampled:
+            index = floor(edge + step * (k + 0.5) / count)
+            weight = 1.0 / count
+        elif step < 1.0:
+            weight = 1.0 - fabs(edge - index)
+        else:
+            weight = min(edge + step, index + 1) - max(edge, index)
+            weight = (weight if weight > 0.0 else 0.0) / step
+        # Also true for NaN.
+        if not (index >= 0.0 and index < size):
+            weight = 0.0
+        index = index if index > 0.0 else 0.0
+        taps[k] = <int32_t>(index if index < size - 1 else size - 1)
+        weights[k] = <float>weight
+
+
 def axis_taps(const double[::1] edges, double step, Py_ssize_t size, bint sampled, int32_t[:, ::1] taps,
               float[:, ::1] weights):
     """Find the pixels along one axis of an image that each pixel of a grid is the average of.
@@ -35,29 +74,9 @@ def axis_taps(const double[::1] edges, double step, Py_ssize_t size, bint sample
     weights : ndarray, shape (m, K), float32
         Get their shares; 0 for pixels outside.
     """
-    cdef Py_ssize_t i, k, count = taps.shape[1]
-    cdef double edge, first, index, weight
+    cdef Py_ssize_t i
     for i in range(edges.shape[0]):
-        edge = edges[i]
-        if step < 1.0:
-            edge = edge + step / 2 - 0.5
-        first = floor(edge)
-        for k in range(count):
-            index = first + k
-            if sampled:
-                index = floor(edge + step * (k + 0.5) / count)
-                weight = 1.0 / count
-            elif step < 1.0:
-                weight = 1.0 - fabs(edge - index)
-            else:
-                weight = min(edge + step, index + 1) - max(edge, index)
-                weight = (weight if weight > 0.0 else 0.0) / step
-            # Also true for NaN.
-            if not (index >= 0.0 and index < size):
-                weight = 0.0
-            index = index if index > 0.0 else 0.0
-            taps[i, k] = <int32_t>(index if index < size - 1 else size - 1)
-            weights[i, k] = <float>weight
+        c_axis_taps(edges[i], step, size, sampled, taps.shape[1], &taps[i, 0], &weights[i, 0])
 
 
 cdef void read_line(const pixel_t[:, :, :] image, Py_ssize_t row, Py_ssize_t first, const int32_t *columns,
@@ -96,6 +115,102 @@ ctypedef fused average_t:
     float
 
 
+ctypedef struct axis_areas:
+    # Which pixels go into each of `count` rows or columns of a grid, and their weights.
+    const int32_t *taps
+    const float *weights
+    Py_ssize_t taps_count
+    Py_ssize_t count
+
+
+cdef Py_ssize_t slot_of(int32_t tap, Py_ssize_t row, int32_t *held, int32_t *used, Py_ssize_t kept) noexcept nogil:
+    """Where a line of the image is held, or will be, whose place is then marked as used by a row of the grid."""
+    cdef Py_ssize_t i, slot
+    # Lines side by side have places of their own; of lines further apart two may want the same.
+    for i in range(kept):
+        slot = (tap + i) % kept
+        if held[slot] == tap:
+            used[slot] = <int32_t>row
+            return slot
+    slot = tap % kept
+    while used[slot] == row:
+        slot = (slot + 1) % kept
+    used[slot] = <int32_t>row
+    return slot
+
+
+cdef bint averaged(const pixel_t[:, :, :] image, axis_areas rows, axis_areas columns,
+                   average_t[:, ::1] out) noexcept nogil:
+    """The same as `average_areas`; whether there was memory for it."""
+    cdef Py_ssize_t i, j, k, slot, lines_count, at = 0, kept = rows.taps_count, taps = columns.taps_count
+    cdef Py_ssize_t count = columns.count, width, pitch
+    cdef int32_t first = columns.taps[0], last = columns.taps[0]
+    cdef float *memory
+    cdef float *held_lines
+    cdef float *strip
+    cdef float *turned
+    cdef float *sums
+    cdef float *weights
+    cdef const float **lines
+    cdef int32_t *picked
+    cdef int32_t *all_columns
+    cdef int32_t *held
+    cdef int32_t *used
+    for j in range(count * taps):
+        first = min(first, columns.taps[j])
+        last = max(last, columns.taps[j])
+    # Every pixel between the first and the last if these are few, or else only those that are needed.
+    width = min(last - first + 1, taps * count)
+    pitch = (width + BROAD - 1) // BROAD * BROAD
+    memory = <float *>malloc((pitch * (kept + 2 * BROAD) + 2 * count * BROAD + kept) * sizeof(float)
+                             + kept * sizeof(float *) + 2 * (taps * count + kept) * sizeof(int32_t))
+    if memory == NULL:
+        return False
+    lines = <const float **>memory
+    held_lines = <float *>(lines + kept)
+    strip = held_lines + kept * pitch
+    turned = strip + BROAD * pitch
+    sums = turned + BROAD * pitch
+    weights = sums + 2 * count * BROAD
+    picked = <int32_t *>(weights + kept)
+    all_columns = picked + taps * count
+    held = all_columns + taps * count
+    used = held + kept
+    # What is beyond a line's end, or the last row of the grid, is added up, too.
+    memset(held_lines, 0, pitch * (kept + BROAD) * sizeof(float))
+    for k in range(kept):
+        held[k] = used[k] = -1
+    for j in range(taps * count):
+        all_columns[j] = columns.taps[j]
+        picked[j] = <int32_t>(columns.taps[j] - first if width > last - first else j)
+    for i in range(rows.count):
+        lines_count = 0
+        for k in range(i * kept, (i + 1) * kept):
+            if rows.weights[k] == 0.0:
+                continue
+            # The next row of the grid uses the last of these lines again: read each but once.
+            slot = slot_of(rows.taps[k], i, held, used, kept)
+            if held[slot] != rows.taps[k]:
+                held[slot] = rows.taps[k]
+                read_line(image, rows.taps[k], first, NULL if width > last - first else all_columns, width,
+                          held_lines + slot * pitch)
+            lines[lines_count] = held_lines + slot * pitch
+            weights[lines_count] = rows.weights[k]
+            lines_count += 1
+        sum_lines(lines, weights, lines_count, pitch, strip + at * pitch)
+        at += 1
+        if at == BROAD or i == rows.count - 1:
+            turn_strip(strip, pitch, width, turned)
+            sum_columns(turned, picked, columns.weights, count, taps, sums)
+            if average_t is uint8_t:
+                write_bytes(sums, count, at, out.shape[1], <uint8_t *>(sums + count * BROAD), &out[i + 1 - at, 0])
+            else:
+                write_floats(sums, count, at, out.shape[1], &out[i + 1 - at, 0])
+            at = 0
+    free(memory)
+    return True
+
+
 def average_areas(const pixel_t[:, :, :] image, const int32_t[:, ::1] row_taps, const float[:, ::1] row_weights,
                   const int32_t[:, ::1] column_taps, const float[:, ::1] column_weights, average_t[:, ::1] out):
     """Average grey values over the areas of a grid, one axis after the other.
@@ -110,70 +225,59 @@ def average_areas(const pixel_t[:, :, :] image, const int32_t[:, ::1] row_taps, 
     out : ndarray, shape (m, n), float32 or uint8
         uint8: rounded, a half upwards, for grey values of 0..255.
     """
-    cdef Py_ssize_t i, j, k, slot, kept = row_taps.shape[1], count = out.shape[1], taps = column_taps.shape[1]
-    cdef Py_ssize_t first, last, width
-    cdef float weight
-    cdef float *lines = NULL
-    cdef float *sums = <float *>malloc((taps + 2) * count * sizeof(float))
-    cdef float *weights = sums + 2 * count
-    cdef int32_t *columns = <int32_t *>malloc(taps * count * sizeof(int32_t))
-    cdef int32_t *picked = <int32_t *>malloc(taps * count * sizeof(int32_t))
-    cdef int32_t *held = <int32_t *>malloc(kept * sizeof(int32_t))
-    cdef float *line
-    cdef const float *source
-    first = last = column_taps[0, 0]
-    for j in range(count):
-        for k in range(taps):
-            first = min(first, column_taps[j, k])
-            last = max(last, column_taps[j, k])
-    # Every pixel between the first and the last if these are few, or else only those that are needed.
-    width = min(last - first + 1, taps * count)
-    lines = <float *>malloc((kept + 2) * width * sizeof(float))
-    if lines == NULL or sums == NULL or columns == NULL or picked == NULL or held == NULL:
-        free(lines)
-        free(sums)
-        free(columns)
-        free(picked)
-        free(held)
-        raise MemoryError
-    line = lines + kept * width
+    cdef axis_areas rows
+    cdef axis_areas columns
+    cdef bint done
+    rows.taps, rows.weights, rows.taps_count = &row_taps[0, 0], &row_weights[0, 0], row_taps.shape[1]
+    rows.count = row_taps.shape[0]
+    columns.taps, columns.weights, columns.taps_count = &column_taps[0, 0], &column_weights[0, 0], column_taps.shape[1]
+    columns.count = column_taps.shape[0]
     with nogil:
-        for k in range(kept):
-            held[k] = -1
-        # The same taps of all columns side by side.
-        for j in range(count):
-            for k in range(taps):
-                columns[k * count + j] = column_taps[j, k]
-                weights[k * count + j] = column_weights[j, k]
-        for j in range(taps * count):
-            picked[j] = <int32_t>(columns[j] - first if width > last - first else j)
-        for i in range(out.shape[0]):
-            memset(line, 0, width * sizeof(float))
-            for k in range(kept):
-                weight = row_weights[i, k]
-                if weight == 0.0:
-                    continue
-                # The next row of the grid uses the last of these lines again: read each but once.
-                slot = row_taps[i, k] % kept
-                source = lines + slot * width
-                if held[slot] != row_taps[i, k]:
-                    held[slot] = row_taps[i, k]
-                    read_line(image, row_taps[i, k], first, NULL if width > last - first else columns, width,
-                              lines + slot * width)
-                add_line(weight, source, width, line + width, line)
-            memset(sums, 0, count * sizeof(float))
-            for k in range(taps):
-                add_picked(weights + k * count, picked + k * count, line, count, sums + count, sums)
-            for j in range(count):
-                if average_t is uint8_t:
-                    out[i, j] = <uint8_t><int>(sums[j] + <float>0.5)
-                else:
-                    out[i, j] = sums[j]
-    free(lines)
-    free(sums)
-    free(columns)
-    free(picked)
-    free(held)
+        done = averaged(image, rows, columns, out)
+    if not done:
+        raise MemoryError
+
+
+def cut_square(const pixel_t[:, :, :] image, double left, double top, double step, Py_ssize_t taps, bint sampled,
+               average_t[:, ::1] out):
+    """Cut a square out of an image and reduce it, by `axis_taps` and `average_areas`.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 1 or 3), uint8, float32 or float64
+        Grey or BGR; any strides.
+    left, top : float
+        Outer corner of the square's first pixel; pixel p of the image reaches from p to p + 1.
+    step : float
+        Side of the square's pixels, px of the image.
+    taps : int
+        Pixels of the image along each axis that go into one of the square.
+    sampled : bool
+        See `axis_taps`.
+    out : ndarray, shape (N, N), float32 or uint8
+        See `average_areas`.
+    """
+    cdef Py_ssize_t i, side = out.shape[0]
+    cdef axis_areas rows
+    cdef axis_areas columns
+    cdef bint done = False
+    cdef int32_t *places = <int32_t *>malloc(2 * side * taps * (sizeof(int32_t) + sizeof(float)))
+    cdef float *weights = <float *>(places + 2 * side * taps)
+    if places == NULL:
+        raise MemoryError
+    with nogil:
+        for i in range(side):
+            c_axis_taps(grid_edge(top, step, i), step, image.shape[0], sampled, taps, places + i * taps,
+                        weights + i * taps)
+            c_axis_taps(grid_edge(left, step, i), step, image.shape[1], sampled, taps, places + (side + i) * taps,
+                        weights + (side + i) * taps)
+        rows.taps, rows.weights, rows.taps_count, rows.count = places, weights, taps, side
+        columns.taps, columns.weights, columns.taps_count = places + side * taps, weights + side * taps, taps
+        columns.count = side
+        done = averaged(image, rows, columns, out)
+    free(places)
+    if not done:
+        raise MemoryError
 
 
 cdef void c_turn(double *R, const double *w) noexcept nogil:

@@ -21,9 +21,6 @@ cdef extern from "sample.h":
     void bgr_line(const uint8_t *image, Py_ssize_t count, float *grey) noexcept nogil
     void bgr_bytes(const uint8_t *image, Py_ssize_t count, uint8_t *grey) noexcept nogil
     void grey_line(const uint8_t *image, Py_ssize_t count, float *grey) noexcept nogil
-    void add_line(float weight, const float *line, Py_ssize_t count, float *products, float *sum) noexcept nogil
-    void add_picked(const float *weights, const int32_t *picked, const float *line, Py_ssize_t count,
-                    float *products, float *sum) noexcept nogil
 
 ctypedef fused pixel_t:
     uint8_t
