@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -313,6 +314,17 @@ def test_one_face_found_twice_is_one(clnf: CLNF, picture) -> None:
     x, y, w, h = picture.box
     both = [(x, y, w, h), (x + 2, y + 1, w, h)]
     assert len(clnf.detect(picture.image, detector=lambda image: both)) == 1
+
+
+def test_a_face_tells_which_landmarks_its_view_sees(clnf: CLNF, picture) -> None:
+    (face,) = clnf.detect(picture.image, detector=lambda image: [picture.box])
+    assert face.visible.dtype == bool and face.visible.all()
+    likelihoods = face.landmark_likelihoods.copy()
+    likelihoods[3:5] = np.nan
+    assert np.flatnonzero(~dataclasses.replace(face, landmark_likelihoods=likelihoods).visible).tolist() == [
+        3,
+        4,
+    ]
 
 
 @pytest.mark.parametrize(
