@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from generate_model import generate_image
 from pyclnf import CLNF, BoxError, FitParameters, ImageError, Model, ModelError, ParameterError, Parameters
+from pyclnf import clnf as clnf_module
 from pyclnf.clnf import FitInfo
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, PARAMETER_SETS
 
@@ -325,6 +327,15 @@ def test_a_face_tells_which_landmarks_its_view_sees(clnf: CLNF, picture) -> None
         3,
         4,
     ]
+
+
+def test_cores_where_the_system_does_not_tell_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS and Windows say how many there are."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert clnf_module._available_cores() == 6
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert clnf_module._available_cores() == 1
 
 
 @pytest.mark.parametrize(

@@ -346,6 +346,24 @@ def test_fit_landmarks_ends_where_nothing_improves(pdm: PDM, share: float, steps
     assert found.pose[5] == pytest.approx(start.pose[5] * (1 - share) ** better, rel=1e-9)
 
 
+def test_fit_landmarks_that_overflow_its_equations(pdm: PDM) -> None:
+    """There is no step to take: what is left is the box, which is finite."""
+    points = pdm.landmarks_2d(some_parameters(pdm, 1)) * 1e158
+    with np.errstate(all="ignore"):
+        found = pdm.fit_landmarks(points)
+    low, size = points.min(axis=0), np.ptp(points, axis=0)
+    np.testing.assert_array_equal(found.pose, pdm.from_box([*low, *size]).pose)
+    assert np.isfinite(found.pose).all() and (found.shape == 0).all()
+
+
+def test_coefficients_of_another_pdm_are_refused(pdm: PDM) -> None:
+    for count in (7, 9, 0):
+        with pytest.raises(ParameterError, match=rf"8 shape coefficients: give \(8,\), not \({count},\)"):
+            pdm.shape_3d(np.zeros(count))
+        with pytest.raises(ParameterError, match="8 shape coefficients"):
+            pdm.deformed(np.zeros((count, 1)))
+
+
 def test_fit_landmarks_refuses(pdm: PDM) -> None:
     landmarks = pdm.landmarks_2d(some_parameters(pdm, 0))
     broken = landmarks.copy()

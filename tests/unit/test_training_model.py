@@ -395,8 +395,39 @@ def test_steps_are_learned_for_a_predictor_from_elsewhere(start):
 
 def test_a_start_without_other_faces_has_no_prior(start):
     faces, pdm, _ = start
-    few = StartConfig(stages=1, trees=2, depth=2, pool=20, modes=4, boxes=2)
-    assert train_start(faces, pdm, np.ones(len(faces), bool), few).prior is None
+    few = StartConfig(stages=2, trees=2, depth=2, pool=20, modes=4, boxes=2)
+    calls = []
+    everyone = np.ones(len(faces), bool)
+    found = train_start(faces, pdm, everyone, few, progress=lambda *call: calls.append(call))
+    assert found.prior is None
+    assert calls == [("start", done, 4) for done in (1, 2, 3, 4)]
+
+
+def test_views_with_many_samples_take_some_and_views_without_take_no_step(start):
+    faces, pdm, cascade = start
+    arrays = cascade.predictor.arrays() | {"start/crop": cascade.arrays()["start/crop"]}
+    linear = DescentConfig(
+        side=40,
+        scale=0.3,
+        radii=(6.0,),
+        blurs=(1.5,),
+        around=2,
+        directions=4,
+        edges=(20.0, 89.0),
+        margin=0.0,
+        max_samples=50,
+    )
+    config = StartConfig(modes=START.modes, boxes=1, descent=linear)
+    chosen = np.arange(len(faces)) < 220
+    first, second = (refine_start(arrays, faces, pdm, chosen, config, seed=seed) for seed in (1, 1))
+    (step,) = first.descent.steps
+    assert step.weights[0].any() and step.weights[1].any()
+    # Nobody's head was turned by 89 degrees.
+    assert not step.weights[2].any() and not step.bias[2].any()
+    assert np.array_equal(step.weights, second.descent.steps[0].weights)
+    more = replace(config, descent=replace(linear, max_samples=10_000))
+    other = refine_start(arrays, faces, pdm, chosen, more, seed=1).descent.steps[0]
+    assert not np.array_equal(step.weights, other.weights)
 
 
 def test_a_start_needs_faces(start):
