@@ -488,7 +488,13 @@ def test_a_model_cannot_be_changed(name: str) -> None:
         getattr(model, name)[0] = 1
 
 
-def test_a_shape_without_extent_has_no_place_in_a_box() -> None:
-    flat = PDM([-40, 40, 1e-310, 0, 0, 5], np.eye(6)[:, :1], [20.0])
+@pytest.mark.parametrize("span", (0.0, 1e-310, 1e-9))
+def test_a_shape_without_extent_has_no_place_in_a_box(span: float) -> None:
+    flat = PDM([-40, 40, span, 0, 0, 5], np.eye(6)[:, :1], [20.0])
     with pytest.raises(ModelError, match="spans no area"):
         flat.from_box((0, 0, 50, 50))
+
+
+def test_the_flattest_shape_that_has_a_place_in_a_box() -> None:
+    flat = PDM([-40, 40, np.nextafter(1e-9, 1), 0, 0, 5], np.eye(6)[:, :1], [20.0])
+    assert np.isfinite(flat.from_box((0, 0, 50, 50)).pose).all()
