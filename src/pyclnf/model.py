@@ -38,7 +38,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pyclnf._limits import MAX_NUMBER, MAX_PARTS, MAX_SCALES
+from pyclnf._limits import MAX_NUMBER, MAX_PARTS, MAX_SCALES, MAX_TEXT_BYTES
 from pyclnf._npz import Archive, LazyArrays
 from pyclnf.errors import ModelError, ParameterError
 from pyclnf.patch_experts import PatchScale, ViewExperts
@@ -414,7 +414,10 @@ def _encode_metadata(metadata: Mapping[str, Any]) -> NDArray[np.uint8]:
         text = json.dumps(metadata, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"the metadata are not what JSON can hold: {error}") from error
-    return np.frombuffer(text.encode(), np.uint8)
+    data = np.frombuffer(text.encode(), np.uint8)
+    if data.size > MAX_TEXT_BYTES:
+        raise ModelError(f"the metadata have {data.size} bytes, at most {MAX_TEXT_BYTES} are read")
+    return data
 
 
 # --- reading

@@ -43,7 +43,7 @@ MAX_DEVIATIONS = 3.0
 # How far a shape may be from a start's guess, standard deviations of the prior about it.
 PRIOR_DEVIATIONS = 4.0
 
-# A shape that spans less has no area, mm.
+# A shape that spans no more has no area, mm.
 MIN_SPAN = 1e-9
 # Extents of the mean shape are kept for so many rotations: those of the usual starts.
 MAX_EXTENTS = 16

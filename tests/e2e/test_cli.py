@@ -290,6 +290,38 @@ def test_a_video(
     assert "v.avi: 20 faces in 20 frames" in capsys.readouterr().out
 
 
+def test_a_video_of_pictures_of_which_one_is_broken(generated: Generated, tmp_path: Path) -> None:
+    """Its row says so, and the face is found again after it; in both formats, and in the video drawn."""
+    pytest.importorskip("pyarrow")
+    generated.write_images(tmp_path, 5)
+    (tmp_path / "face02.png").write_bytes(b"no picture")
+    x, y, w, h = map(float, generated.box.split(","))
+    settings = batch.Settings(
+        "track",
+        model=str(generated.path),
+        parameters="video",
+        box=(x, y, w, h),
+        formats=("csv", "parquet"),
+    )
+    out = tmp_path / "out"
+    job = batch.Job(str(tmp_path / "face*.png"), str(out / "v"), str(out / "v.avi"))
+    outcome = batch.run_job(settings, job)
+    assert (outcome.failure, outcome.faces, outcome.frames, outcome.note) == (None, 4, 5, "1 broken frames")
+    assert sorted(contents(out)) == ["v.avi", "v.csv", "v.parquet"]
+    csv, parquet = formats.read_csv(out / "v.csv"), formats.read_parquet(out / "v.parquet")
+    for table in (csv, parquet):
+        assert table["frame"].tolist() == [1, 2, 3, 4, 5]
+        assert table.success.tolist() == [True, True, False, True, True]
+        assert (table.landmarks[[0, 1, 3, 4]] > 0).all()
+    # OpenFace's CSV has zeros where there is nothing.
+    assert (csv.landmarks[2] == 0).all() and np.isnan(parquet.landmarks[2]).all()
+    drawn = cv2.VideoCapture(str(out / "v.avi"))
+    levels = [drawn.read()[1].mean() for _ in range(5)]
+    assert not drawn.read()[0]
+    drawn.release()
+    assert levels[2] < 20 < min(levels[:2] + levels[3:])
+
+
 def test_bad_videos_are_reported(
     generated: Generated, options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -425,6 +457,29 @@ def test_progress_on_a_terminal() -> None:
     last = text.rpartition("\x1b[K")[2]
     assert last.startswith("3 files: 1 done, 1 skipped, being finished, 1 failed; 2 faces; ")
     assert last.endswith("  failed: b.jpg: broken\n")
+
+
+def test_progress_of_one_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its frames are shown, with or without their number; what is left is told in minutes or hours."""
+    clock = iter([0.0, 0.02, 1.0, 2.0, 100.0, 100.0, 7325.4])
+    monkeypatch.setattr("pyclnf.progress.time.monotonic", lambda: next(clock))
+    terminal = Terminal()
+    progress = Progress(1, terminal)
+    shown = []
+    for done, total in ((1, 7500), (2, 7500), (30, 7500), (40, None), (10, 10)):
+        terminal.truncate(terminal.seek(0))
+        progress.frame_done(done, total)
+        shown.append(terminal.getvalue().rpartition("\x1b[K")[2])
+    assert shown == [
+        "",  # too soon after the last
+        f"[{'.' * 24}] 2/7500 frames, 2.0/s, 1:02:29 left",
+        f"[{'.' * 24}] 30/7500 frames, 15.0/s, 8:18 left",
+        "40 frames, 0.4/s",
+        "",
+    ]
+    progress.outcomes.append(batch.Outcome("v.mp4", faces=10, frames=10))
+    progress.close()
+    assert terminal.getvalue().endswith("1 file: 1 done; 10 faces in 10 frames; 2:02:05\n")
 
 
 def test_progress_when_piped() -> None:

@@ -74,6 +74,23 @@ def test_a_file_that_kills_its_workers_is_a_failure(
     assert "KilledWorker" in (failed.failure or "")
 
 
+def test_what_waits_for_workers_that_stay_away_is_a_failure(
+    generated: Generated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generated.write_images(tmp_path / "in", 3)
+    plan = batch.plan("fit", [str(tmp_path / "in")], tmp_path / "out", None)
+    monkeypatch.setattr(batch, "run_job", deadly_job())
+    monkeypatch.setattr(batch, "_ends", lambda client, future: False)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        # The shipped model: there is nothing to tell the workers about it.
+        outcomes = list(batch.run(batch.Settings("fit"), plan.jobs, scheduler=cluster.scheduler_address))
+    assert sorted(outcome.source for outcome in outcomes) == sorted(job.source for job in plan.jobs)
+    (failed,) = [outcome for outcome in outcomes if "face01" in outcome.source]
+    assert "its workers died, and none came back within 300 s" in (failed.failure or "")
+
+
 def test_a_cluster_whose_workers_stay_away_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the last file had died, and nothing started others."""
     with (
@@ -87,6 +104,9 @@ def test_a_cluster_whose_workers_stay_away_is_not_waited_for(monkeypatch: pytest
         cluster.scale(1)
         assert batch._ends(client, future)
         assert future.result() == 7
+        # As long as there is a worker, its job may take longer than that.
+        monkeypatch.setattr(batch, "NO_WORKER_SECONDS", 0.2)
+        assert batch._ends(client, client.submit(time.sleep, 1.0, pure=False))
 
 
 def deadly_job():  # type: ignore[no-untyped-def]

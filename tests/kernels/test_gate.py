@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,6 +44,18 @@ def test_a_variant_is_forced(variant: str) -> None:
 def test_the_best_variant_is_the_default() -> None:
     done = run("from pyclnf import _kernels as k; print(k.VARIANT)")
     assert done.stdout.strip() == usable_variants()[0], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("avx2", "avx512", "best"),
+    ((False, False, "baseline"), (True, False, "avx2"), (True, True, "avx512")),
+)
+def test_the_best_variant_of_other_processors(
+    monkeypatch: pytest.MonkeyPatch, avx2: bool, avx512: bool, best: str
+) -> None:
+    cpu = SimpleNamespace(has_avx2=lambda: avx2, has_avx512=lambda: avx512)
+    monkeypatch.setattr(_kernels, "load_variant", lambda name: cpu)
+    assert _kernels._best() == best
 
 
 def test_unknown_variants_are_an_error_that_names_the_choices() -> None:

@@ -323,3 +323,61 @@ def test_nothing_determines_the_step(kernels: ModuleType) -> None:
     assert returned == (0, False)
     np.testing.assert_array_equal(pose, arguments[4])
     np.testing.assert_array_equal(shape, arguments[5])
+
+
+@pytest.mark.parametrize("sign", (-1, 1))
+def test_a_head_that_looks_straight_aside(kernels: ModuleType, sign: int) -> None:
+    """There yaw's neighbours turn about the same axis: one angle holds both turns, the rotation stays."""
+    from pyclnf.pdm import euler_to_matrix
+
+    arguments = kernel_inputs.nu_rlms_pass(np.random.default_rng(1), max_iterations=1)
+    before = np.array([0.3, sign * np.pi / 2, -0.2])
+    arguments[4][1:4], arguments[13] = before, True
+    arguments[8][:] = 0  # maps without mass: no step
+    returned, (pose, _, _) = call(kernels, "nu_rlms_pass", arguments)
+    assert returned == (1, False)
+    np.testing.assert_allclose(euler_to_matrix(pose[1:4]), euler_to_matrix(before), atol=1e-12)
+    # A step turns it further, away from there.
+    arguments[8][:] = kernel_inputs.responses(np.random.default_rng(2), *arguments[8].shape[:2])
+    _, ours = call(kernels, "nu_rlms_pass", arguments)
+    assert_close("nu_rlms_pass", ours, call(_reference, "nu_rlms_pass", arguments)[1])
+
+
+def test_a_step_beyond_all_numbers_is_no_crash(kernels: ModuleType) -> None:
+    """Weights so large that the equations can be solved and their right side overflows."""
+    arguments = kernel_inputs.nu_rlms_pass(np.random.default_rng(3), modes=0, max_iterations=3)
+    arguments[0] *= 1e-4  # landmarks close together: only the shift has large numbers
+    arguments[4][:4] = 1, 0, 0, 0
+    arguments[6][:] = arguments[4][4:6]
+    arguments[9][:], arguments[10][:] = np.eye(2) * 1e-3, np.eye(2) * 1e3
+    window = arguments[8].shape[1]
+    arguments[8][:] = 0
+    arguments[8][:, window - 1, window - 1] = 1
+    arguments[12][:] = 1e307
+    with np.errstate(all="ignore"):
+        _, (pose, _, _) = call(kernels, "nu_rlms_pass", arguments)
+    assert not np.isfinite(pose).all()
+
+
+# --- linear steps
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    (("rotation", np.nan), ("x", np.inf), ("scale", np.nan), ("scale", 0.0), ("scale", -1.0)),
+)
+def test_no_step_from_where_no_face_can_be(kernels: ModuleType, place: str, value: float) -> None:
+    """The placement says so, and the other guesses take theirs."""
+    arguments = kernel_inputs.take_step(np.random.default_rng(5))
+    for at in (16, 17, 18):  # two guesses
+        arguments[at] = np.repeat(arguments[at][:1], 2, axis=0)
+    _, whole = call(kernels, "take_step", arguments)
+    if place == "rotation":
+        arguments[16][0, 1, 1] = value
+    else:
+        arguments[17][0, {"scale": 0, "x": 1}[place]] = value
+    _, (rotations, placements, shapes) = call(kernels, "take_step", arguments)
+    assert np.isnan(placements[0]).all()
+    np.testing.assert_array_equal(shapes[0], arguments[18][0])
+    for ours, expected in zip((rotations, placements, shapes), whole, strict=True):
+        assert ours[1].tobytes() == expected[1].tobytes()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -107,3 +111,58 @@ def test_a_batch_takes_the_numbers_that_the_model_has(tmp_path: Path) -> None:
     )
     tracker = batch._tracker(given)
     assert (tracker.first.windows, tracker.first.sigma, tracker.tracking.sigma) == ((7, 5, 0), 3.0, 3.0)
+
+
+# --- processes that die
+
+
+class Pool:
+    """Stands for a pool of processes: each job is done at once or later, or kills its process."""
+
+    def __init__(self, fates: list[str]) -> None:
+        self.fates, self.broken = fates, False
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, work: Callable[..., object], settings: batch.Settings, job: batch.Job) -> Future:
+        future: Future[batch.Outcome] = Future()
+        outcome = batch.Outcome(job.source, faces=1)
+        fate = self.fates.pop(0) if self.fates else "done"
+        if fate == "idle process died" or self.broken:
+            raise BrokenProcessPool
+        if fate == "dies":
+            future.set_exception(BrokenProcessPool())
+        elif fate == "later":
+            threading.Timer(0.1, future.set_result, [outcome]).start()
+        else:
+            future.set_result(outcome)
+        return future
+
+
+@pytest.mark.parametrize(
+    ("fates", "failed"),
+    (
+        ([], []),
+        (["dies", "later", "done"], []),
+        (["dies", "later", "later", "dies"], ["0"]),
+        (["idle process died", "dies"], ["0"]),
+        (["later", "idle process died"], []),
+        (["done", "done", "done", "idle process died", "done", "dies", "done", "dies"], ["4"]),
+    ),
+)
+def test_every_file_has_one_outcome_whichever_process_dies(
+    monkeypatch: pytest.MonkeyPatch, fates: list[str], failed: list[str]
+) -> None:
+    """A job is tried again alone if its pool broke, and given up if it breaks that, too."""
+    left = list(fates)
+    monkeypatch.setattr(batch, "_pool", lambda workers: Pool(left))
+    jobs = [batch.Job(str(i), f"out{i}") for i in range(6)]
+    outcomes = list(batch.run(batch.Settings("fit"), jobs, workers=2))
+    assert sorted(outcome.source for outcome in outcomes) == [job.source for job in jobs]
+    assert [outcome.source for outcome in outcomes if outcome.failure] == failed
+    assert all("died, twice" in (o.failure or "died, twice") for o in outcomes)
+    assert not left

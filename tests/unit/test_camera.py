@@ -95,6 +95,32 @@ def test_a_head_is_before_the_camera(pdm: PDM) -> None:
         assert (pdm.shape_3d(shape) @ euler_to_matrix(pose[3:])[2] + pose[2]).min() > 0
 
 
+@pytest.mark.parametrize("kind", ("noise", "anywhere", "of another place"))
+def test_landmarks_of_no_head_have_a_pose_no_worse_than_the_start(pdm: PDM, kind: str) -> None:
+    """Steps that do not help are not taken; the search ends all the same."""
+    camera = Camera.from_size(640, 480)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        turn, shift = rng.normal(0, 0.6, 3), rng.uniform(0, 480, 2)
+        fitted = Parameters(np.array([rng.uniform(0.5, 4), *turn, *shift]), rng.normal(0, 3, 5))
+        points = pdm.landmarks_2d(fitted)
+        points = {
+            "noise": points + rng.normal(0, 50, points.shape),
+            "anywhere": rng.uniform(0, 640, points.shape),
+            "of another place": points * rng.uniform(0.1, 5),
+        }[kind]
+        depth = camera.fx / fitted.pose[0]
+        x, y = depth * (fitted.pose[4:] - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
+        start = np.array([x, y, depth, *fitted.pose[1:4]])
+        found = head_pose(pdm, fitted, points, camera)
+        spaces = [landmarks_in_camera(pdm, fitted, pose) for pose in (start, found)]
+        assert np.isfinite(found).all()
+        assert spaces[0][:, 2].min() > 0
+        assert spaces[1][:, 2].min() > 0
+        before, after = (np.linalg.norm(camera.project(space) - points) for space in spaces)
+        assert after <= before * (1 + 1e-9)
+
+
 def test_equals_the_original_on_photographs(test_data, openface_model) -> None:
     """Given the original's own parameters, the same pose to a tenth of a millimetre."""
     checked = 0

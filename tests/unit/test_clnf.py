@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from generate_model import generate_image
 from pyclnf import CLNF, BoxError, FitParameters, ImageError, Model, ModelError, ParameterError, Parameters
+from pyclnf import clnf as clnf_module
 from pyclnf.clnf import FitInfo
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, PARAMETER_SETS
 
@@ -313,6 +316,26 @@ def test_one_face_found_twice_is_one(clnf: CLNF, picture) -> None:
     x, y, w, h = picture.box
     both = [(x, y, w, h), (x + 2, y + 1, w, h)]
     assert len(clnf.detect(picture.image, detector=lambda image: both)) == 1
+
+
+def test_a_face_tells_which_landmarks_its_view_sees(clnf: CLNF, picture) -> None:
+    (face,) = clnf.detect(picture.image, detector=lambda image: [picture.box])
+    assert face.visible.dtype == bool and face.visible.all()
+    likelihoods = face.landmark_likelihoods.copy()
+    likelihoods[3:5] = np.nan
+    assert np.flatnonzero(~dataclasses.replace(face, landmark_likelihoods=likelihoods).visible).tolist() == [
+        3,
+        4,
+    ]
+
+
+def test_cores_where_the_system_does_not_tell_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS and Windows say how many there are."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert clnf_module._available_cores() == 6
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert clnf_module._available_cores() == 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import runpy
@@ -14,7 +15,7 @@ import pytest
 
 import pyclnf
 from faces import make_face
-from generate_model import tiny_model
+from generate_model import tiny_model, write_openface
 from pyclnf import cli, formats, store
 from pyclnf.errors import DownloadError
 
@@ -38,6 +39,11 @@ def test_the_package_is_a_program(
         runpy.run_module("pyclnf", run_name="__main__")
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"pyclnf {pyclnf.__version__}\n"
+
+
+def test_a_tool_that_imports_every_module_starts_no_program() -> None:
+    """As generators of documentation and freezers do."""
+    assert importlib.import_module("pyclnf.__main__").main is cli.main
 
 
 @pytest.mark.parametrize(
@@ -136,6 +142,16 @@ def test_reports_of_several_tables(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "the photograph cannot be read" in (tmp_path / "one.html").read_text(encoding="utf-8")
 
 
+def test_no_report_of_photographs_that_all_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_model().save(tmp_path / "tiny.npz")
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    options = ["--model", tmp_path / "tiny.npz", "--box", "1,1,9,9", "--output", tmp_path / "out", "--report"]
+    assert run("fit", tmp_path / "a.png", *options) == 1
+    out = capsys.readouterr().out
+    assert "1 failed" in out and "report: " not in out
+    assert not list(tmp_path.glob("out/*"))
+
+
 # --- models
 
 
@@ -157,6 +173,17 @@ def test_without_models(
     assert "this installation holds no model" in capsys.readouterr().err
     assert run("models", "path", home / "x.npz") == 1
     assert "x.npz: there is no such file" in capsys.readouterr().err
+
+
+def test_a_model_is_imported_to_where_it_is_told(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_openface(tiny_model(), tmp_path / "openface")
+    assert run("models", "import", tmp_path / "openface", tmp_path / "mine.npz") == 0
+    # It has no name that it could be used by.
+    assert capsys.readouterr().out == f"{tmp_path / 'mine.npz'}: 4 landmarks, 6 patch experts, 0 parts\n"
+    assert pyclnf.load_model(tmp_path / "mine.npz").pdm.n_landmarks == 4
+    assert not home.exists()
 
 
 @pytest.mark.parametrize(

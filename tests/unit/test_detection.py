@@ -18,7 +18,7 @@ import pytest
 
 import pyclnf
 from pyclnf import DetectionError, ParameterError, detection
-from pyclnf._mtcnn import Networks, read_weights
+from pyclnf._mtcnn import FLOAT_DATA, GRAPH, INITIALIZER, NAME, RAW_DATA, Networks, read_weights
 from pyclnf.detection import (
     BoxCorrection,
     CascadeDetector,
@@ -239,6 +239,50 @@ def test_damaged_networks_are_said(tmp_path: Path, content: bytes | None) -> Non
         Networks(tmp_path)
 
 
+def message(*fields: tuple[int, int | bytes]) -> bytes:
+    """Return a protobuf message of numbers and of bytes."""
+
+    def varint(number: int) -> bytes:
+        head = b""
+        while number >= 128:
+            head, number = head + bytes([number & 127 | 128]), number >> 7
+        return head + bytes([number])
+
+    return b"".join(
+        varint(number << 3) + varint(value)
+        if isinstance(value, int)
+        else varint(number << 3 | 2) + varint(len(value)) + value
+        for number, value in fields
+    )
+
+
+def test_networks_as_other_programs_write_them(tmp_path: Path) -> None:
+    """ONNX holds numbers raw or in a list, sizes one by one or packed, and more than is read here."""
+    values = np.arange(6, dtype="<f4")
+    dims, kind, text = 1, 2, 12
+    raw = message((dims, 2), (dims, 3), (kind, 1), (NAME, b"raw"), (RAW_DATA, values.tobytes()))
+    packed = message(
+        (text, b"notes"), (dims, b"\3\2"), (kind, 1), (FLOAT_DATA, values.tobytes()), (NAME, b"list")
+    )
+    whole = message((dims, 1), (kind, 7), (NAME, b"int64"), (RAW_DATA, bytes(8)))
+    graph = message((INITIALIZER, raw), (2, b"graph"), (INITIALIZER, packed), (INITIALIZER, whole))
+    fixed = bytes([3 << 3 | 5, *bytes(4), 4 << 3 | 1, *bytes(8)])
+    path = tmp_path / "own.onnx"
+    path.write_bytes(message((1, 8), (2, b"program" * 50)) + fixed + message((GRAPH, graph)))
+    found = read_weights(path, "raw")
+    assert set(found) == {"raw", "list", "int64"}
+    np.testing.assert_array_equal(found["raw"], values.reshape(2, 3))
+    np.testing.assert_array_equal(found["list"], values.reshape(3, 2))
+    # Numbers of other types are none of the networks' weights.
+    assert found["int64"].size == 0
+    path.write_bytes(path.read_bytes() + bytes([5 << 3 | 3]))
+    with pytest.raises(DetectionError, match=r"own\.onnx .*unknown kind 3"):
+        read_weights(path, "raw")
+    path.write_bytes(fixed[:-1])
+    with pytest.raises(DetectionError, match=r"own\.onnx .*cut short"):
+        read_weights(path, "raw")
+
+
 def test_truncated_networks_are_said(tmp_path: Path) -> None:
     whole = (detection._mtcnn_folder() / "pnet.onnx").read_bytes()
     for length in range(0, len(whole) - 1, 997):
@@ -286,6 +330,41 @@ def test_detecting_does_not_import_the_networks_package() -> None:
 )
 def test_nothing_in_nothing(image: np.ndarray) -> None:
     assert find_faces(MTCNNDetector(), image).shape == (0, 5)
+
+
+def test_its_text_makes_the_same_detector() -> None:
+    detector = MTCNNDetector(30, 0.0, 0.8)
+    again = eval(repr(detector), {"MTCNNDetector": MTCNNDetector})
+    assert (again.smallest_face, again.smallest_share, again.threshold) == (30, 0.0, 0.8)
+
+
+def test_what_lies_outside_of_the_image_is_black() -> None:
+    """Boxes of faces at its edge reach beyond it, and may come to lie outside when they are shifted."""
+    rgb = np.full((40, 60, 3), 255, np.uint8)
+    corners = np.array([[-20, 10, 20, 50], [70, 10, 94, 34], [5, -30, 29, -6], [30, 20, 30, 20]], float)
+    half, beside, above, nothing = detection._crops(rgb, corners, 24)
+    white, black = np.float32(127.5 / 128), np.float32(-127.5 / 128)
+    # Networks see images transposed: x comes first.
+    assert (half[:11] == black).all() and (half[13:, :17] == white).all() and (half[13:, 19:] == black).all()
+    assert (beside == black).all() and (above == black).all() and (nothing == black).all()
+
+
+@pytest.mark.parametrize("stage", ["refine", "output"])
+def test_a_face_that_a_later_network_refuses_is_none(
+    monkeypatch: pytest.MonkeyPatch, sample: tuple[np.ndarray, np.ndarray], stage: str
+) -> None:
+    detector = MTCNNDetector()
+    assert len(detector(sample[0]))
+    network = getattr(detector._networks, stage)
+
+    def refuse(batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        *shifts, likely = network(batch)
+        return *shifts, np.zeros_like(likely)
+
+    monkeypatch.setattr(detector._networks, stage, refuse)
+    squares, scores, points = detector.detect_raw(sample[0])
+    assert (squares.shape, scores.shape, points.shape) == ((0, 4), (0,), (0, 5, 2))
+    assert find_faces(detector, sample[0]).shape == (0, 5)
 
 
 @pytest.mark.parametrize("numbers", [{"smallest_face": 5}, {"smallest_share": 2}, {"threshold": 1.5}])

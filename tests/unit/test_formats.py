@@ -206,6 +206,22 @@ def test_parquet_keeps_full_precision(tmp_path: Path) -> None:
     assert table.success.tolist() == [True, True, True, False]
 
 
+@pytest.mark.parametrize("count", [0, 2, 3, 7, 9])
+def test_parquet_is_written_in_groups_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """So that memory does not grow with the video; a multiple of a group leaves none over."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(formats, "ROW_GROUP", 3)
+    path = tmp_path / "v.parquet"
+    with formats.ParquetWriter(path, 68, 34) as writer:
+        for i in range(count):
+            writer.write(make_face(i, frame=i))
+        assert not path.exists()
+    assert parquet.ParquetFile(path).num_row_groups == -(-count // 3)
+    assert formats.read_parquet(path)["frame"].tolist() == list(range(1, count + 1))
+
+
 def test_parquet_and_dataframe_agree(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     faces = [make_face(), missing_face(frame=1)]

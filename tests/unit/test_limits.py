@@ -204,6 +204,19 @@ def test_learned_starts_that_would_be_cut_to_fit(name: str, value: np.ndarray, m
         LearnedStart(a_pdm(modes=1), {**START_ARRAYS, f"start/{name}": value})
 
 
+@pytest.mark.parametrize(("trees", "nodes", "width"), [(1, 2, 7), (1, 1, 5), (1, 1, 8), (0, 1, 7)])
+def test_trees_that_the_kernel_cannot_walk(trees: int, nodes: int, width: int) -> None:
+    arrays = START_ARRAYS | {
+        "start/splits": np.zeros((1, trees, nodes, 2), np.uint16),
+        "start/thresholds": np.zeros((1, trees, nodes), np.float32),
+        "start/leaves": np.zeros((1, trees, nodes + 1, width), np.int8),
+        "start/units": np.zeros((1, width), np.float32),
+    }
+    message = f"the learned start has {trees} trees of {nodes} nodes, and leaves of {width} numbers"
+    with pytest.raises(ModelError, match=message):
+        LearnedStart(a_pdm(modes=1), arrays)
+
+
 def test_a_learned_start_that_leaves_all_numbers() -> None:
     arrays = {
         "start/landmarks": np.array([[0, 1]], np.uint8),
@@ -369,6 +382,22 @@ def tiff(order: str, tags: list[tuple[int, int, int]], *, big: bool = False) -> 
 
 
 SIZE = [(256, 3, 301), (257, 3, 19)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    (
+        b"\xff\xd8\xff\xd9" + jpeg_with(b"")[2:],  # a JPEG that ends before its picture begins
+        b"\xff\xd8\xff\xe0\0\x04AB\xff\xda" + bytes(9),  # data without a frame
+        b"\xff\xd8\xff\xff\xff",
+        b"RIFF" + struct.pack("<I", 30) + b"WEBPVP9 " + bytes(22),
+    ),
+)
+def test_pictures_that_say_no_size(tmp_path: Path, data: bytes) -> None:
+    assert _image_size.declared_size(data) is None
+    (tmp_path / "picture").write_bytes(data)
+    with pytest.raises(ImageError, match="not an image, or damaged"):
+        images.read_photograph(tmp_path / "picture")
 
 
 @pytest.mark.parametrize(

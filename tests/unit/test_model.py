@@ -169,6 +169,10 @@ def test_a_model_that_cannot_be_written(tmp_path):
         tiny_model().save(tmp_path / "no such folder" / "model.npz")
     with pytest.raises(ModelError, match="metadata"):
         Model(tiny_model().pdm, tiny_model().scales, metadata={"x": float("nan")}).save(tmp_path / "m.npz")
+    # What could not be read again.
+    long = {"notes": "x" * 2**20}
+    with pytest.raises(ModelError, match=r"metadata have 1048589 bytes, at most 1048576 are read"):
+        Model(tiny_model().pdm, tiny_model().scales, metadata=long).save(tmp_path / "m.npz")
     assert not list(tmp_path.iterdir())
 
 
@@ -367,6 +371,8 @@ HEADER = "{{'descr': {0}, 'fortran_order': False, 'shape': {1}, }}\n"
         ("metadata", npy(np.frombuffer(b'{"a": NaN}', np.uint8)), "NaN is not a finite number"),
         ("metadata", npy(np.frombuffer(b"\xff\xfe", np.uint8)), "not JSON"),
         ("metadata", npy(np.frombuffer(b"[" * 100_000, np.uint8)), "not JSON"),
+        ("metadata", npy(np.full(2**20 + 1, ord("1"), np.uint8)), "longer than 1048576 bytes"),
+        ("name", npy(np.array("x" * (2**18 + 1))), r"1048\d+ bytes, more than 1048576"),
         ("pdm/mean", npy(np.full(12, np.nan)), "holds values that are not finite"),
         ("pdm/mean", npy(np.zeros(11)), r"'pdm/components': has shape \(12, 2\), not \(11, 2\)"),
         ("pdm/eigenvalues", npy(np.array([1.0, -1.0])), "eigenvalues must all be positive"),

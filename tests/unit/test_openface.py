@@ -208,6 +208,15 @@ def test_a_part_that_names_its_own_main_file_ends(tmp_path):
     assert model.parts[0].model.parts == ()
 
 
+def test_more_parts_than_are_read(tmp_path):
+    line = "FaceDetConversion missing.txt"
+    part = "LandmarkDetector_part main_clnf_general.txt inner 0 0\n"
+    folder = entries(tmp_path, line, 17 * part, "main_clnf_general.txt")
+    with pytest.raises(ModelError, match=r"main_clnf_general\.txt: 17 part models are named, at most 16"):
+        read_model(folder)
+    assert read_model(folder, parts=False).parts == ()
+
+
 def test_models_that_do_not_fit_together(tmp_path, generated):
     folder = entries(tmp_path, "PDM data/pdm.txt", "PDM data/big.txt")
     (folder / "data/big.txt").write_text(pdm_text(generated.pdm))
@@ -380,6 +389,46 @@ def test_the_place_of_a_value_that_is_not_finite(tmp_path):
         file.write_bytes(CCNF.replace(value, nan))
         with pytest.raises(ModelError, match=rf"patches\.bin, byte {offset}: {what} is not finite"):
             read_everything(file)
+
+
+def int32(*values: int) -> bytes:
+    return np.array(values, "<i4").tobytes()
+
+
+def a_component(first: float) -> bytes:
+    """The first component of the window of 3 px with another first number."""
+    matrix = tiny_model().scales[0].sigma_components[3][0].copy()
+    matrix[0, 0] = first
+    return matrix.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "message"),
+    [
+        (
+            int32(4, 1, 4, 1, 0, 1, 0),
+            int32(4, 1, 4, 0, 0, 0, 0),
+            12,
+            "a view in which no landmark is visible",
+        ),
+        (int32(4, 1, 4, 1, 0, 1, 0), int32(4, 1, 4, 1, 0, 2, 0), 12, "visibility is neither 0 nor 1"),
+        (int32(3, 3, 9, 9, 5), int32(1, 3, 9, 9, 5), 0, "a second set of components for the window 1"),
+        (int32(5, 3, 3, 1), int32(5, 2, 3, 1), 4, "an expert of 2 x 3 px among others of another size"),
+        (
+            a_component(tiny_model().scales[0].sigma_components[3][0, 0, 0]),
+            a_component(1e30),
+            None,
+            "beyond 1e",
+        ),
+    ],
+)
+def test_parts_of_a_file_of_experts_that_do_not_fit(tmp_path, old, new, place, message):
+    file = tmp_path / "patches.bin"
+    offset = CCNF.index(old)
+    file.write_bytes(CCNF[:offset] + new + CCNF[offset + len(old) :])
+    where = r"patches\.bin: .*" if place is None else rf"patches\.bin, byte {offset + place}: .*"
+    with pytest.raises(ModelError, match=where + message):
+        read_ccnf(file)
 
 
 def test_padding_to_the_largest_expert_is_bounded(tmp_path, monkeypatch):

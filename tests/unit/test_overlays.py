@@ -10,7 +10,7 @@ import pytest
 
 from faces import make_face, missing_face
 from pyclnf.draw import VideoOverlay, confidence_colour, draw_axes, draw_faces
-from pyclnf.errors import ParameterError
+from pyclnf.errors import ParameterError, VideoError
 from pyclnf.pdm import euler_to_matrix
 
 if TYPE_CHECKING:
@@ -87,6 +87,24 @@ def test_an_interrupted_overlay_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), VideoOverlay(tmp_path / "v.mp4", 25) as overlay:
         overlay.write(np.zeros((240, 320, 3), np.uint8), [])
         raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_broken_frames_before_the_first_whole_one_have_no_size(tmp_path: Path) -> None:
+    with VideoOverlay(tmp_path / "v.avi", 25) as overlay:
+        overlay.write(None, [])
+        overlay.write(np.full((240, 320, 3), 200, np.uint8), [])
+    video = cv2.VideoCapture(str(tmp_path / "v.avi"))
+    assert video.read()[1].shape == (240, 320, 3)
+    assert not video.read()[0]
+    video.release()
+
+
+def test_a_video_that_opencv_cannot_write(tmp_path: Path) -> None:
+    """Here at a rate of 0; elsewhere because it was built without the codec."""
+    overlay = VideoOverlay(tmp_path / "v.mp4", 0.0)
+    with pytest.raises(VideoError, match=r"v\.mp4: this OpenCV cannot write \.mp4 videos"), overlay:
+        overlay.write(np.zeros((240, 320, 3), np.uint8), [])
     assert not list(tmp_path.iterdir())
 
 

@@ -50,6 +50,7 @@ def some_matrices(v: int, side: int) -> np.ndarray:
 def test_numbers(scale: PatchScale) -> None:
     assert (scale.n_views, scale.n_landmarks, scale.n_experts) == (2, 4, 6)
     assert scale.support(0) == (3, 3)
+    assert repr(scale) == "PatchScale(scale=0.25, n_views=2, n_experts=6)"
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,7 @@ def test_parts_that_do_not_fit(scale: PatchScale, name: str, value: object, mess
         ("types", lambda a: a + 7, "neuron types"),
         ("weights", lambda a: a[:, :, :0], "matrix"),
         ("weights", lambda a: a * np.nan, "weights hold values"),
+        ("biases", lambda a: a + 1e13, r"biases hold values beyond 1e\+12"),
         ("norm_weights", lambda a: a[:1], "norm_weights must"),
         ("biases", lambda a: a * np.inf, "biases hold values"),
         ("alphas", lambda a: a * 0, "more than 0"),
@@ -319,6 +321,24 @@ def test_responses_without_components_are_scaled_sums(scale: PatchScale) -> None
     assert responses.shape == (4, 5, 5)
     # A mean of sigmoids.
     assert (responses > 0).all() and (responses < 1).all()
+
+
+def test_components_that_are_not_folded_smooth_all_the_same(scale: PatchScale) -> None:
+    """Trained without regard to mirror images, Sigma is applied as it is."""
+    image, matrices = some_image(40, 40, 1), some_matrices(4, 5)
+    plain = {3: np.zeros((3, 9, 9), np.float32)}
+    lopsided = {3: np.array(scale.sigma_components[3])}
+    lopsided[3][:, 0, 0] += 1
+    sums, smooth = (
+        PatchScale(scale.scale, scale.centres, scale.visible, sigma, [scale.view(0), scale.view(1)])
+        for sigma in (plain, lopsided)
+    )
+    assert not smooth._kept_sigma(0, 3).folded
+    # Without components Sigma is 1 / (2 sum of the alphas).
+    u = sums.responses(0, 3, image, matrices) * 2 * scale.view(0).alphas.sum(axis=1)[:, None, None]
+    expected = np.einsum("vij,vj->vi", smooth.sigma(0, 3), u.reshape(4, 9)).reshape(4, 3, 3)
+    expected -= np.minimum(expected.min(axis=(1, 2), keepdims=True), 0)
+    np.testing.assert_allclose(smooth.responses(0, 3, image, matrices), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_depth_is_needed_and_used(scale: PatchScale) -> None:

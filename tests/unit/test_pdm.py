@@ -346,6 +346,24 @@ def test_fit_landmarks_ends_where_nothing_improves(pdm: PDM, share: float, steps
     assert found.pose[5] == pytest.approx(start.pose[5] * (1 - share) ** better, rel=1e-9)
 
 
+def test_fit_landmarks_that_overflow_its_equations(pdm: PDM) -> None:
+    """There is no step to take: what is left is the box, which is finite."""
+    points = pdm.landmarks_2d(some_parameters(pdm, 1)) * 1e158
+    with np.errstate(all="ignore"):
+        found = pdm.fit_landmarks(points)
+    low, size = points.min(axis=0), np.ptp(points, axis=0)
+    np.testing.assert_array_equal(found.pose, pdm.from_box([*low, *size]).pose)
+    assert np.isfinite(found.pose).all() and (found.shape == 0).all()
+
+
+def test_coefficients_of_another_pdm_are_refused(pdm: PDM) -> None:
+    for count in (7, 9, 0):
+        with pytest.raises(ParameterError, match=rf"8 shape coefficients: give \(8,\), not \({count},\)"):
+            pdm.shape_3d(np.zeros(count))
+        with pytest.raises(ParameterError, match="8 shape coefficients"):
+            pdm.deformed(np.zeros((count, 1)))
+
+
 def test_fit_landmarks_refuses(pdm: PDM) -> None:
     landmarks = pdm.landmarks_2d(some_parameters(pdm, 0))
     broken = landmarks.copy()
@@ -470,7 +488,13 @@ def test_a_model_cannot_be_changed(name: str) -> None:
         getattr(model, name)[0] = 1
 
 
-def test_a_shape_without_extent_has_no_place_in_a_box() -> None:
-    flat = PDM([-40, 40, 1e-310, 0, 0, 5], np.eye(6)[:, :1], [20.0])
+@pytest.mark.parametrize("span", (0.0, 1e-310, 1e-9))
+def test_a_shape_without_extent_has_no_place_in_a_box(span: float) -> None:
+    flat = PDM([-40, 40, span, 0, 0, 5], np.eye(6)[:, :1], [20.0])
     with pytest.raises(ModelError, match="spans no area"):
         flat.from_box((0, 0, 50, 50))
+
+
+def test_the_flattest_shape_that_has_a_place_in_a_box() -> None:
+    flat = PDM([-40, 40, np.nextafter(1e-9, 1), 0, 0, 5], np.eye(6)[:, :1], [20.0])
+    assert np.isfinite(flat.from_box((0, 0, 50, 50)).pose).all()

@@ -235,3 +235,38 @@ def test_page_of_a_table_without_rows_and_ids(tmp_path: Path) -> None:
     report.write_video_report(tmp_path / "page.html", csv, None)
     page, _ = read_page(tmp_path / "page.html")
     assert "No frames." in page.words
+
+
+def test_the_worst_frames_are_not_those_of_one_moment(tmp_path: Path) -> None:
+    """With fewer than the page has room for, and one beside a worse one left out."""
+    times, confidences = [0.0, 0.1, 5.0, 10.0], [0.1, 0.2, 0.9, 0.3]
+    faces = [
+        make_face(i, frame=i, timestamp=time, confidence=confidence)
+        for i, (time, confidence) in enumerate(zip(times, confidences, strict=True))
+    ]
+    formats.write_csv(tmp_path / "v.csv", faces)
+    write_video(tmp_path / "v.avi", 4)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv", tmp_path / "v.avi")
+    page, _ = read_page(tmp_path / "v.html")
+    found = re.findall(r"frame (\d), confidence", page.words)
+    assert found == ["1", "4", "3"]
+
+
+def test_a_video_that_ends_before_the_table_begins(tmp_path: Path) -> None:
+    """Another one of the same name: the page has its curves, and no pictures."""
+    faces = [make_face(i, frame=50 + i, timestamp=2 + i / 25, confidence=i / 5) for i in range(5)]
+    formats.write_csv(tmp_path / "v.csv", faces)
+    write_video(tmp_path / "v.avi", 3)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv", tmp_path / "v.avi")
+    page, _ = read_page(tmp_path / "v.html")
+    assert "5 frames over" in page.words and "orst frames" not in page.words
+    assert page.count("img") == 0
+
+
+def test_photographs_that_are_not_there_have_a_card_without_a_picture(tmp_path: Path) -> None:
+    formats.write_csv(tmp_path / "a.csv", [make_face()], layout="image")
+    report.write_image_report(tmp_path / "report.html", [(tmp_path / "a.csv", None)])
+    page, _ = read_page(tmp_path / "report.html")
+    assert "a: 1 face, confidence 0.88" in page.words
+    assert "cannot be read" not in page.words
+    assert (page.count("figure"), page.count("img")) == (1, 0)

@@ -154,10 +154,11 @@ def test_a_prior_is_whole_or_absent() -> None:
         LearnedStart(MODEL.pdm, content)
 
 
-def test_a_missing_array_is_named() -> None:
+@pytest.mark.parametrize("name", ["units", "crop"])
+def test_a_missing_array_is_named(name: str) -> None:
     content = arrays()
-    del content["start/units"]
-    with pytest.raises(ModelError, match="units"):
+    del content[f"start/{name}"]
+    with pytest.raises(ModelError, match=rf"lacks .*{name}"):
         LearnedStart(MODEL.pdm, content)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import pyclnf
-from pyclnf import CLNF, Face, ImageError, ParameterError, Tracker, VideoError
+from pyclnf import CLNF, Face, ImageError, ParameterError, Tracker, VideoError, tracking
 from pyclnf.face import box_of
 from pyclnf.tracking import OneEuro
 from pyclnf.video import Video
@@ -244,6 +244,25 @@ def test_models_of_one_scale_can_track(openface_model: pyclnf.Model, frames: lis
         assert all(face.success for face in faces)
     assert Tracker(CLNF(openface_model, scale=0.25)).tracking.windows[0] == 11
     assert Tracker(CLNF(openface_model, scale=0.5)).tracking.windows[0] == 7
+
+
+def test_a_face_that_left_the_image_has_no_template() -> None:
+    """There is nothing to look for, and nowhere to look: the face is taken to be where it was."""
+    parameters = pyclnf.Parameters(np.array([1.0, 0, 0, 0, 50, 50]), np.zeros(1))
+    image = np.random.default_rng(0).integers(0, 256, (100, 120, 1), dtype=np.uint8)
+    inside, at_the_edge = np.array([20.0, 20, 40, 40]), np.array([118.0, 20, 40, 40])
+    assert tracking._template(image, parameters, at_the_edge) is None
+    template = tracking._template(image, parameters, inside)
+    assert template is not None
+    moved = np.roll(image, (3, 5), axis=(0, 1))
+    np.testing.assert_allclose(tracking._template_motion(moved, template, parameters, inside), [5, 3], atol=2)
+    # The frame became smaller than the face, or the face is nearly outside of it.
+    for frame, box in (
+        (image[:30, :30], inside),
+        (image, np.array([115.0, 20, 40, 40])),
+        (image, at_the_edge + 90),
+    ):
+        np.testing.assert_array_equal(tracking._template_motion(frame, template, parameters, box), [0, 0])
 
 
 # --- several faces

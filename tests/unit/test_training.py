@@ -16,10 +16,12 @@ from pyclnf.training import (
     Windows,
     build_pdm,
     held_out,
+    shape_model,
     sigma_components,
     train_ccnf,
 )
 from pyclnf.training.ccnf import CCNF, CCNFParameters, log_likelihood, precision
+from pyclnf.training.experts import localisation_error
 from pyclnf.training.samples import draw_areas, gradient_magnitude, normalised_patches, targets
 from pyclnf.training.symmetry import mirror_points, mirror_shapes
 
@@ -160,6 +162,10 @@ def test_pdm_emphasis_chooses_the_modes_that_explain_what_matters(rng):
         (lambda s: {"landmarks": s[:, :, :2]}, "shapes"),
         (lambda s: {"landmarks": s[:1]}, "two shapes"),
         (lambda s: {"landmarks": np.where(np.arange(len(s))[:, None, None] == 3, np.nan, s)}, "shape 3"),
+        (
+            lambda s: {"landmarks": s * (np.arange(len(s)) != 7)[:, None, None]},
+            "shape 7 has all its landmarks in",
+        ),
         (lambda s: {"landmarks": s, "weights": [1.0]}, "weights"),
         (lambda s: {"landmarks": s, "n_modes": 4000}, "modes"),
         (lambda s: {"landmarks": s, "mirror": np.zeros(68, int)}, "mirror"),
@@ -172,6 +178,17 @@ def test_pdm_emphasis_chooses_the_modes_that_explain_what_matters(rng):
 def test_pdm_errors(rng, change, message):
     with pytest.raises(TrainingError, match=message):
         build_pdm(**change(random_shapes(10, rng)))
+
+
+def test_shapes_that_take_long_to_align_end(rng, monkeypatch):
+    """After the last round the mean is one of the shapes as they are aligned, if not yet the final one."""
+    shapes = moved(random_shapes(60, rng), rng, angle=0.5)
+    monkeypatch.setattr(shape_model, "MAX_ROUNDS", 1)
+    first = build_pdm(shapes, n_modes=3)
+    monkeypatch.undo()
+    last = build_pdm(shapes, n_modes=3)
+    size = np.linalg.norm(last.mean)
+    assert 1e-9 * size < np.linalg.norm(first.mean - last.mean) < 0.05 * size
 
 
 # --- likelihood
@@ -407,6 +424,19 @@ def test_expert_errors():
         ExpertConfig(components=0)
     with pytest.raises(TrainingError, match="neuron"):
         ExpertConfig(n_grey=0, n_gradient=0)
+    for numbers in ({"starts": 0}, {"warm_up": 0}, {"warm_up": 5, "max_iterations": 5}):
+        with pytest.raises(TrainingError, match="max_iterations more than warm_up"):
+            ExpertConfig(**numbers)
+
+
+def test_an_error_needs_windows_with_the_landmark_inside():
+    offsets = np.array([[0.0, 3.5], [-8, 0], [1, -1]])
+    responses = np.zeros((3, 49))
+    responses[:, 24] = 1  # a peak in the middle
+    with pytest.raises(TrainingError, match="hold out more images"):
+        localisation_error(responses[:2], offsets[:2], np.ones(2), 7)
+    # Those outside say nothing about the place of the peak.
+    assert localisation_error(responses, offsets, np.ones(3), 7) == pytest.approx(np.sqrt(2))
 
 
 def test_shape_modes_of_the_drawn_faces_hold_a_one_sided_one():

@@ -18,11 +18,14 @@ from pyclnf.training import (
     ExpertConfig,
     StartConfig,
     TrainingConfig,
+    assemble_scales,
     build_pdm,
     refine_start,
+    train,
     train_model,
     train_start,
 )
+from pyclnf.training.views import choose_view
 
 CONFIG = TrainingConfig(
     scales=(0.25,),
@@ -149,6 +152,90 @@ def test_turned_views_are_mirrored(tmp_path):
     assert np.array_equal(left.weights[i], right.weights[j][:, :, ::-1])
 
 
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (TrainingConfig, {"scales": ()}, "scales are positive and rise"),
+        (TrainingConfig, {"scales": (0.5, 0.25)}, "scales are positive and rise"),
+        (TrainingConfig, {"scales": (0.0, 0.25)}, "scales are positive and rise"),
+        (TrainingConfig, {"held_out": 0.0}, "held_out lies between 0 and 1"),
+        (TrainingConfig, {"held_out": 1.0}, "held_out lies between 0 and 1"),
+        (DrawConfig, {"yaws": ()}, "yaws are rising and begin with 0"),
+        (DrawConfig, {"yaws": (10.0, 20.0)}, "yaws are rising and begin with 0"),
+        (DrawConfig, {"yaws": (0.0, 20.0, 20.0)}, "yaws are rising and begin with 0"),
+        (DrawConfig, {"max_faces": 0}, "max_faces is at least 1"),
+        (DrawConfig, {"negative_share": 1.1}, r"negative_share and offset lie in \[0, 1\]"),
+        (DrawConfig, {"offset": -0.1}, r"negative_share and offset lie in \[0, 1\]"),
+        (StartConfig, {"stages": 0}, "the counts of a start's configuration are at least 1"),
+        (StartConfig, {"pool": 1}, "the counts of a start's configuration are at least 1"),
+        (StartConfig, {"crop": 15}, "the counts of a start's configuration are at least 1"),
+        (StartConfig, {"margin": 0.9}, "the counts of a start's configuration are at least 1"),
+        (StartConfig, {"depth": 9}, "trees of more than 8 levels"),
+    ],
+)
+def test_configurations_that_cannot_be(make, changes, message):
+    with pytest.raises(TrainingError, match=message):
+        make(**changes)
+
+
+def test_a_view_of_many_faces_takes_some_of_them(data):
+    images, landmarks, rotations, shapes = data
+    pdm = build_pdm(shapes, n_modes=4)
+    faces = AnnotatedFaces.fitted(pdm, images[:40], landmarks[:40], rotations=rotations[:40])
+    config = DrawConfig(yaws=(0.0,), max_faces=25, min_faces=10)
+    view = choose_view(0, faces, MIRROR_68, config, seed=1)
+    assert view.faces.size == 25
+    # No face twice the same way, in order; as they are and as mirror images.
+    pairs = list(zip(view.flipped.tolist(), view.faces.tolist(), strict=True))
+    assert pairs == sorted(set(pairs)) and 0 < view.flipped.sum() < 25
+    again, other = (choose_view(0, faces, MIRROR_68, config, seed=seed) for seed in (1, 2))
+    assert np.array_equal(view.faces, again.faces)
+    assert not np.array_equal(view.faces, other.faces)
+    config = replace(config, max_faces=80)
+    assert choose_view(0, faces, MIRROR_68, config, seed=1).faces.size == 80
+
+
+def test_a_finished_training_is_read_and_an_unfinished_one_is_not(data, work):
+    folder, model, _ = work
+    calls = []
+    again = trained(data, folder, progress=lambda *call: calls.append(call))
+    assert calls == []  # nothing is left to train
+    assert np.array_equal(again.scales[0].view(0).weights, model.scales[0].view(0).weights)
+    path = sorted(folder.glob("expert_*.npz"))[0]
+    content = path.read_bytes()
+    path.unlink()
+    try:
+        with pytest.raises(TrainingError, match=rf"{path.name} is missing: run the training to its end"):
+            assemble_scales(folder, model.pdm, CONFIG)
+    finally:
+        path.write_bytes(content)
+
+
+def test_windows_are_not_drawn_again_after_an_interruption(data, work, tmp_path, monkeypatch):
+    drawn, done = [], []
+
+    def draw(*arguments):
+        drawn.append(arguments[1])
+        return draw_view(*arguments)
+
+    def interrupted(task):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(train_one(task))
+
+    draw_view, train_one = train.draw_view, train._train_one
+    monkeypatch.setattr(train, "draw_view", draw)
+    monkeypatch.setattr(train, "_train_one", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trained(data, tmp_path)
+    assert len(list(tmp_path.glob("expert_*.npz"))) == 3
+    monkeypatch.setattr(train, "_train_one", train_one)
+    model = trained(data, tmp_path)
+    assert drawn == [0.25]
+    assert np.array_equal(model.scales[0].view(0).weights, work[1].scales[0].view(0).weights)
+    assert not list(tmp_path.glob("areas_*"))
+
+
 def test_errors_name_what_is_wrong(data, tmp_path):
     images, landmarks, _, shapes = data
     with pytest.raises(TrainingError, match="landmarks_3d"):
@@ -162,6 +249,15 @@ def test_errors_name_what_is_wrong(data, tmp_path):
         AnnotatedFaces.fitted(pdm, images[:2], np.stack([landmarks[0], landmarks[1] * np.nan]))
     with pytest.raises(TrainingError, match="rotations"):
         AnnotatedFaces.fitted(pdm, images[:2], landmarks[:2], rotations=np.zeros((3, 3)))
+    with pytest.raises(TrainingError, match=r"visible must be \(2, 68\) numbers in"):
+        AnnotatedFaces.fitted(pdm, images[:2], landmarks[:2], visible=np.full((2, 68), 1.5))
+    with pytest.raises(TrainingError, match="visible must be"):
+        AnnotatedFaces.fitted(pdm, images[:2], landmarks[:2], visible=np.ones((2, 67)))
+    for identities in ([1], [1, -1]):
+        with pytest.raises(TrainingError, match="identities must be 2 numbers"):
+            AnnotatedFaces.fitted(pdm, images[:2], landmarks[:2], identities=identities)
+    with pytest.raises(TrainingError, match="at least one worker"):
+        trained(data, tmp_path / "none", workers=0)
     with pytest.raises(TrainingError, match="at least 60 must show"):
         trained(data, tmp_path, config=replace(CONFIG, draw=DrawConfig(yaws=(0.0, 70.0))))
     with pytest.raises(ImageError, match="uint8"):
@@ -299,8 +395,39 @@ def test_steps_are_learned_for_a_predictor_from_elsewhere(start):
 
 def test_a_start_without_other_faces_has_no_prior(start):
     faces, pdm, _ = start
-    few = StartConfig(stages=1, trees=2, depth=2, pool=20, modes=4, boxes=2)
-    assert train_start(faces, pdm, np.ones(len(faces), bool), few).prior is None
+    few = StartConfig(stages=2, trees=2, depth=2, pool=20, modes=4, boxes=2)
+    calls = []
+    everyone = np.ones(len(faces), bool)
+    found = train_start(faces, pdm, everyone, few, progress=lambda *call: calls.append(call))
+    assert found.prior is None
+    assert calls == [("start", done, 4) for done in (1, 2, 3, 4)]
+
+
+def test_views_with_many_samples_take_some_and_views_without_take_no_step(start):
+    faces, pdm, cascade = start
+    arrays = cascade.predictor.arrays() | {"start/crop": cascade.arrays()["start/crop"]}
+    linear = DescentConfig(
+        side=40,
+        scale=0.3,
+        radii=(6.0,),
+        blurs=(1.5,),
+        around=2,
+        directions=4,
+        edges=(20.0, 89.0),
+        margin=0.0,
+        max_samples=50,
+    )
+    config = StartConfig(modes=START.modes, boxes=1, descent=linear)
+    chosen = np.arange(len(faces)) < 220
+    first, second = (refine_start(arrays, faces, pdm, chosen, config, seed=seed) for seed in (1, 1))
+    (step,) = first.descent.steps
+    assert step.weights[0].any() and step.weights[1].any()
+    # Nobody's head was turned by 89 degrees.
+    assert not step.weights[2].any() and not step.bias[2].any()
+    assert np.array_equal(step.weights, second.descent.steps[0].weights)
+    more = replace(config, descent=replace(linear, max_samples=10_000))
+    other = refine_start(arrays, faces, pdm, chosen, more, seed=1).descent.steps[0]
+    assert not np.array_equal(step.weights, other.weights)
 
 
 def test_a_start_needs_faces(start):

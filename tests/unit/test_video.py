@@ -240,6 +240,25 @@ def test_a_file_of_broken_frames_ends(tmp_path: Path) -> None:
     assert len(list(video)) == MAX_BROKEN_IN_A_ROW
 
 
+def test_a_file_without_a_frame(tmp_path: Path) -> None:
+    """Its header may promise some."""
+    video = Video(write_video(tmp_path / "a.avi", [grey_frame(9)] * 3, 25.0))
+    video.close()
+    video._capture = BrokenCapture(set(), 0)
+    with pytest.raises(VideoError, match=r"a\.avi holds no frame that can be read: it is damaged"):
+        list(video)
+
+
+def test_a_file_without_timestamps_has_those_of_its_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = Video(write_video(tmp_path / "a.avi", [grey_frame(9)] * 3, 25.0))
+    video.close()
+    video._capture = BrokenCapture(set(), 4)
+    monkeypatch.setattr(video._capture, "get", lambda name: 0.0)
+    np.testing.assert_allclose([frame.timestamp for frame in video], [0, 0.04, 0.08, 0.12])
+
+
 def test_closes(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", [grey_frame(9)] * 3, 25.0)
     with Video(path) as video:
