@@ -59,8 +59,6 @@ class NetworkConfig:
     box_share: float
     box: tuple[float, float, float]
     near: tuple[float, float, float]
-    colours: float
-    form: tuple[float, float, float]
     phases: tuple[Phase, ...]
     steps_palsy: int
     seed: int
@@ -77,7 +75,7 @@ class Samples:
         # Half the size, which is still finer than a patch.
         self.pictures = np.stack(
             [
-                cv2.resize(data.image(i), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+                cv2.resize(data.image(i, grey=True), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
                 for i in range(len(data))
             ]
         )
@@ -99,7 +97,7 @@ class Samples:
     def draw(self, i: int, rng: np.random.Generator) -> tuple[Array, Array, Array, np.float32]:
         """Return a patch, the landmarks from its middle, px, the numbers wanted, and the eye distance, px."""
         config = self.config
-        picture, landmarks = self._grey(i, rng), self.landmarks[i]
+        picture, landmarks = self.pictures[i], self.landmarks[i]
         scale, place, rotation, shape = self.scales[i], self.places[i], self.rotations[i], self.shapes[i]
         if rng.random() < 0.5:
             last, flip = picture.shape[1] - 1, np.diag([-1.0, 1.0, 1.0])
@@ -120,16 +118,12 @@ class Samples:
             config.length * about / config.side,
             (config.side - 1) / 2,
         )
-        # Every face a little wider, longer or otherwise formed: there are more faces than rendered people.
-        form, bend = self._bend(rng)
-        matrix = step * turn @ form
-        y, x = np.mgrid[: config.side, : config.side] - middle
-        seen = np.stack([x + bend[..., 0], y + bend[..., 1]], axis=-1) @ matrix.T + centre
+        matrix = np.column_stack([step * turn, centre - step * turn @ np.full(2, middle)])
         border = (cv2.BORDER_CONSTANT, cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101)
-        patch = cv2.remap(
-            picture, seen.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=border[rng.integers(4)]
-        )
-        other = self._grey(int(rng.integers(len(self.pictures))), rng) if rng.random() < 0.5 else None
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = (config.side, config.side)
+        patch = cv2.warpAffine(picture, matrix, size, flags=flags, borderMode=border[rng.integers(4)])
+        other = self.pictures[rng.integers(len(self.pictures))] if rng.random() < 0.5 else None
         patch = vary_patch(patch, other, rng)
         upright = np.eye(3)
         upright[:2, :2] = turn.T
@@ -141,25 +135,9 @@ class Samples:
                 shape,
             ]
         )
-        straight = (landmarks - centre) @ np.linalg.inv(matrix).T
-        points = straight
-        for _ in range(2):  # the bend is small and smooth
-            points = straight - _at(bend, points + middle)
+        points = (landmarks - centre) @ turn / step
         unit = np.float32(self.units[i] / step)
         return patch, points.astype(np.float32), wanted.astype(np.float32), unit
-
-    def _grey(self, i: int, rng: np.random.Generator) -> Array:
-        """Return a picture with its colours mixed to grey in some way near the usual one."""
-        shares = np.array([0.114, 0.587, 0.299]) * np.exp(rng.normal(0, self.config.colours, 3))
-        return cv2.transform(self.pictures[i], (shares / shares.sum())[None])
-
-    def _bend(self, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Return how a face is formed anew: a matrix (2, 2), and shifts (side, side, 2), patch px."""
-        stretch, bend, step = self.config.form
-        form = np.eye(2) + rng.normal(0, stretch, (2, 2))
-        form /= np.sqrt(np.linalg.det(form))
-        size = (self.config.side, self.config.side)
-        return form, np.stack([bend * noise(size, int(step), rng) for _ in range(2)], axis=-1)
 
     def _boxed(self, landmarks: Array, rng: np.random.Generator) -> tuple[float, Array]:
         """Return scale and place of the mean shape in a disturbed box."""
@@ -170,13 +148,6 @@ class Samples:
         extent = extent * np.exp(rng.normal(0, size)) * [wide, 1 / wide]
         scale, x, y = self.pdm.placements(centre - extent / 2, extent)
         return float(scale), np.array([x, y])
-
-
-def _at(values: Array, places: Array) -> Array:
-    """Return values (h, w, c) at places (n, 2) between the pixels; outside those at the edge."""
-    where = np.float32(np.clip(places, 0, np.array(values.shape[1::-1]) - 1))
-    found = cv2.remap(np.float32(values), where[:, None], None, cv2.INTER_LINEAR)
-    return np.asarray(found[:, 0], np.float64)
 
 
 def vary_patch(patch: Array, other: Array | None, rng: np.random.Generator) -> Array:
