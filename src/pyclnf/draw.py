@@ -233,12 +233,9 @@ class VideoOverlay:
         self._codec = codecs[self.path.suffix.lower()]
         self._size: tuple[int, int] | None = None
         self._target: AbstractContextManager[Path] | None = None
-        self._temporary = self.path
         self._writer: Any = None
 
     def __enter__(self) -> Self:
-        self._target = replacing(self.path)
-        self._temporary = self._target.__enter__()
         return self
 
     def write(self, image: NDArray[np.uint8] | None, faces: Iterable[Face], title: str = "") -> None:
@@ -253,7 +250,11 @@ class VideoOverlay:
         if self._writer is None:
             self._size = (picture.shape[1], picture.shape[0])
             codec = cv2.VideoWriter.fourcc(*self._codec)
-            self._writer = cv2.VideoWriter(str(self._temporary), codec, self.frame_rate, self._size)
+            # Not before: of a video without a whole frame there is none to put in place.
+            target = replacing(self.path)
+            temporary = target.__enter__()
+            self._target, self._writer = target, cv2.VideoWriter()
+            self._writer.open(str(temporary), codec, self.frame_rate, self._size)
             if not self._writer.isOpened():
                 raise VideoError(f"{self.path}: this OpenCV cannot write {self.path.suffix} videos")
         if (picture.shape[1], picture.shape[0]) != self._size:
@@ -263,7 +264,6 @@ class VideoOverlay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._target is not None
-        if self._writer is not None:
+        if self._target is not None:
             self._writer.release()
-        self._target.__exit__(kind, error, trace)
+            self._target.__exit__(kind, error, trace)

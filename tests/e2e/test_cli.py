@@ -322,6 +322,17 @@ def test_a_video_of_pictures_of_which_one_is_broken(generated: Generated, tmp_pa
     assert levels[2] < 20 < min(levels[:2] + levels[3:])
 
 
+def test_a_video_of_broken_pictures_alone_has_its_table(generated: Generated, tmp_path: Path) -> None:
+    for i in range(3):
+        (tmp_path / f"face{i}.png").write_bytes(b"no picture")
+    settings = batch.Settings("track", model=str(generated.path), parameters="video", box=(9, 9, 90, 90))
+    out = tmp_path / "out"
+    outcome = batch.run_job(settings, batch.Job(str(tmp_path / "*.png"), str(out / "v"), str(out / "v.mp4")))
+    assert (outcome.failure, outcome.faces, outcome.frames) == (None, 0, 3)
+    assert list(contents(out)) == ["v.csv"]
+    assert not formats.read_csv(out / "v.csv").success.any()
+
+
 def test_bad_videos_are_reported(
     generated: Generated, options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

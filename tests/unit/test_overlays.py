@@ -100,6 +100,13 @@ def test_broken_frames_before_the_first_whole_one_have_no_size(tmp_path: Path) -
     video.release()
 
 
+def test_of_broken_frames_alone_there_is_no_video(tmp_path: Path) -> None:
+    """Nor is that an error: the tables of such a video have rows that say what is wrong."""
+    with VideoOverlay(tmp_path / "v.avi", 25) as overlay:
+        overlay.write(None, [])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_video_that_opencv_cannot_write(tmp_path: Path) -> None:
     """Here at a rate of 0; elsewhere because it was built without the codec."""
     overlay = VideoOverlay(tmp_path / "v.mp4", 0.0)
