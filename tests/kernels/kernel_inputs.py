@@ -42,8 +42,8 @@ BOUNDS = {
     # Sums of a point's products in float32; of sums of up to 10 that cancel the absolute bound is left.
     "weigh_descriptors": (2e-6, 5e-7),
     "run_layers": (5e-6, 0.0),  # sums of up to 432 in float32, three one after the other
-    "look_at_faces": (1e-5, 1e-5),  # px of the crop, mm and rad; layers as above
-    "take_step": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
+    "look_at_faces": (1e-5, 2e-4),  # px of the crop, mm and rad; layers and steps as above and below
+    "take_steps": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
 
@@ -404,38 +404,50 @@ def look_at_faces(random: np.random.Generator) -> Arguments:
         random.uniform(1, 40, modes),
         np.empty((1, 2, 3)),
         np.empty((1, side, side), np.float32),
+        *steps_of(random, 9, int(random.integers(0, modes + 1)), int(random.integers(0, 2))),
         np.stack([rotation_matrix(random) for _ in range(guesses)]),
         np.column_stack([random.uniform(0.05, 0.5, guesses), random.uniform(0, 24, (guesses, 2))]),
         random.normal(0, 1, (guesses, modes)),
     ]
 
 
-def take_step(random: np.random.Generator) -> Arguments:
-    n, k, views, side = 9, int(random.integers(0, 4)), 3, int(random.integers(6, 30))
-    guesses, directions, around, r = (int(number) for number in random.integers(1, (4, 12, 4, 4)))
-    crop = random.integers(0, 256, (24, 24), dtype=np.uint8)
+def steps_of(random: np.random.Generator, n: int, k: int, count: int) -> Arguments:
+    """Return steps as `take_steps` takes them."""
+    directions, around = (int(number) for number in random.integers(1, (12, 4)))
+    views, d = 3, around * directions
     angle = np.linspace(0, 2 * np.pi, directions, endpoint=False)
-    d = around * directions
+    lengths = [2 * int(r) - 1 for r in random.integers(1, 4, count)]
+    taps = random.normal(0, 1, (count, 7)).astype(np.float32)
+    for row, length in zip(taps, lengths, strict=True):
+        row[:length] = random.dirichlet(np.ones(length))
+    patches = [(random.uniform(0.3, 1), random.integers(6, 30), 20.0, length) for length in lengths]
     return [
-        crop,
         random.normal(0, 8, 3 * n),
         random.normal(0, 0.3, (k, 3 * n)),
         random.uniform(0.5, 3, k),
         random.permutation(n).astype(np.int32),
         random.choice([-1.0, 1.0], 6 + k),
         np.radians([25.0, 50.0]),
-        float(random.uniform(0.3, 1)),
-        side,
+        np.array(patches, np.float64).reshape(count, 4),
         np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32),
-        random.dirichlet(np.ones(2 * r - 1)).astype(np.float32),
-        random.normal(0, 4, (around, 2)).astype(np.float32),
-        20.0,
-        random.integers(-127, 128, (views, n, d, 6 + k), dtype=np.int8),
-        random.uniform(1e-4, 1e-3, (views, 6 + k)).astype(np.float32),
-        random.normal(0, 0.1, (views, 6 + k)).astype(np.float32),
+        taps,
+        random.normal(0, 4, (count, around, 2)).astype(np.float32),
+        random.integers(-127, 128, (count, views, n, d, 6 + k), dtype=np.int8),
+        random.uniform(1e-4, 1e-3, (count, views, 6 + k)).astype(np.float32),
+        random.normal(0, 0.1, (count, views, 6 + k)).astype(np.float32),
+    ]
+
+
+def take_steps(random: np.random.Generator) -> Arguments:
+    k, guesses = int(random.integers(0, 4)), int(random.integers(1, 4))
+    crop = random.integers(0, 256, (24, 24), dtype=np.uint8)
+    # One step: a second one from where the first one leads, with noise for an image, makes its differences larger.
+    return [
+        crop,
+        *steps_of(random, 9, k, 1),
         np.stack([rotation_matrix(random) for _ in range(guesses)]),
         np.column_stack([random.uniform(0.3, 1.5, guesses), random.uniform(0, 24, (guesses, 2))]),
-        random.normal(0, 1, (guesses, k)),
+        random.normal(0, 1, (guesses, k + int(random.integers(0, 3)))),
     ]
 
 
@@ -463,14 +475,14 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
     "weigh_descriptors": weigh_descriptors,
     "run_layers": run_layers,
     "look_at_faces": look_at_faces,
-    "take_step": take_step,
+    "take_steps": take_steps,
 }
 
 # Arguments besides the last that a kernel changes.
-CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12), "look_at_faces": (12, 13),
-           "take_step": (16, 17)}  # fmt: skip
+CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12), "look_at_faces": (25, 26),
+           "take_steps": (14, 15)}  # fmt: skip
 # Kernels that read their last argument as well.
-READS_LAST = {"look_at_faces", "run_cascade", "take_step"}
+READS_LAST = {"look_at_faces", "run_cascade", "take_steps"}
 
 
 def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list[np.ndarray]]:
