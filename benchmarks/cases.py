@@ -39,7 +39,7 @@ MEGAPIXELS_12 = (3000, 4000)
 # Kernels whose calls `kernels_of_fit` takes from a fit.
 OF_FIT = (
     "cut_square", "run_cascade", "look_at_faces", "take_steps", "describe_points",
-    "weigh_descriptors", "deform", "map_peaks", "response_maps",
+    "weigh_descriptors", "deform", "turned_landmarks", "map_peaks", "response_maps",
 )  # fmt: skip
 
 

@@ -369,9 +369,9 @@ class Descent:
 
 # In place of `Descent.arguments` where there are no steps.
 NO_STEPS: tuple[NDArray[Any], ...] = (
-    np.empty(0), np.empty((0, 0)), np.empty(0), np.empty(0, np.int32), np.empty(0), np.empty(0), np.empty((0, 4)),
-    np.empty((0, 2), np.float32), np.empty((0, 0), np.float32), np.empty((0, 0, 2), np.float32),
-    np.empty((0, 0, 0, 0, 0), np.int8), *np.empty((2, 0, 0, 0), np.float32),
+    np.empty(0), np.empty((0, 0)), np.empty(0), np.empty(0, np.int32), np.empty(0), np.empty(0),
+    np.empty((0, 4)), np.empty((0, 2), np.float32), np.empty((0, 0), np.float32),
+    np.empty((0, 0, 2), np.float32), np.empty((0, 0, 0, 0, 0), np.int8), *np.empty((2, 0, 0, 0), np.float32),
 )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ BOUNDS = {
     "normal_equations": (1e-14, 0.0),
     "solve": (1e-12, 0.0),
     "place_areas": (1e-13, 0.0),
+    "turned_landmarks": (1e-13, 0.0),
     "axis_taps": (0.0, 0.0),
     "average_areas": (0.0, 1e-4),  # grey levels, sums in float32
     "cut_square": (0.0, 1e-4),  # as before
@@ -162,6 +163,13 @@ def likelihoods(random: np.random.Generator) -> Arguments:
     v, window = 7, int(random.integers(3, 16))
     offsets = random.uniform(-3, window + 3, (v, 2))
     return [responses(random, v, window), offsets, float(random.uniform(0.1, 3)), np.empty(v)]
+
+
+def turned_landmarks(random: np.random.Generator) -> Arguments:
+    n, m = int(random.integers(1, 12)), int(random.integers(0, 9))
+    pose = np.concatenate([[random.uniform(0.2, 3)], random.normal(0, 0.6, 3), random.uniform(-300, 900, 2)])
+    numbers = random.normal(0, 30, 3 * n), random.normal(0, 0.4, (3 * n, m)), pose, random.normal(0, 9, m)
+    return [*numbers, np.empty((n, int(random.integers(2, 4))))]
 
 
 def place_areas(random: np.random.Generator) -> Arguments:
@@ -441,7 +449,7 @@ def steps_of(random: np.random.Generator, n: int, k: int, count: int) -> Argumen
 def take_steps(random: np.random.Generator) -> Arguments:
     k, guesses = int(random.integers(0, 4)), int(random.integers(1, 4))
     crop = random.integers(0, 256, (24, 24), dtype=np.uint8)
-    # One step: a second one from where the first one leads, with noise for an image, makes its differences larger.
+    # One step: a second one, from where the first one leads, would make its differences larger in noise.
     return [
         crop,
         *steps_of(random, 9, k, 1),
@@ -467,6 +475,7 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
     "solve": solve,
     "nu_rlms_pass": nu_rlms_pass,
     "place_areas": place_areas,
+    "turned_landmarks": turned_landmarks,
     "axis_taps": axis_taps,
     "average_areas": average_areas,
     "cut_square": cut_square,

@@ -46,6 +46,7 @@ __all__ = [
     "sobel_magnitude",
     "solve",
     "take_steps",
+    "turned_landmarks",
     "weigh_descriptors",
 ]
 
@@ -121,4 +122,5 @@ sample_areas = _module.sample_areas
 sobel_magnitude = _module.sobel_magnitude
 solve = _module.solve
 take_steps = _module.take_steps
+turned_landmarks = _module.turned_landmarks
 weigh_descriptors = _module.weigh_descriptors

@@ -343,7 +343,7 @@ def cut_square(
     side = len(out)
     places, weights = np.empty((2, side, taps), np.int32), np.empty((2, side, taps), np.float32)
     for axis, origin in enumerate((top, left)):
-        edges = origin + step * np.arange(side)
+        edges: Float = origin + step * np.arange(side, dtype=np.float64)
         axis_taps(edges, step, image.shape[axis], sampled, places[axis], weights[axis])
     average_areas(image, places[0], weights[0], places[1], weights[1], out)
 
@@ -644,3 +644,11 @@ def place_areas(
 def deform(mean: Float, components: Float, shape: Float, out: Float) -> None:
     """Compute ``mean + components @ shape``."""
     out[:] = mean + components @ shape
+
+
+def turned_landmarks(mean: Float, components: Float, pose: Float, shape: Float, out: Float) -> None:
+    """Compute the landmarks as they are turned: in the image, or in mm."""
+    axes = out.shape[1]
+    out[:] = (mean + components @ shape).reshape(3, -1).T @ _euler_to_matrix(pose[1:4])[:axes].T
+    if axes == 2:
+        out[:] = pose[0] * out + pose[4:6]
