@@ -20,6 +20,7 @@ import numpy as np
 from pyclnf import CLNF, Model, _kernels, load_model
 from pyclnf._kernels._reference import area_matrices
 from pyclnf.clnf import as_pixels
+from pyclnf.descent import NO_STEPS
 from pyclnf.nu_rlms import FitParameters, gaussian_kernel
 from pyclnf.pdm import Parameters
 
@@ -37,8 +38,8 @@ MEGAPIXELS_12 = (3000, 4000)
 
 # Kernels whose calls `kernels_of_fit` takes from a fit.
 OF_FIT = (
-    "cut_square", "run_cascade", "look_at_faces", "take_step", "describe_points",
-    "weigh_descriptors", "deform", "map_peaks", "response_maps",
+    "cut_square", "run_cascade", "look_at_faces", "take_steps", "describe_points",
+    "weigh_descriptors", "deform", "turned_landmarks", "map_peaks", "response_maps",
 )  # fmt: skip
 
 
@@ -257,15 +258,20 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
         for name in OF_FIT:
             setattr(_kernels, name, recording(name))
         clnf.fit(image, BOX)
+        if "look_at_faces" in first and first["look_at_faces"][22].size:
+            # The steps alone, from where the network leads.
+            alone = [a.copy() if isinstance(a, np.ndarray) else a for a in first["look_at_faces"]]
+            _kernels.look_at_faces(*alone[:12], *NO_STEPS, *alone[25:])
+            first["take_steps"] = [alone[0][:, :, 0], *alone[12:]]
         descent = None if clnf.learned_start is None else clnf.learned_start.descent
         if descent is not None:
-            step, crop = descent.steps[0], first["take_step"][0]
-            state = (first["take_step"][i][0] for i in (-3, -2, -1))
-            seen = step.describe(crop, *state)
+            step, crop = descent.steps[0], first["take_steps"][0]
+            state = (first["take_steps"][i][0] for i in (-3, -2))
+            seen = step.describe(crop, *state, first["take_steps"][-1][0][: descent.n_modes])
             numbers = step.weights[seen.view], step.units[seen.view], step.bias[seen.view]
             _kernels.weigh_descriptors(seen.descriptors, *numbers, np.empty(step.units.shape[1]))
     # Rotations, placements and shapes of the guesses.
-    renewed = {"run_cascade": 3, "look_at_faces": 3, "take_step": 3}
+    renewed = {"run_cascade": 3, "look_at_faces": 3, "take_steps": 3}
     operations: dict[str, float] = {}
     if "look_at_faces" in first:
         # The patch as it was seen, through the layers alone.

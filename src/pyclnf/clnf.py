@@ -364,11 +364,15 @@ class CLNF:
         )
         if crop is not None:
             landmarks = crop.points_out(result.landmarks)
-            result = replace(
-                result,
-                parameters=crop.parameters_out(result.parameters),
-                landmarks=landmarks,
-                failure=result.failure or nu_rlms.astray(landmarks),
+            result = FitResult(
+                crop.parameters_out(result.parameters),
+                landmarks,
+                result.view,
+                result.iterations,
+                result.converged,
+                result.likelihood,
+                result.landmark_likelihoods,
+                result.failure or nu_rlms.astray(landmarks),
             )
         return result, index
 
@@ -378,13 +382,13 @@ class CLNF:
         if not limit or not start.pose[0] > limit:
             return None
         points = self.model.pdm.landmarks_2d(start)
-        low, high = points.min(axis=0), points.max(axis=0)
+        (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
         # Room for the areas of interest around landmarks that a fit moves by half the face.
-        length = CROP_MARGIN * float((high - low).max())
+        length = CROP_MARGIN * max(right - left, bottom - top)
         if not math.isfinite(length):
             return None  # the fit will fail, and say so
-        side = min(MAX_CROP, math.ceil(length * limit / start.pose[0]))
-        return Crop.cut(pixels, (low + high) / 2, length, side)
+        side = min(MAX_CROP, math.ceil(length * limit / float(start.pose[0])))
+        return Crop.cut(pixels, ((left + right) / 2, (top + bottom) / 2), length, side)
 
     def fit_many(
         self,

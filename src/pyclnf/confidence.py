@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pyclnf.errors import ModelError
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ STAND_INS = {"tracking": "video"}
 def shape_energy(pdm: PDM, result: FitResult) -> float:
     """Return the mean squared shape coefficient, in variances of its mode: about 1 for a usual face."""
     q = result.parameters.shape
-    return float(np.mean(q * q / pdm.eigenvalues)) if q.size else 0.0
+    return float((q * q / pdm.eigenvalues).sum()) / q.size if q.size else 0.0
 
 
 def confidence(metadata: Mapping[str, Any], pdm: PDM, result: FitResult, parameter_set: str) -> float | None:

@@ -47,15 +47,15 @@ class Crop:
     step: float
 
     @classmethod
-    def cut(cls, image: NDArray[Any], centre: Float, length: float, side: int) -> Crop:
+    def cut(cls, image: NDArray[Any], centre: tuple[float, float], length: float, side: int) -> Crop:
         """Cut a square out of an image and reduce it.
 
         Parameters
         ----------
         image : ndarray, shape (H, W, 1 or 3), uint8, float32 or float64
             Grey or BGR.
-        centre : ndarray, shape (2,)
-            Middle of the square, px (an integer is a pixel's centre).
+        centre : tuple of float
+            Middle (x, y) of the square, px (an integer is a pixel's centre).
         length : float
             Side of the square, px of the image.
         side : int
@@ -66,14 +66,14 @@ class Crop:
         Crop
         """
         step = length / side
-        origin = centre + 0.5 - length / 2
+        left, top = (middle + 0.5 - length / 2 for middle in centre)
         sampled = step > MAX_STEP
         # Two to interpolate between, or all that a crop's pixel can reach into.
         taps = SAMPLES if sampled else 2 if step < 1 else math.ceil(step) + 1
         # Of an 8-bit image the crop is one, too: it is sampled faster than one of floats.
         out = np.empty((side, side), np.uint8 if image.dtype == np.uint8 else np.float32)
-        _kernels.cut_square(image, float(origin[0]), float(origin[1]), step, taps, sampled, out)
-        return cls(out, origin, step)
+        _kernels.cut_square(image, left, top, step, taps, sampled, out)
+        return cls(out, np.array([left, top]), step)
 
     def points_in(self, points: Float) -> Float:
         """Return points (..., 2) of the image, px, in the crop's pixels."""

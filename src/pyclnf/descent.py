@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["Descent", "DescentStep", "Description", "PatchLayout", "upright"]
+__all__ = ["NO_STEPS", "Descent", "DescentStep", "Description", "PatchLayout", "upright"]
 
 
 def upright(rotation: Float) -> Float:
@@ -166,8 +166,6 @@ class DescentStep:
         self._offsets = np.ascontiguousarray(layout.offsets, np.float32)
         self._mirror = self.mirror.astype(np.int32)
         self._modes = np.ascontiguousarray(pdm.components[:, : units.shape[1] - 6])
-        self._mode_rows = np.ascontiguousarray(self._modes.T)
-        self._limits = pdm.limits[: units.shape[1] - 6]
         self.signs = np.concatenate([[1, 1, -1, -1, -1, 1], self._mode_signs()])
 
     def _mode_signs(self) -> Float:
@@ -223,23 +221,8 @@ class DescentStep:
         They are not finite where a damaged model's step leads out of all bounds.
         """
         R, placed, shaped = (np.array(a, np.float64)[None] for a in (rotation, placement, shape))
-        self.take(crop, R, placed, shaped)
+        Descent([self]).take(crop, R, placed, shaped)
         return R[0], placed[0], shaped[0]
-
-    def take(self, crop: NDArray[np.uint8], rotations: Float, placements: Float, shapes: Float) -> None:
-        """Take the step from each of g guesses, which are changed in place.
-
-        Parameters
-        ----------
-        crop : ndarray, shape (L, L), uint8
-        rotations, placements, shapes : ndarray, shapes (g, 3, 3), (g, 3) and (g, k), float64
-            See `describe`.
-        """
-        _kernels.take_step(
-            crop, self.pdm.mean, self._mode_rows, self._limits, self._mirror, self.signs, self.edges,
-            self.layout.scale, self.layout.side, self._directions, self._taps, self._offsets,
-            self.layout.floor, self.weights, self.units, self.bias, rotations, placements, shapes,
-        )  # fmt: skip
 
 
 class Descent:
@@ -253,6 +236,26 @@ class Descent:
 
     def __init__(self, steps: Sequence[DescentStep]) -> None:
         self.steps = tuple(steps)
+        first, layouts = self.steps[0], [step.layout for step in self.steps]
+        taps = np.zeros((len(layouts), max(one.taps.size for one in layouts)), np.float32)
+        for row, one in zip(taps, layouts, strict=True):
+            row[: one.taps.size] = one.taps
+        # As the kernels take them, see `take_steps`.
+        self.arguments: tuple[NDArray[Any], ...] = (
+            first.pdm.mean,
+            np.ascontiguousarray(first.pdm.components[:, : self.n_modes].T),
+            first.pdm.limits[: self.n_modes],
+            first.mirror.astype(np.int32),
+            first.signs,
+            first.edges,
+            np.array([(one.scale, one.side, one.floor, one.taps.size) for one in layouts]),
+            layouts[0].unit_vectors,
+            taps,
+            np.stack([np.asarray(one.offsets, np.float32) for one in layouts]),
+            np.stack([step.weights for step in self.steps]),
+            np.stack([step.units for step in self.steps]),
+            np.stack([step.bias for step in self.steps]),
+        )
 
     @property
     def n_modes(self) -> int:
@@ -353,9 +356,23 @@ class Descent:
         }
 
     def take(self, crop: NDArray[np.uint8], rotations: Float, placements: Float, shapes: Float) -> None:
-        """Take the steps from each of several guesses, as `DescentStep.take` takes one."""
-        for step in self.steps:
-            step.take(crop, rotations, placements, shapes)
+        """Take the steps from each of g guesses, which are changed in place.
+
+        Parameters
+        ----------
+        crop : ndarray, shape (L, L), uint8
+        rotations, placements, shapes : ndarray, shapes (g, 3, 3), (g, 3) and (g, k or more), float64
+            See `DescentStep.describe`; of the shapes the first k numbers change.
+        """
+        _kernels.take_steps(crop, *self.arguments, rotations, placements, shapes)
+
+
+# In place of `Descent.arguments` where there are no steps.
+NO_STEPS: tuple[NDArray[Any], ...] = (
+    np.empty(0), np.empty((0, 0)), np.empty(0), np.empty(0, np.int32), np.empty(0), np.empty(0),
+    np.empty((0, 4)), np.empty((0, 2), np.float32), np.empty((0, 0), np.float32),
+    np.empty((0, 0, 2), np.float32), np.empty((0, 0, 0, 0, 0), np.int8), *np.empty((2, 0, 0, 0), np.float32),
+)  # fmt: skip
 
 
 def _check_numbers(name: str, array: NDArray[Any]) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_SUFFIXES", "as_pixels", "read_image", "read_photograph", "write_image"]
 
+# Of pixels that the kernels read.
+_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
+
 IMAGE_SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm"),
     *(".tif", ".tiff", ".webp"),
@@ -159,6 +162,6 @@ def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
     _check_size("the image", image.shape[1], image.shape[0])
     if image.dtype == np.uint16:
         raise ImageError("the image has 16 bits: scale it to 0..255, e.g. (image / 257).astype(np.uint8)")
-    if image.dtype not in (np.uint8, np.float32, np.float64):
+    if image.dtype not in _DTYPES:
         raise ImageError(f"an image is uint8, or float32 or float64 in 0..255, not {image.dtype}")
     return image[:, :, :3]

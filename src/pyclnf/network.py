@@ -22,6 +22,7 @@ from pyclnf._limits import (
     MAX_NETWORK_SIDE,
     MAX_NUMBER,
 )
+from pyclnf.descent import NO_STEPS
 from pyclnf.errors import ModelError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pyclnf.descent import Descent
     from pyclnf.pdm import PDM
 
     Float = NDArray[np.float64]
@@ -145,7 +147,14 @@ class Network:
             "start/network_biases": self._biases,
         }
 
-    def run(self, crop: NDArray[np.uint8], rotations: Float, placements: Float, shapes: Float) -> None:
+    def run(
+        self,
+        crop: NDArray[np.uint8],
+        rotations: Float,
+        placements: Float,
+        shapes: Float,
+        descent: Descent | None = None,
+    ) -> None:
         """Move faces in a crop from where they are taken to be to where they are seen.
 
         Parameters
@@ -156,9 +165,12 @@ class Network:
         placements : ndarray, shape (N, 3)
             (scale, tx, ty), px of the crop.
         shapes : ndarray, shape (N, n_modes)
+        descent : Descent, optional
+            Whose steps are then taken.
         """
+        steps = NO_STEPS if descent is None else descent.arguments
         _kernels.look_at_faces(
             crop[:, :, None], self.length, self.looks, MIN_CONTRAST, self._table, self._blocks, self._outputs,
             self._biases, self._units, self.pdm.limits, np.empty((1, 2, 3)),
-            np.empty((1, self.side, self.side), np.float32), rotations, placements, shapes,
+            np.empty((1, self.side, self.side), np.float32), *steps, rotations, placements, shapes,
         )  # fmt: skip

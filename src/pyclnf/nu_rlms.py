@@ -264,19 +264,19 @@ class _Level:
 
     def weights(self, experts: ViewExperts, responses: NDArray[np.float32]) -> Float:
         """Return the weights of the landmarks of a view."""
-        weights = np.ones(experts.landmarks.size)
         if self.weight_factor > 0:
             weights = self.weight_factor * experts.confidences
+        else:
+            weights = np.ones(experts.landmarks.size)
         if not self.response_power:
             return weights
         largest = np.empty(len(responses), np.float32)
         _kernels.map_peaks(responses, largest)
-        peaks = largest.astype(np.float64) + LIKELIHOOD_FLOOR
-        relative = np.ones(peaks.size)
+        relative = peaks = largest.astype(np.float64) + LIKELIHOOD_FLOOR
         # Products: a power function rounds otherwise on another machine.
-        for _ in range(self.response_power):
-            relative *= peaks
-        return np.asarray(weights * (relative / relative.mean()))
+        for _ in range(self.response_power - 1):
+            relative = relative * peaks
+        return np.asarray(weights * (relative / (relative.sum() / relative.size)))
 
 
 class _Fit:
@@ -397,7 +397,9 @@ class _Fit:
         landmark_likelihoods[self.landmarks] = densities = self.densities()
         shape = self.shape
         if self.prior is not None:
-            shape = self.pdm.clamp(self.start.shape + self.prior.basis @ shape)
+            whole = np.empty(shape.size)
+            _kernels.deform(self.start.shape, self.prior.basis, shape, whole)
+            shape = self.pdm.clamp(whole)
         parameters = Parameters(self.pose, shape)
         landmarks = self.pdm.landmarks_2d(parameters)
         self.failure = self.failure or astray(landmarks)
@@ -414,13 +416,13 @@ class _Fit:
 
 
 def _mean_logarithm(densities: Float) -> float:
-    return float(np.log(densities + LIKELIHOOD_FLOOR).mean())
+    return float(np.log(densities + LIKELIHOOD_FLOOR).sum()) / densities.size
 
 
 def astray(landmarks: Float) -> str | None:
     """Return why landmarks cannot be those of a face in any image, or None."""
     # Also true for NaN.
-    if not np.abs(landmarks).max() <= MAX_COORDINATE:
+    if not (landmarks.max() <= MAX_COORDINATE and landmarks.min() >= -MAX_COORDINATE):
         return f"the fit went astray: landmarks are not finite, or further off than {MAX_COORDINATE:g} px"
     return None
 

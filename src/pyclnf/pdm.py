@@ -61,9 +61,12 @@ def euler_to_matrix(euler: ArrayLike) -> Float:
     -------
     ndarray, shape (3, 3), float64
     """
-    rx, ry, rz = np.asarray(euler, dtype=np.float64)
-    cx, cy, cz = np.cos(rx), np.cos(ry), np.cos(rz)
-    sx, sy, sz = np.sin(rx), np.sin(ry), np.sin(rz)
+    # In plain numbers: three angles take NumPy longer.
+    rx, ry, rz = np.asarray(euler, dtype=np.float64).tolist()
+    if not (math.isfinite(rx) and math.isfinite(ry) and math.isfinite(rz)):
+        return np.full((3, 3), np.nan)
+    cx, cy, cz = math.cos(rx), math.cos(ry), math.cos(rz)
+    sx, sy, sz = math.sin(rx), math.sin(ry), math.sin(rz)
     return np.array(
         [
             [cy * cz, -cy * sz, sy],
@@ -89,6 +92,8 @@ def matrix_to_euler(rotation: ArrayLike) -> Float:
         Radians.
     """
     R = np.asarray(rotation, dtype=np.float64)
+    if R.ndim == 2:
+        return _euler_of(R)
     # atan2 of both columns keeps full precision near ±pi/2, where asin loses half the digits.
     cy = np.hypot(R[..., 0, 0], R[..., 0, 1])
     ry = np.arctan2(R[..., 0, 2], cy)
@@ -96,6 +101,16 @@ def matrix_to_euler(rotation: ArrayLike) -> Float:
     rx = np.where(locked, np.arctan2(R[..., 2, 1], R[..., 1, 1]), np.arctan2(-R[..., 1, 2], R[..., 2, 2]))
     rz = np.where(locked, 0.0, np.arctan2(-R[..., 0, 1], R[..., 0, 0]))
     return np.stack([rx, ry, rz], axis=-1)
+
+
+def _euler_of(rotation: Float) -> Float:
+    """Return the angles of one rotation, in plain numbers: NumPy takes longer for three."""
+    (a, b, c), (_, e, f), (_, h, i) = rotation.tolist()
+    cosine = math.hypot(a, b)
+    # Not true for NaN.
+    if cosine < 1e-12:
+        return np.array([math.atan2(h, e), math.atan2(c, cosine), 0.0])
+    return np.array([math.atan2(-f, i), math.atan2(c, cosine), math.atan2(-b, a)])
 
 
 def axis_angle_to_matrix(axis_angle: ArrayLike) -> Float:
@@ -246,7 +261,7 @@ class PDM:
         self.limits: Float = MAX_DEVIATIONS * np.sqrt(self.eigenvalues)
         for array in (self.mean, self.components, self.eigenvalues, self.limits):
             array.flags.writeable = False
-        self._extents: dict[tuple[float, float, float], tuple[Float, Float]] = {}
+        self._extents: dict[tuple[float, float, float], tuple[list[float], list[float]]] = {}
 
     @property
     def n_landmarks(self) -> int:
@@ -282,12 +297,12 @@ class PDM:
         """Return the same as the mean is ordered, (3n,)."""
         coefficients, out = np.ascontiguousarray(shape, dtype=np.float64), np.empty(self.mean.size)
         if coefficients.shape != self.eigenvalues.shape:
-            raise ParameterError(
-                f"this PDM has {self.n_modes} shape coefficients: give ({self.n_modes},), not "
-                f"{coefficients.shape}"
-            )
+            raise ParameterError(self._wrong_shape(coefficients))
         _kernels.deform(self.mean, self.components, coefficients, out)
         return out
+
+    def _wrong_shape(self, shape: Float) -> str:
+        return f"this PDM has {self.n_modes} shape coefficients: give ({self.n_modes},), not {shape.shape}"
 
     def landmarks_2d(self, parameters: Parameters) -> Float:
         """Return the landmarks in the image.
@@ -301,9 +316,7 @@ class PDM:
         ndarray, shape (n, 2), float64
             Pixels, 0-based, x right, y down.
         """
-        pose = parameters.pose
-        rotated = self.shape_3d(parameters.shape) @ parameters.rotation[:2].T
-        return np.asarray(pose[0] * rotated + pose[4:6])
+        return self._projected(parameters, 2)
 
     def landmarks_3d(self, parameters: Parameters) -> Float:
         """Return the landmarks in the camera's orientation, ``R S``, in millimetres.
@@ -316,7 +329,15 @@ class PDM:
         -------
         ndarray, shape (n, 3), float64
         """
-        return np.asarray(self.shape_3d(parameters.shape) @ parameters.rotation.T)
+        return self._projected(parameters, 3)
+
+    def _projected(self, parameters: Parameters, axes: int) -> Float:
+        pose, shape = (np.ascontiguousarray(a, dtype=np.float64) for a in (parameters.pose, parameters.shape))
+        if shape.shape != self.eigenvalues.shape:
+            raise ParameterError(self._wrong_shape(shape))
+        out = np.empty((self.n_landmarks, axes))
+        _kernels.turned_landmarks(self.mean, self.components, pose, shape, out)
+        return out
 
     # --- landmarks -> parameters
 
@@ -349,8 +370,16 @@ class PDM:
         euler = np.asarray(rotation, dtype=np.float64)
         if euler.shape != (3,) or not np.isfinite(euler).all():
             raise ParameterError(f"a starting rotation is three finite angles in radians, not {rotation!r}")
-        scale, tx, ty = self.placements(np.array([x, y]), np.array([w, h]), tuple(euler.tolist()))
+        scale, tx, ty = self.placement(x, y, w, h, tuple(euler.tolist()))
         return Parameters(np.array([scale, *euler, tx, ty]), np.zeros(self.n_modes))
+
+    def placement(
+        self, x: float, y: float, w: float, h: float, rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    ) -> tuple[float, float, float]:
+        """Return what `placements` does of one box, in plain numbers: four take NumPy longer."""
+        (left, top), (right, bottom) = self._extent(rotation)
+        scale = (w / (right - left) + h / (bottom - top)) / 2
+        return scale, x + w / 2 - scale * (left + right) / 2, y + h / 2 - scale * (top + bottom) / 2
 
     def placements(
         self, corners: Float, sizes: Float, rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -374,19 +403,23 @@ class PDM:
         ModelError
             If the mean shape spans no area in this rotation.
         """
+        low, high = np.array(self._extent(rotation))
+        ratios = sizes / (high - low)
+        scales = (ratios[..., :1] + ratios[..., 1:]) / 2
+        return np.concatenate([scales, corners + sizes / 2 - scales * (low + high) / 2], axis=-1)
+
+    def _extent(self, rotation: tuple[float, float, float]) -> tuple[list[float], list[float]]:
+        """Return the ends (x, y) of the mean shape as it looks in a rotation, low and high."""
         extent = self._extents.get(rotation)
         if extent is None:
             projected = self.mean.reshape(3, -1).T @ euler_to_matrix(rotation)[:2].T
-            extent = projected.min(axis=0), projected.max(axis=0)
+            low, high = projected.min(axis=0), projected.max(axis=0)
+            if not (high - low > MIN_SPAN).all():
+                raise ModelError("the PDM's mean shape, turned as the start says, spans no area")
+            extent = low.tolist(), high.tolist()
             if len(self._extents) < MAX_EXTENTS:
                 self._extents[rotation] = extent
-        low, high = extent
-        spans = high - low
-        if not (spans > MIN_SPAN).all():
-            raise ModelError("the PDM's mean shape, turned as the start says, spans no area")
-        ratios = sizes / spans
-        scales = (ratios[..., :1] + ratios[..., 1:]) / 2
-        return np.concatenate([scales, corners + sizes / 2 - scales * (low + high) / 2], axis=-1)
+        return extent
 
     def fit_landmarks(
         self,
@@ -537,7 +570,7 @@ class PDM:
         -------
         ndarray, shape (m,), float64
         """
-        return np.clip(np.asarray(shape, dtype=np.float64), -self.limits, self.limits)
+        return np.minimum(np.maximum(np.asarray(shape, dtype=np.float64), -self.limits), self.limits)
 
 
 class ShapePrior:
@@ -573,9 +606,9 @@ def check_box(box: ArrayLike) -> tuple[float, float, float, float]:
         raise BoxError(f"a box is four numbers (x, y, w, h), not {box!r}") from error
     if values.shape != (4,):
         raise BoxError(f"a box is four numbers (x, y, w, h), not {box!r}")
-    if not np.isfinite(values).all():
+    x, y, w, h = values.tolist()
+    if not (math.isfinite(x) and math.isfinite(y) and math.isfinite(w) and math.isfinite(h)):
         raise BoxError(f"the box {box!r} holds values that are not finite")
-    x, y, w, h = (float(v) for v in values)
     if w <= 0 or h <= 0:
         raise BoxError(f"the box {box!r} has no area: give (x, y, w, h) with positive width and height")
     return x, y, w, h

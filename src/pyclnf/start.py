@@ -6,6 +6,7 @@ near; linear steps from what the image shows around all of them (`pyclnf.descent
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,8 +45,7 @@ BOX_CHANGES = (
 # Least variance of the true shapes about a guess, mm^2.
 MIN_PRIOR_VARIANCE = 1e-6
 
-_SHIFTS = np.array([change[:2] for change in BOX_CHANGES])
-_SIZES = np.exp([[change[2]] for change in BOX_CHANGES])
+_CHANGES = [(right, down, math.exp(size)) for right, down, size in BOX_CHANGES]
 
 
 class LearnedStart:
@@ -149,12 +149,14 @@ class LearnedStart:
         if not 1 <= count <= len(BOX_CHANGES):
             raise ParameterError(f"a learned start gives 1 to {len(BOX_CHANGES)} hypotheses, not {count}")
         x, y, w, h = check_box(box)
-        sides = np.array([w, h])
-        sizes = sides * _SIZES[:count]
-        corners = np.array([x, y]) + sides * _SHIFTS[:count] - (sizes - sides) / 2
-        placements = self.pdm.placements(corners, sizes)
-        rotations = np.tile(np.eye(3), (count, 1, 1))
-        centre, length = np.array([x + w / 2, y + h / 2]), self.margin * np.sqrt(w * h)
+        placements = np.empty((count, 3))
+        for row, (right, down, size) in zip(placements, _CHANGES, strict=False):
+            width, height = w * size, h * size
+            left, top = x + w * right - (width - w) / 2, y + h * down - (height - h) / 2
+            row[:] = self.pdm.placement(left, top, width, height)
+        rotations = np.zeros((count, 3, 3))
+        rotations[:, [0, 1, 2], [0, 1, 2]] = 1.0
+        centre, length = (x + w / 2, y + h / 2), self.margin * math.sqrt(w * h)
         return self._looked_at(image, centre, length, rotations, placements)
 
     def near(self, image: NDArray[Any], parameters: Parameters) -> Parameters:
@@ -172,14 +174,20 @@ class LearnedStart:
         -------
         guess : Parameters
         """
-        pose = parameters.pose
-        length = self.margin * pose[0] * self._mean_side
-        placements = np.array([[pose[0], *pose[4:6]]])
-        (found,) = self._looked_at(image, pose[4:6], length, parameters.rotation[None].copy(), placements)
+        scale, *_, x, y = parameters.pose.tolist()
+        placements, rotations = np.array([[scale, x, y]]), parameters.rotation[None]
+        (found,) = self._looked_at(
+            image, (x, y), self.margin * scale * self._mean_side, rotations, placements
+        )
         return found
 
     def _looked_at(
-        self, image: NDArray[Any], centre: Float, length: float, rotations: Float, placements: Float
+        self,
+        image: NDArray[Any],
+        centre: tuple[float, float],
+        length: float,
+        rotations: Float,
+        placements: Float,
     ) -> list[Parameters]:
         """Return what is seen in a square of the image around faces with given pose; both change."""
         crop = Crop.cut(image, centre, length, self.side)
@@ -187,17 +195,21 @@ class LearnedStart:
         placements[:, 0] /= crop.step
         placements[:, 1:] = crop.points_in(placements[:, 1:])
         shapes = np.zeros((len(placements), self.predictor.n_modes))
-        self.predictor.run(pixels, rotations, placements, shapes)
-        if self.descent is not None:
-            refined = np.ascontiguousarray(shapes[:, : self.descent.n_modes])
-            self.descent.take(pixels, rotations, placements, refined)
-            shapes[:, : self.descent.n_modes] = refined
+        if isinstance(self.predictor, Network):
+            self.predictor.run(pixels, rotations, placements, shapes, self.descent)
+        else:
+            self.predictor.run(pixels, rotations, placements, shapes)
+            if self.descent is not None:
+                self.descent.take(pixels, rotations, placements, shapes)
         if not (np.isfinite(rotations).all() and np.isfinite(placements).all()):
             raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
-        poses = np.empty((len(placements), 6))
-        poses[:, 0] = placements[:, 0] * crop.step
-        poses[:, 1:4] = matrix_to_euler(rotations)
-        poses[:, 4:] = crop.points_out(placements[:, 1:])
-        whole = np.zeros((len(placements), self.pdm.n_modes))
-        whole[:, : shapes.shape[1]] = shapes
-        return [Parameters(pose, shape) for pose, shape in zip(poses, whole, strict=True)]
+        if shapes.shape[1] < self.pdm.n_modes:
+            shapes = np.pad(shapes, [(0, 0), (0, self.pdm.n_modes - shapes.shape[1])])
+        found = []
+        for rotation, (scale, *at), shape in zip(rotations, placements.tolist(), shapes, strict=True):
+            pose = np.empty(6)
+            pose[0] = scale * crop.step
+            pose[1:4] = matrix_to_euler(rotation)
+            pose[4:] = crop.points_out(np.array(at))
+            found.append(Parameters(pose, shape))
+        return found

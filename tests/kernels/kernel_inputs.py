@@ -32,6 +32,7 @@ BOUNDS = {
     "normal_equations": (1e-14, 0.0),
     "solve": (1e-12, 0.0),
     "place_areas": (1e-13, 0.0),
+    "turned_landmarks": (1e-13, 0.0),
     "axis_taps": (0.0, 0.0),
     "average_areas": (0.0, 1e-4),  # grey levels, sums in float32
     "cut_square": (0.0, 1e-4),  # as before
@@ -42,8 +43,8 @@ BOUNDS = {
     # Sums of a point's products in float32; of sums of up to 10 that cancel the absolute bound is left.
     "weigh_descriptors": (2e-6, 5e-7),
     "run_layers": (5e-6, 0.0),  # sums of up to 432 in float32, three one after the other
-    "look_at_faces": (1e-5, 1e-5),  # px of the crop, mm and rad; layers as above
-    "take_step": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
+    "look_at_faces": (1e-5, 2e-4),  # px of the crop, mm and rad; layers and steps as above and below
+    "take_steps": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
 }
 
@@ -162,6 +163,13 @@ def likelihoods(random: np.random.Generator) -> Arguments:
     v, window = 7, int(random.integers(3, 16))
     offsets = random.uniform(-3, window + 3, (v, 2))
     return [responses(random, v, window), offsets, float(random.uniform(0.1, 3)), np.empty(v)]
+
+
+def turned_landmarks(random: np.random.Generator) -> Arguments:
+    n, m = int(random.integers(1, 12)), int(random.integers(0, 9))
+    pose = np.concatenate([[random.uniform(0.2, 3)], random.normal(0, 0.6, 3), random.uniform(-300, 900, 2)])
+    numbers = random.normal(0, 30, 3 * n), random.normal(0, 0.4, (3 * n, m)), pose, random.normal(0, 9, m)
+    return [*numbers, np.empty((n, int(random.integers(2, 4))))]
 
 
 def place_areas(random: np.random.Generator) -> Arguments:
@@ -404,38 +412,50 @@ def look_at_faces(random: np.random.Generator) -> Arguments:
         random.uniform(1, 40, modes),
         np.empty((1, 2, 3)),
         np.empty((1, side, side), np.float32),
+        *steps_of(random, 9, int(random.integers(0, modes + 1)), int(random.integers(0, 2))),
         np.stack([rotation_matrix(random) for _ in range(guesses)]),
         np.column_stack([random.uniform(0.05, 0.5, guesses), random.uniform(0, 24, (guesses, 2))]),
         random.normal(0, 1, (guesses, modes)),
     ]
 
 
-def take_step(random: np.random.Generator) -> Arguments:
-    n, k, views, side = 9, int(random.integers(0, 4)), 3, int(random.integers(6, 30))
-    guesses, directions, around, r = (int(number) for number in random.integers(1, (4, 12, 4, 4)))
-    crop = random.integers(0, 256, (24, 24), dtype=np.uint8)
+def steps_of(random: np.random.Generator, n: int, k: int, count: int) -> Arguments:
+    """Return steps as `take_steps` takes them."""
+    directions, around = (int(number) for number in random.integers(1, (12, 4)))
+    views, d = 3, around * directions
     angle = np.linspace(0, 2 * np.pi, directions, endpoint=False)
-    d = around * directions
+    lengths = [2 * int(r) - 1 for r in random.integers(1, 4, count)]
+    taps = random.normal(0, 1, (count, 7)).astype(np.float32)
+    for row, length in zip(taps, lengths, strict=True):
+        row[:length] = random.dirichlet(np.ones(length))
+    patches = [(random.uniform(0.3, 1), random.integers(6, 30), 20.0, length) for length in lengths]
     return [
-        crop,
         random.normal(0, 8, 3 * n),
         random.normal(0, 0.3, (k, 3 * n)),
         random.uniform(0.5, 3, k),
         random.permutation(n).astype(np.int32),
         random.choice([-1.0, 1.0], 6 + k),
         np.radians([25.0, 50.0]),
-        float(random.uniform(0.3, 1)),
-        side,
+        np.array(patches, np.float64).reshape(count, 4),
         np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32),
-        random.dirichlet(np.ones(2 * r - 1)).astype(np.float32),
-        random.normal(0, 4, (around, 2)).astype(np.float32),
-        20.0,
-        random.integers(-127, 128, (views, n, d, 6 + k), dtype=np.int8),
-        random.uniform(1e-4, 1e-3, (views, 6 + k)).astype(np.float32),
-        random.normal(0, 0.1, (views, 6 + k)).astype(np.float32),
+        taps,
+        random.normal(0, 4, (count, around, 2)).astype(np.float32),
+        random.integers(-127, 128, (count, views, n, d, 6 + k), dtype=np.int8),
+        random.uniform(1e-4, 1e-3, (count, views, 6 + k)).astype(np.float32),
+        random.normal(0, 0.1, (count, views, 6 + k)).astype(np.float32),
+    ]
+
+
+def take_steps(random: np.random.Generator) -> Arguments:
+    k, guesses = int(random.integers(0, 4)), int(random.integers(1, 4))
+    crop = random.integers(0, 256, (24, 24), dtype=np.uint8)
+    # One step: a second one, from where the first one leads, would make its differences larger in noise.
+    return [
+        crop,
+        *steps_of(random, 9, k, 1),
         np.stack([rotation_matrix(random) for _ in range(guesses)]),
         np.column_stack([random.uniform(0.3, 1.5, guesses), random.uniform(0, 24, (guesses, 2))]),
-        random.normal(0, 1, (guesses, k)),
+        random.normal(0, 1, (guesses, k + int(random.integers(0, 3)))),
     ]
 
 
@@ -455,6 +475,7 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
     "solve": solve,
     "nu_rlms_pass": nu_rlms_pass,
     "place_areas": place_areas,
+    "turned_landmarks": turned_landmarks,
     "axis_taps": axis_taps,
     "average_areas": average_areas,
     "cut_square": cut_square,
@@ -463,14 +484,14 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
     "weigh_descriptors": weigh_descriptors,
     "run_layers": run_layers,
     "look_at_faces": look_at_faces,
-    "take_step": take_step,
+    "take_steps": take_steps,
 }
 
 # Arguments besides the last that a kernel changes.
-CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12), "look_at_faces": (12, 13),
-           "take_step": (16, 17)}  # fmt: skip
+CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12), "look_at_faces": (25, 26),
+           "take_steps": (14, 15)}  # fmt: skip
 # Kernels that read their last argument as well.
-READS_LAST = {"look_at_faces", "run_cascade", "take_step"}
+READS_LAST = {"look_at_faces", "run_cascade", "take_steps"}
 
 
 def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list[np.ndarray]]:

@@ -53,7 +53,7 @@ def test_a_ramp_stays_a_ramp(step: float, offset: float) -> None:
     y, x = np.mgrid[:400, :400].astype(np.float32)
     image = (0.2 * x + 0.3 * y)[:, :, None]
     side = 30
-    crop = Crop.cut(image, np.array([203.2, 198.9]), side * step, side)
+    crop = Crop.cut(image, (203.2, 198.9), side * step, side)
     v, u = np.mgrid[:side, :side].astype(float)
     at = crop.points_out(np.stack([u, v], axis=-1))
     expected = 0.2 * at[..., 0] + 0.3 * at[..., 1]
@@ -63,14 +63,14 @@ def test_a_ramp_stays_a_ramp(step: float, offset: float) -> None:
 def test_whole_areas_are_averaged_exactly() -> None:
     image = np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8)
     blocks = image[10:50, 20:60].reshape(20, 2, 20, 2).mean(axis=(1, 3))
-    exact = Crop.cut(image[:, :, None].astype(np.float32), np.array([39.5, 29.5]), 40.0, 20)
+    exact = Crop.cut(image[:, :, None].astype(np.float32), (39.5, 29.5), 40.0, 20)
     np.testing.assert_allclose(exact.pixels, blocks, atol=1e-4)
-    crop = Crop.cut(image[:, :, None], np.array([39.5, 29.5]), 40.0, 20)
+    crop = Crop.cut(image[:, :, None], (39.5, 29.5), 40.0, 20)
     np.testing.assert_array_equal(crop.pixels, np.floor(blocks + 0.5))
 
 
 def test_outside_the_image_is_black() -> None:
-    crop = Crop.cut(np.full((20, 20, 1), 200, np.uint8), np.array([-100.0, 10.0]), 40.0, 10)
+    crop = Crop.cut(np.full((20, 20, 1), 200, np.uint8), (-100.0, 10.0), 40.0, 10)
     assert not crop.pixels.any()
 
 

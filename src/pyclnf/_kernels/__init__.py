@@ -45,7 +45,8 @@ __all__ = [
     "sample_areas",
     "sobel_magnitude",
     "solve",
-    "take_step",
+    "take_steps",
+    "turned_landmarks",
     "weigh_descriptors",
 ]
 
@@ -120,5 +121,6 @@ place_areas = _module.place_areas
 sample_areas = _module.sample_areas
 sobel_magnitude = _module.sobel_magnitude
 solve = _module.solve
-take_step = _module.take_step
+take_steps = _module.take_steps
+turned_landmarks = _module.turned_landmarks
 weigh_descriptors = _module.weigh_descriptors

@@ -343,7 +343,7 @@ def cut_square(
     side = len(out)
     places, weights = np.empty((2, side, taps), np.int32), np.empty((2, side, taps), np.float32)
     for axis, origin in enumerate((top, left)):
-        edges = origin + step * np.arange(side)
+        edges: Float = origin + step * np.arange(side, dtype=np.float64)
         axis_taps(edges, step, image.shape[axis], sampled, places[axis], weights[axis])
     average_areas(image, places[0], weights[0], places[1], weights[1], out)
 
@@ -480,11 +480,24 @@ def look_at_faces(
     limits: Float,
     matrix: Float,
     patch: Float32,
+    mean: Float,
+    modes: Float,
+    step_limits: Float,
+    mirror: Int,
+    signs: Float,
+    edges: Float,
+    patches: Float,
+    directions: Float32,
+    taps: Float32,
+    offsets: Float32,
+    step_weights: NDArray[np.int8],
+    step_units: Float32,
+    bias: Float32,
     rotations: Float,
     placements: Float,
     shapes: Float,
 ) -> None:
-    """Move faces from where they are taken to be to where a network sees them."""
+    """Move faces from where they are taken to be to where a network sees them, and take steps from there."""
     side, said = patch.shape[1], np.empty(int(table[-1, 3]), np.float32)
     for rotation, placement, shape in zip(rotations, placements, shapes, strict=True):
         for _ in range(looks):
@@ -507,9 +520,13 @@ def look_at_faces(
             if not (np.isfinite(placement).all() and scale >= MIN_SCALE):
                 placement[:] = np.nan
                 break
+    take_steps(
+        crop[:, :, 0], mean, modes, step_limits, mirror, signs, edges, patches, directions, taps, offsets,
+        step_weights, step_units, bias, rotations, placements, shapes,
+    )  # fmt: skip
 
 
-def take_step(
+def take_steps(
     crop: NDArray[np.uint8],
     mean: Float,
     modes: Float,
@@ -517,12 +534,10 @@ def take_step(
     mirror: Int,
     signs: Float,
     edges: Float,
-    patch_scale: float,
-    side: int,
+    patches: Float,
     directions: Float32,
     taps: Float32,
     offsets: Float32,
-    floor: float,
     weights: NDArray[np.int8],
     units: Float32,
     bias: Float32,
@@ -530,38 +545,43 @@ def take_step(
     placements: Float,
     shapes: Float,
 ) -> None:
-    """Take one linear step from each guess."""
-    middle = (side - 1) / 2
-    for rotation, placement, shape in zip(rotations, placements, shapes, strict=True):
-        usable = np.isfinite(rotation).all() and np.isfinite(placement).all()
-        if not (usable and placement[0] >= MIN_SCALE):
-            placement[:] = np.nan
-            continue
-        scale = placement[0]
-        landmarks = scale * (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T + placement[1:]
-        mirrored = rotation[0, 2] < 0
-        view = int(np.searchsorted(edges, np.arcsin(min(abs(rotation[0, 2]), 1.0))))
-        cosine, sine = rotation[1, 1], -rotation[0, 1]
-        upright = np.array([[cosine, -sine], [sine, cosine]]) / max(np.hypot(cosine, sine), 1e-300)
-        to_crop = upright * (scale / patch_scale)
-        if mirrored:
-            to_crop[:, 0] *= -1
-            landmarks = landmarks[mirror]
-        centre = landmarks.mean(axis=0)
-        # The columns are orthogonal, and as long as each other.
-        points = (landmarks - centre) @ to_crop / (to_crop[:, 0] @ to_crop[:, 0]) + middle
-        matrix = np.column_stack([to_crop, centre - to_crop.sum(axis=1) * middle])
-        descriptors = np.empty((len(points), len(offsets) * len(directions)), np.float32)
-        describe_points(crop, matrix, side, directions, taps, points, offsets, floor, descriptors)
-        update = np.empty(len(signs))
-        weigh_descriptors(descriptors, weights[view], units[view], bias[view], update)
-        if mirrored:
-            update *= signs
-        with np.errstate(over="ignore"):
-            placement[0] = scale * np.exp(update[0])
-        placement[1:] += scale * upright @ update[4:6]
-        rotation[:] = _axis_angle_to_matrix(np.append(upright @ update[1:3], update[3])) @ rotation
-        shape[:] = np.clip(shape + update[6:], -limits, limits)
+    """Take linear steps from each guess."""
+    for step, (patch_scale, patch_side, floor, taps_count) in enumerate(patches.tolist()):
+        side, own_taps = int(patch_side), taps[step, : int(taps_count)]
+        middle = (side - 1) / 2
+        for rotation, placement, shape in zip(rotations, placements, shapes[:, : len(modes)], strict=True):
+            usable = np.isfinite(rotation).all() and np.isfinite(placement).all()
+            if not (usable and placement[0] >= MIN_SCALE):
+                placement[:] = np.nan
+                continue
+            scale = placement[0]
+            landmarks = scale * (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T + placement[1:]
+            mirrored = rotation[0, 2] < 0
+            view = int(np.searchsorted(edges, np.arcsin(min(abs(rotation[0, 2]), 1.0))))
+            cosine, sine = rotation[1, 1], -rotation[0, 1]
+            upright = np.array([[cosine, -sine], [sine, cosine]]) / max(np.hypot(cosine, sine), 1e-300)
+            to_crop = upright * (scale / patch_scale)
+            if mirrored:
+                to_crop[:, 0] *= -1
+                landmarks = landmarks[mirror]
+            centre = landmarks.mean(axis=0)
+            # The columns are orthogonal, and as long as each other.
+            points = (landmarks - centre) @ to_crop / (to_crop[:, 0] @ to_crop[:, 0]) + middle
+            matrix = np.column_stack([to_crop, centre - to_crop.sum(axis=1) * middle])
+            descriptors = np.empty((len(points), offsets.shape[1] * len(directions)), np.float32)
+            describe_points(
+                crop, matrix, side, directions, own_taps, points, offsets[step], floor, descriptors
+            )
+            update = np.empty(len(signs))
+            numbers = weights[step, view], units[step, view], bias[step, view]
+            weigh_descriptors(descriptors, *numbers, update)
+            if mirrored:
+                update *= signs
+            with np.errstate(over="ignore"):
+                placement[0] = scale * np.exp(update[0])
+            placement[1:] += scale * upright @ update[4:6]
+            rotation[:] = _axis_angle_to_matrix(np.append(upright @ update[1:3], update[3])) @ rotation
+            shape[:] = np.clip(shape + update[6:], -limits, limits)
 
 
 def _axis_angle_to_matrix(w: Float) -> Float:
@@ -624,3 +644,11 @@ def place_areas(
 def deform(mean: Float, components: Float, shape: Float, out: Float) -> None:
     """Compute ``mean + components @ shape``."""
     out[:] = mean + components @ shape
+
+
+def turned_landmarks(mean: Float, components: Float, pose: Float, shape: Float, out: Float) -> None:
+    """Compute the landmarks as they are turned: in the image, or in mm."""
+    axes = out.shape[1]
+    out[:] = (mean + components @ shape).reshape(3, -1).T @ _euler_to_matrix(pose[1:4])[:axes].T
+    if axes == 2:
+        out[:] = pose[0] * out + pose[4:6]

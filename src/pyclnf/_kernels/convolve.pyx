@@ -184,14 +184,20 @@ cdef bint c_place_face(const double *matrix, Py_ssize_t side, const double *plan
     return False
 
 
-def look_at_faces(const uint8_t[:, :, :] crop, double length, int looks, double contrast, const int32_t[:, ::1] table,
+def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, double contrast, const int32_t[:, ::1] table,
                   const signed char[::1] weights, const float[::1] units, const float[::1] biases,
                   const double[::1] mode_units, const double[::1] limits, double[:, :, ::1] matrix,
-                  float[:, :, ::1] patch, double[:, :, ::1] rotations, double[:, ::1] placements,
+                  float[:, :, ::1] patch, const double[::1] mean, const double[:, ::1] modes,
+                  const double[::1] step_limits, const int32_t[::1] mirror, const double[::1] signs,
+                  const double[::1] edges, const double[:, ::1] patches, const float[:, ::1] directions,
+                  const float[:, ::1] taps, const float[:, :, ::1] offsets,
+                  const signed char[:, :, :, :, ::1] step_weights, const float[:, :, ::1] step_units,
+                  const float[:, :, ::1] bias, double[:, :, ::1] rotations, double[:, ::1] placements,
                   double[:, ::1] shapes):
-    """Move faces from where they are taken to be to where a network sees them.
+    """Move faces from where they are taken to be to where a network sees them, and take steps from there.
 
-    Each is sampled upright, brought to mean 0 and deviation 1, and sent through `run_layers`.
+    Each is sampled upright, brought to mean 0 and deviation 1, and sent through `run_layers`; then `take_steps`. In
+    one call: between two Python's lock would have to be got back, which threads that fit other faces hold.
 
     Parameters
     ----------
@@ -211,6 +217,8 @@ def look_at_faces(const uint8_t[:, :, :] crop, double length, int looks, double 
         Gets the last map from the patch (column, row, 1) to the crop.
     patch : ndarray, shape (1, N, N), float32
         Gets the last patch.
+    mean, modes, step_limits, mirror, signs, edges, patches, directions, taps, offsets, step_weights, step_units, bias
+        See `take_steps`; S may be 0.
     rotations : ndarray, shape (g, 3, 3), float64
         Of g guesses, each of which is changed in place by itself, as are
     placements : ndarray, shape (g, 3), float64
@@ -218,6 +226,7 @@ def look_at_faces(const uint8_t[:, :, :] crop, double length, int looks, double 
     shapes : ndarray, shape (g, m), float64
     """
     cdef Py_ssize_t guess, side = patch.shape[1], last = 0, i
+    cdef const uint8_t[:, :, :] strided = crop
     cdef double plane[4]
     cdef double value
     cdef bint done = True
@@ -242,13 +251,17 @@ def look_at_faces(const uint8_t[:, :, :] crop, double length, int looks, double 
                     matrix[0, i, 1] = plane[2 * i + 1] * value
                     matrix[0, i, 2] = (placements[guess, 1 + i]
                                        - (matrix[0, i, 0] + matrix[0, i, 1]) * ((side - 1) / 2.0))
-                done = done and sampled(crop, matrix, patch)
+                done = done and sampled(strided, matrix, patch)
                 if done:
                     normalise_patch(&patch[0, 0, 0], side * side, contrast)
                     done = layered(&patch[0, 0, 0], side, table, &weights[0], &units[0], &biases[0], last, said)
                 if not done or not c_place_face(&matrix[0, 0, 0], side, plane, said, mode_units, limits,
                                                 &rotations[guess, 0, 0], &placements[guess, 0], shape):
                     break
+        if step_weights.shape[0] > 0:
+            done = done and stepped(&crop[0, 0, 0], crop.shape[0], mean, modes, step_limits, mirror, signs, edges,
+                                    patches, directions, taps, offsets, step_weights, step_units, bias, rotations,
+                                    placements, shapes)
     free(said)
     if not done:
         raise MemoryError

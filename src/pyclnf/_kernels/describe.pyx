@@ -3,6 +3,7 @@
 
 cdef extern from "describe.h":
     ctypedef struct patch_layout:
+        Py_ssize_t side
         Py_ssize_t directions
         Py_ssize_t samples
     ctypedef struct description_scratch:
@@ -77,9 +78,9 @@ def weigh_descriptors(const float[:, ::1] descriptors, const signed char[:, :, :
 cdef double MIN_SCALE = 1e-6
 
 
-cdef void c_take_step(const uint8_t[:, ::1] crop, const double[::1] mean, const double[:, ::1] modes,
+cdef void c_take_step(const uint8_t *crop, Py_ssize_t crop_side, const double[::1] mean, const double[:, ::1] modes,
                       const double[::1] limits, const int32_t[::1] mirror, const double[::1] signs,
-                      const double[::1] edges, double patch_scale, Py_ssize_t side, const patch_layout *layout,
+                      const double[::1] edges, double patch_scale, const patch_layout *layout,
                       const signed char[:, :, :, ::1] weights, const float[:, ::1] units, const float[:, ::1] bias,
                       double *R, double *placement, double *shape, const description_scratch *scratch,
                       float *descriptors, double *work) noexcept nogil:
@@ -91,7 +92,7 @@ cdef void c_take_step(const uint8_t[:, ::1] crop, const double[::1] mean, const 
     cdef double *update = seen + 2 * n
     cdef double[6] matrix
     cdef double[3] turn
-    cdef double scale = placement[0], c, s, length, yaw, centre_x, centre_y, middle = (side - 1) / 2.0
+    cdef double scale = placement[0], c, s, length, yaw, centre_x, centre_y, middle = (layout.side - 1) / 2.0
     cdef double a, b, value
     cdef bint mirrored
     cdef bint usable = scale >= MIN_SCALE and scale < HUGE_VAL
@@ -140,7 +141,7 @@ cdef void c_take_step(const uint8_t[:, ::1] crop, const double[::1] mean, const 
         b = y[j] - centre_y
         seen[2 * i] = (a * matrix[0] + b * matrix[3]) / value + middle
         seen[2 * i + 1] = (a * matrix[1] + b * matrix[4]) / value + middle
-    describe(&crop[0, 0], crop.shape[0], matrix, layout, seen, n, scratch, descriptors)
+    describe(crop, crop_side, matrix, layout, seen, n, scratch, descriptors)
     weigh(descriptors, &weights[view, 0, 0, 0], &units[view, 0], &bias[view, 0], n, weights.shape[2],
           weights.shape[3], update)
     if mirrored:
@@ -159,13 +160,50 @@ cdef void c_take_step(const uint8_t[:, ::1] crop, const double[::1] mean, const 
         shape[j] = -limits[j] if value < -limits[j] else value
 
 
-def take_step(const uint8_t[:, ::1] crop, const double[::1] mean, const double[:, ::1] modes,
-              const double[::1] limits, const int32_t[::1] mirror, const double[::1] signs, const double[::1] edges,
-              double patch_scale, Py_ssize_t side, const float[:, ::1] directions, const float[::1] taps,
-              const float[:, ::1] offsets, float floor, const signed char[:, :, :, ::1] weights,
-              const float[:, ::1] units, const float[:, ::1] bias, double[:, :, ::1] rotations,
-              double[:, ::1] placements, double[:, ::1] shapes):
-    """Take one linear step from each guess: describe the face around its landmarks, and move by the weighted sum.
+cdef bint stepped(const uint8_t *crop, Py_ssize_t crop_side, const double[::1] mean, const double[:, ::1] modes,
+                  const double[::1] limits, const int32_t[::1] mirror, const double[::1] signs,
+                  const double[::1] edges, const double[:, ::1] patches, const float[:, ::1] directions,
+                  const float[:, ::1] taps, const float[:, :, ::1] offsets,
+                  const signed char[:, :, :, :, ::1] weights, const float[:, :, ::1] units,
+                  const float[:, :, ::1] bias, double[:, :, ::1] rotations, double[:, ::1] placements,
+                  double[:, ::1] shapes) noexcept nogil:
+    """The same as `take_steps`; whether there was memory for it."""
+    cdef Py_ssize_t n = mean.shape[0] // 3, guess, step, length = weights.shape[3]
+    cdef patch_layout layout
+    cdef description_scratch scratch
+    cdef float *memory
+    cdef float *descriptors
+    cdef double *work = <double *>malloc((7 * n + 6 + limits.shape[0]) * sizeof(double))
+    cdef double *shape
+    if work == NULL:
+        return False
+    for step in range(weights.shape[0]):
+        layout = layout_of_patch(<Py_ssize_t>patches[step, 1], &directions[0, 0], directions.shape[0],
+                                 &taps[step, 0], <Py_ssize_t>patches[step, 3] // 2, &offsets[step, 0, 0],
+                                 offsets.shape[1], <float>patches[step, 2])
+        memory = <float *>malloc((description_parts(&layout, n, NULL, &scratch) + n * length) * sizeof(float))
+        if memory == NULL:
+            free(work)
+            return False
+        # Behind the parts, which hold doubles and must begin where they may.
+        descriptors = memory + description_parts(&layout, n, memory, &scratch)
+        for guess in range(placements.shape[0]):
+            shape = &shapes[guess, 0] if limits.shape[0] > 0 else NULL
+            c_take_step(crop, crop_side, mean, modes, limits, mirror, signs, edges, patches[step, 0], &layout,
+                        weights[step], units[step], bias[step], &rotations[guess, 0, 0], &placements[guess, 0], shape,
+                        &scratch, descriptors, work)
+        free(memory)
+    free(work)
+    return True
+
+
+def take_steps(const uint8_t[:, ::1] crop, const double[::1] mean, const double[:, ::1] modes,
+               const double[::1] limits, const int32_t[::1] mirror, const double[::1] signs, const double[::1] edges,
+               const double[:, ::1] patches, const float[:, ::1] directions, const float[:, ::1] taps,
+               const float[:, :, ::1] offsets, const signed char[:, :, :, :, ::1] weights,
+               const float[:, :, ::1] units, const float[:, :, ::1] bias, double[:, :, ::1] rotations,
+               double[:, ::1] placements, double[:, ::1] shapes):
+    """Take linear steps from each guess: describe the face around its landmarks, and move by the weighted sum.
 
     Faces turned to the side where R[0, 2] < 0 are looked at in the mirror.
 
@@ -182,39 +220,25 @@ def take_step(const uint8_t[:, ::1] crop, const double[::1] mean, const double[:
         By which an update is multiplied that was seen in the mirror.
     edges : ndarray, shape (V - 1,), float64
         Yaws between the views, rising.
-    patch_scale : float
-        Patch px per mm.
-    side, directions, taps, offsets, floor
-        See `describe_points`.
-    weights : ndarray, shape (V, n, D, 6 + k), int8
-    units, bias : ndarray, shape (V, 6 + k), float32
+    patches : ndarray, shape (S, 4), float64
+        Of each step: patch px per mm, side of the patch and floor, see `describe_points`, and how many taps it has.
+    directions : ndarray, shape (B, 2), float32
+    taps, offsets : ndarray, shapes (S, T) and (S, K, 2), float32
+        See `describe_points`; only so many of a step's taps are used as it has.
+    weights : ndarray, shape (S, V, n, D, 6 + k), int8
+    units, bias : ndarray, shape (S, V, 6 + k), float32
         See `weigh_descriptors`. The update: log scale, rotation, translation (mm) in the frame that turns with the
         head's roll, shape.
     rotations : ndarray, shape (g, 3, 3), float64
         Of g guesses, each of which is changed in place by itself, as are
     placements : ndarray, shape (g, 3), float64
         (scale, tx, ty), px of the crop; NaN if the guess is not finite, or has no extent; and
-    shapes : ndarray, shape (g, k), float64
+    shapes : ndarray, shape (g, k or more), float64
+        Of which the first k change.
     """
-    cdef Py_ssize_t n = mean.shape[0] // 3, guess, length = weights.shape[2]
-    cdef patch_layout layout = layout_of_patch(side, &directions[0, 0], directions.shape[0], &taps[0],
-                                               taps.shape[0] // 2, &offsets[0, 0], offsets.shape[0], floor)
-    cdef description_scratch scratch
-    cdef float *memory = <float *>malloc(
-        (description_parts(&layout, n, NULL, &scratch) + n * length) * sizeof(float))
-    # Behind the parts, which hold doubles and must begin where they may.
-    cdef float *descriptors = memory + description_parts(&layout, n, NULL, &scratch)
-    cdef double *work = <double *>malloc((7 * n + 6 + limits.shape[0]) * sizeof(double))
-    cdef double *shape
-    if memory == NULL or work == NULL:
-        free(memory)
-        free(work)
-        raise MemoryError
+    cdef bint done
     with nogil:
-        description_parts(&layout, n, memory, &scratch)
-        for guess in range(placements.shape[0]):
-            shape = &shapes[guess, 0] if limits.shape[0] > 0 else NULL
-            c_take_step(crop, mean, modes, limits, mirror, signs, edges, patch_scale, side, &layout, weights, units,
-                        bias, &rotations[guess, 0, 0], &placements[guess, 0], shape, &scratch, descriptors, work)
-    free(memory)
-    free(work)
+        done = stepped(&crop[0, 0], crop.shape[0], mean, modes, limits, mirror, signs, edges, patches, directions,
+                       taps, offsets, weights, units, bias, rotations, placements, shapes)
+    if not done:
+        raise MemoryError

@@ -95,6 +95,37 @@ def place_areas(const double[::1] mean, const double[:, ::1] components, const d
     free(flat)
 
 
+def turned_landmarks(const double[::1] mean, const double[:, ::1] components, const double[::1] pose,
+                     const double[::1] shape, double[:, ::1] out):
+    """Compute the landmarks as they are turned: in the image, or in mm.
+
+    Parameters
+    ----------
+    mean, components : ndarray, shapes (3n,) and (3n, m), float64
+        The PDM.
+    pose, shape : ndarray, shapes (6,) and (m,), float64
+    out : ndarray, shape (n, 2) or (n, 3), float64
+        Two columns: scaled and moved, px. Three: only turned, mm.
+    """
+    cdef Py_ssize_t n = mean.shape[0] // 3, i, axis
+    cdef bint flat = out.shape[1] == 2
+    cdef double R[9]
+    cdef double turned
+    cdef double *points = <double *>malloc(mean.shape[0] * sizeof(double))
+    if points == NULL:
+        raise MemoryError
+    # Python's lock is kept: to get it back from another thread would take longer than this does.
+    memcpy(points, &mean[0], mean.shape[0] * sizeof(double))
+    if shape.shape[0] > 0:
+        add_product(&components[0, 0], &shape[0], mean.shape[0], shape.shape[0], points)
+    c_euler_to_matrix(&pose[1], R)
+    for axis in range(out.shape[1]):
+        for i in range(n):
+            turned = R[3 * axis] * points[i] + R[3 * axis + 1] * points[n + i] + R[3 * axis + 2] * points[2 * n + i]
+            out[i, axis] = pose[0] * turned + pose[4 + axis] if flat else turned
+    free(points)
+
+
 def deform(const double[::1] mean, const double[:, ::1] components, const double[::1] shape, double[::1] out):
     """Compute ``mean + components @ shape``.
 

@@ -540,7 +540,7 @@ def _samples(
         for _ in range(per_flip):
             box = _disturbed(low, high, config, rng)
             length = config.margin * float(np.sqrt(box[2] * box[3]))
-            crop = Crop.cut(image[..., None], box[:2] + box[2:] / 2, length, config.crop)
+            crop = Crop.cut(image[..., None], (box[0] + box[2] / 2, box[1] + box[3] / 2), length, config.crop)
             crops.append(crop.pixels)
             starts.append([*crop.points_in(box[:2]), *(box[2:] / crop.step)])
             pose = parameters.pose
