@@ -368,16 +368,16 @@ def test_a_step_beyond_all_numbers_is_no_crash(kernels: ModuleType) -> None:
 )
 def test_no_step_from_where_no_face_can_be(kernels: ModuleType, place: str, value: float) -> None:
     """The placement says so, and the other guesses take theirs."""
-    arguments = kernel_inputs.take_step(np.random.default_rng(5))
-    for at in (16, 17, 18):  # two guesses
+    arguments = kernel_inputs.take_steps(np.random.default_rng(5))
+    for at in (14, 15, 16):  # two guesses
         arguments[at] = np.repeat(arguments[at][:1], 2, axis=0)
-    _, whole = call(kernels, "take_step", arguments)
+    _, whole = call(kernels, "take_steps", arguments)
     if place == "rotation":
-        arguments[16][0, 1, 1] = value
+        arguments[14][0, 1, 1] = value
     else:
-        arguments[17][0, {"scale": 0, "x": 1}[place]] = value
-    _, (rotations, placements, shapes) = call(kernels, "take_step", arguments)
+        arguments[15][0, {"scale": 0, "x": 1}[place]] = value
+    _, (rotations, placements, shapes) = call(kernels, "take_steps", arguments)
     assert np.isnan(placements[0]).all()
-    np.testing.assert_array_equal(shapes[0], arguments[18][0])
+    np.testing.assert_array_equal(shapes[0], arguments[16][0])
     for ours, expected in zip((rotations, placements, shapes), whole, strict=True):
         assert ours[1].tobytes() == expected[1].tobytes()
