@@ -39,7 +39,7 @@ MEGAPIXELS_12 = (3000, 4000)
 # Kernels whose calls `kernels_of_fit` takes from a fit.
 OF_FIT = (
     "cut_square", "run_cascade", "look_at_faces", "take_steps", "describe_points",
-    "weigh_descriptors", "deform", "turned_landmarks", "map_peaks", "response_maps",
+    "weigh_descriptors", "deform", "turned_landmarks", "fit_scale",
 )  # fmt: skip
 
 
@@ -263,6 +263,12 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
             alone = [a.copy() if isinstance(a, np.ndarray) else a for a in first["look_at_faces"]]
             _kernels.look_at_faces(*alone[:12], *NO_STEPS, *alone[25:])
             first["take_steps"] = [alone[0][:, :, 0], *alone[12:]]
+        if "fit_scale" in first:
+            whole = [a.copy() if isinstance(a, np.ndarray) else a for a in first["fit_scale"]]
+            _kernels.fit_scale(*whole)
+            first["response_maps"] = [whole[0], whole[22], *whole[7:14], *whole[23:26]]
+            if whole[15]:
+                first["weigh_maps"] = [whole[25], *whole[15:17], whole[26]]
         descent = None if clnf.learned_start is None else clnf.learned_start.descent
         if descent is not None:
             step, crop = descent.steps[0], first["take_steps"][0]
@@ -271,7 +277,7 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
             numbers = step.weights[seen.view], step.units[seen.view], step.bias[seen.view]
             _kernels.weigh_descriptors(seen.descriptors, *numbers, np.empty(step.units.shape[1]))
     # Rotations, placements and shapes of the guesses.
-    renewed = {"run_cascade": 3, "look_at_faces": 3, "take_steps": 3}
+    renewed = {"run_cascade": 3, "fit_scale": 4, "weigh_maps": 1, "look_at_faces": 3, "take_steps": 3}
     operations: dict[str, float] = {}
     if "look_at_faces" in first:
         # The patch as it was seen, through the layers alone.
@@ -283,7 +289,7 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
         operations["run_layers"] = 2.0 * _products(seen[11].shape[1], table)
     return [
         Kernel(name, 0, lambda name=name: first[name], operations.get(name), renewed.get(name, 0))
-        for name in (*OF_FIT, "run_layers")
+        for name in (*OF_FIT, "run_layers", "response_maps", "weigh_maps")
         if name in first
     ]
 

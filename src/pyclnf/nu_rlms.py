@@ -16,6 +16,7 @@ import numpy as np
 from pyclnf import _kernels
 from pyclnf._limits import MAX_COORDINATE
 from pyclnf.errors import ParameterError
+from pyclnf.patch_experts import check_finite
 from pyclnf.pdm import Parameters
 
 if TYPE_CHECKING:
@@ -262,21 +263,18 @@ class _Level:
         self.response_power = settings.response_power
         self.gaussians = gaussian_kernel(self.window, self.sigma)
 
+    def own_weights(self, experts: ViewExperts) -> Float:
+        """Return the weights of the landmarks of a view, whatever the image shows."""
+        if self.weight_factor > 0:
+            return np.asarray(self.weight_factor * experts.confidences)
+        return np.ones(experts.landmarks.size)
+
     def weights(self, experts: ViewExperts, responses: NDArray[np.float32]) -> Float:
         """Return the weights of the landmarks of a view."""
-        if self.weight_factor > 0:
-            weights = self.weight_factor * experts.confidences
-        else:
-            weights = np.ones(experts.landmarks.size)
-        if not self.response_power:
-            return weights
-        largest = np.empty(len(responses), np.float32)
-        _kernels.map_peaks(responses, largest)
-        relative = peaks = largest.astype(np.float64) + LIKELIHOOD_FLOOR
-        # Products: a power function rounds otherwise on another machine.
-        for _ in range(self.response_power - 1):
-            relative = relative * peaks
-        return np.asarray(weights * (relative / (relative.sum() / relative.size)))
+        weights = self.own_weights(experts)
+        if self.response_power:
+            _kernels.weigh_maps(responses, self.response_power, LIKELIHOOD_FLOOR, weights)
+        return weights
 
 
 class _Fit:
@@ -363,6 +361,53 @@ class _Fit:
         )
         self.iterations += done
 
+    def respond_and_move(self, level: _Level) -> None:
+        """Compute the response maps of a scale, and run both passes over them."""
+        scale, window = level.scale, level.window
+        view = scale.nearest_view(self.pose[1:4])
+        arguments = scale.kernel_arguments(view, window)
+        if arguments is None:
+            self.respond(level)
+            self.move(rigid=True)
+            self.move(rigid=False)
+            return
+        self.level, self.view, experts = level, view, scale.view(view)
+        self.landmarks = experts.landmarks
+        n_planes, numbers = arguments
+        v, side = self.landmarks.size, window + scale.support(view)[0] - 1
+        planes = np.empty((n_planes, v, side, side), np.float32)
+        self.responses = np.empty((v, window, window), np.float32)
+        self.weights = level.own_weights(experts)
+        self.offsets = np.empty((v, 2))
+        done, self.converged = _kernels.fit_scale(
+            self.image,
+            self.mean,
+            self.components,
+            level.regularisation,
+            self.limits,
+            self.landmarks,
+            scale.scale,
+            *numbers,
+            level.gaussians,
+            level.response_power,
+            LIKELIHOOD_FLOOR,
+            self.max_iterations,
+            TOLERANCE,
+            self.base,
+            self.to_reference,
+            self.to_image,
+            np.empty((v, 2, 3)),
+            planes,
+            np.empty_like(self.responses),
+            self.responses,
+            self.weights,
+            self.offsets,
+            self.pose,
+            self.shape,
+        )
+        check_finite(self.image, planes)
+        self.iterations += done
+
     def check_size(self) -> None:
         """Note a face that is too small for the experts as a failure."""
         if not self.pose[0] >= MIN_FACE_SCALE:
@@ -374,9 +419,7 @@ class _Fit:
     def run(self, levels: Sequence[_Level]) -> None:
         """Run both passes at each scale, until the fit fails."""
         for level in levels:
-            self.respond(level)
-            self.move(rigid=True)
-            self.move(rigid=False)
+            self.respond_and_move(level)
             self.check_size()
             if self.failure is not None:
                 break
@@ -503,14 +546,18 @@ def fit_starts(
     variances = pdm.eigenvalues if prior is None else prior.variances
     first, *finer = _levels(variances, scales, settings)
     fits = [_Fit(pdm, settings.iterations, image, start, depth, prior) for start in starts]
-    for one in fits:
-        one.respond(first)
-        one.move(rigid=True)
     left = list(range(len(fits)))
-    if not exhaustive:
+    if exhaustive or len(fits) <= kept[0]:
+        for one in fits:
+            one.respond_and_move(first)
+    else:
+        for one in fits:
+            one.respond(first)
+            one.move(rigid=True)
         left = _most_likely(fits, left, kept[0])
+        for i in left:
+            fits[i].move(rigid=False)
     for i in left:
-        fits[i].move(rigid=False)
         fits[i].check_size()
     if not exhaustive:
         left = _most_likely(fits, left, kept[1])

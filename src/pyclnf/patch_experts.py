@@ -442,6 +442,19 @@ class PatchScale:
                 "its inverse is singular"
             ) from error
 
+    def kernel_arguments(self, view: int, window: int) -> tuple[int, tuple[NDArray[Any], ...]] | None:
+        """Return how many planes the kernel `fit_scale` needs, and the experts of a view as it takes them.
+
+        None if it cannot compute their responses: with neurons that work on depth, and where Sigma is not to
+        be had in parts.
+        """
+        blocks, rows, columns = self._arranged(view), *self.support(view)
+        sigma = self._kept_sigma(view, window)
+        if sigma is None or not sigma.folded or blocks.n_planes > 2 or rows != columns:
+            return None
+        numbers = blocks.weight_sums, blocks.norm_weights, blocks.biases, blocks.alphas
+        return blocks.n_planes, (blocks.planes, blocks.weights, *numbers, sigma.values)
+
     def responses(
         self,
         view: int,
@@ -505,10 +518,7 @@ class PatchScale:
             sums,
             maps,
         )
-        if image.dtype != np.uint8 and not np.isfinite(planes[0]).all():
-            raise ImageError(
-                "the image holds values around the face that are not finite: replace NaN and inf"
-            )
+        check_finite(image, planes)
         if folded:
             return maps
         if sigma is None:
@@ -525,3 +535,9 @@ class PatchScale:
             # Computed twice at worst, with the same result: no lock is needed.
             blocks = self._blocks[view] = _arrange(self.view(view))
         return blocks
+
+
+def check_finite(image: NDArray[Any], planes: NDArray[np.float32]) -> None:
+    """Raise ImageError if the areas of an image hold NaN or inf."""
+    if image.dtype != np.uint8 and not np.isfinite(planes[0]).all():
+        raise ImageError("the image holds values around the face that are not finite: replace NaN and inf")

@@ -24,7 +24,7 @@ BOUNDS = {
     "apply_sigma": (5e-6, 0.0),
     "apply_folded_sigma": (5e-6, 0.0),
     "response_maps": (1e-4, 0.0),  # for neurons as above: their sums, then Sigma
-    "map_peaks": (0.0, 0.0),
+    "weigh_maps": (1e-14, 0.0),
     "deform": (1e-13, 0.0),
     "mean_shift": (0.0, 1e-12),  # map px
     "likelihoods": (1e-13, 0.0),
@@ -46,6 +46,7 @@ BOUNDS = {
     "look_at_faces": (1e-5, 2e-4),  # px of the crop, mm and rad; layers and steps as above and below
     "take_steps": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
+    "fit_scale": (1e-4, 5e-3),  # maps as above, whose differences then move landmarks
 }
 
 Arguments = list[Any]
@@ -146,8 +147,9 @@ def responses(random: np.random.Generator, v: int, window: int) -> np.ndarray:
     return out
 
 
-def map_peaks(random: np.random.Generator) -> Arguments:
-    return [responses(random, 5, int(random.integers(1, 16))) - np.float32(0.5), np.empty(5, np.float32)]
+def weigh_maps(random: np.random.Generator) -> Arguments:
+    maps = responses(random, 5, int(random.integers(1, 16)))
+    return [maps, int(random.integers(1, 9)), 1e-8, random.uniform(0, 3, 5)]
 
 
 def mean_shift(random: np.random.Generator) -> Arguments:
@@ -170,6 +172,44 @@ def turned_landmarks(random: np.random.Generator) -> Arguments:
     pose = np.concatenate([[random.uniform(0.2, 3)], random.normal(0, 0.6, 3), random.uniform(-300, 900, 2)])
     numbers = random.normal(0, 30, 3 * n), random.normal(0, 0.4, (3 * n, m)), pose, random.normal(0, 9, m)
     return [*numbers, np.empty((n, int(random.integers(2, 4))))]
+
+
+def fit_scale(random: np.random.Generator, *, sigma: float = 100.0, max_iterations: int = 1) -> Arguments:
+    """One update a pass, over maps so broad that a step of the kernel's table hardly matters."""
+    window = int(random.integers(3, 13))
+    planes, *blocks, sums = neuron_responses(random, window, planes=2)
+    n, m, v = 20, int(random.integers(0, 4)), 16
+    # As many experts as landmarks are seen.
+    blocks = [np.repeat(part, 4, axis=0) for part in blocks]
+    planes = np.repeat(planes, 4, axis=1)
+    sums = np.empty((v, window, window), np.float32)
+    return [
+        random.integers(0, 256, (90, 110, 3), dtype=np.uint8),
+        random.normal(0, 50, 3 * n),
+        np.linalg.qr(random.normal(size=(3 * n, m)))[0].reshape(3 * n, m),
+        random.uniform(0.1, 1, m),
+        random.uniform(1, 10, m),
+        np.sort(random.choice(n, v, replace=False)).astype(np.int32),
+        float(random.uniform(0.2, 1)),
+        *blocks,
+        folded_sigmas(random, v, window),
+        gaussian_kernel(window, sigma),
+        int(random.integers(0, 3)),
+        1e-8,
+        max_iterations,
+        0.01,
+        np.empty((n, 2)),
+        np.empty((2, 2)),
+        np.empty((2, 2)),
+        np.empty((v, 2, 3)),
+        planes,
+        sums,
+        np.empty_like(sums),
+        random.uniform(0.5, 2, v),
+        np.empty((v, 2)),
+        np.array([random.uniform(0.4, 0.8), *random.uniform(-0.5, 0.5, 3), *random.uniform(40, 60, 2)]),
+        random.normal(0, 3, m),
+    ]
 
 
 def place_areas(random: np.random.Generator) -> Arguments:
@@ -466,7 +506,7 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
     "apply_sigma": apply_sigma,
     "apply_folded_sigma": apply_folded_sigma,
     "response_maps": response_maps,
-    "map_peaks": map_peaks,
+    "weigh_maps": weigh_maps,
     "deform": deform,
     "mean_shift": mean_shift,
     "likelihoods": likelihoods,
@@ -474,6 +514,7 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
     "normal_equations": normal_equations,
     "solve": solve,
     "nu_rlms_pass": nu_rlms_pass,
+    "fit_scale": fit_scale,
     "place_areas": place_areas,
     "turned_landmarks": turned_landmarks,
     "axis_taps": axis_taps,
@@ -488,10 +529,16 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
 }
 
 # Arguments besides the last that a kernel changes.
-CHANGED = {"nu_rlms_pass": (4, 5), "axis_taps": (4,), "run_cascade": (11, 12), "look_at_faces": (25, 26),
-           "take_steps": (14, 15)}  # fmt: skip
+CHANGED = {
+    "axis_taps": (4,),
+    "fit_scale": (25, 26, 27, 28),
+    "look_at_faces": (25, 26),
+    "nu_rlms_pass": (4, 5),
+    "run_cascade": (11, 12),
+    "take_steps": (14, 15),
+}
 # Kernels that read their last argument as well.
-READS_LAST = {"look_at_faces", "run_cascade", "take_steps"}
+READS_LAST = {"fit_scale", "look_at_faces", "run_cascade", "take_steps", "weigh_maps"}
 
 
 def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list[np.ndarray]]:

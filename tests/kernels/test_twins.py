@@ -55,6 +55,33 @@ def test_same_bytes_every_time(kernels: ModuleType, name: str) -> None:
         assert [a.tobytes() for a in first] == [a.tobytes() for a in second]
 
 
+@few
+@given(seed=SEEDS)
+def test_a_scale_is_its_kernels_one_after_the_other(kernels: ModuleType, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    arguments = kernel_inputs.fit_scale(random, sigma=1.5, max_iterations=4)
+    own = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+    returned, (maps, *_, shape) = call(kernels, "fit_scale", arguments)
+    image, mean, components, regularisation, limits, visible, scale, *experts = own[:14]
+    gaussians, power, floor, iterations, tolerance, base, to_reference, to_image, matrices = own[14:23]
+    planes, sums, own_maps, weights, offsets, pose, own_shape = own[23:]
+    placed = base, to_reference, to_image
+    kernels.place_areas(mean, components, pose, own_shape, visible, scale, planes.shape[2], *placed, matrices)
+    kernels.response_maps(image, matrices, *experts, planes, sums, own_maps)
+    np.testing.assert_array_equal(maps, own_maps)
+    if power:
+        kernels.weigh_maps(own_maps, power, floor, weights)
+    done = [
+        kernels.nu_rlms_pass(
+            mean, components, regularisation, limits, pose, own_shape, base, visible, own_maps, to_reference,
+            to_image, gaussians, weights, rigid, iterations, tolerance, offsets,
+        )
+        for rigid in (True, False)
+    ]  # fmt: skip
+    assert returned == (done[0][0] + done[1][0], done[1][1])
+    np.testing.assert_array_equal(shape, own_shape)
+
+
 # --- areas of interest
 
 

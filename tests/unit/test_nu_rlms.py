@@ -24,6 +24,7 @@ from pyclnf.nu_rlms import (
     fit_starts,
     gaussian_kernel,
 )
+from pyclnf.patch_experts import PatchScale
 from pyclnf.pdm import ShapePrior
 
 
@@ -216,25 +217,41 @@ def kernel_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[dict[str, A
 def test_what_the_kernels_are_given(
     model: Model, picture, monkeypatch: pytest.MonkeyPatch, weight_factor: float
 ) -> None:
-    areas, passes = kernel_calls(monkeypatch, "place_areas"), kernel_calls(monkeypatch, "nu_rlms_pass")
+    fitted = kernel_calls(monkeypatch, "fit_scale")
     settings = FitParameters((11, 9, 7), 5, 1.5, 25.0, weight_factor)
     start = model.pdm.from_box(picture.disturbed)
     result = fit(model.pdm, model.scales, settings, picture.image[:, :, None], start)
-    assert len(areas) == 3 and [one["rigid"] for one in passes] == [True, False] * 3
+    assert len(fitted) == 3
     eigenvalues, scales = model.pdm.eigenvalues, [scale.scale for scale in model.scales]
     for index, scale in enumerate(model.scales):
         reg_factor, sigma, weight = settings.at_scale(scales, index)
         window = settings.windows[index]
-        assert areas[index]["patch_scale"] == scale.scale
-        assert areas[index]["side"] == window + 11 - 1
-        for one in passes[2 * index : 2 * index + 2]:
-            np.testing.assert_array_equal(one["regularisation"], reg_factor / eigenvalues)
-            np.testing.assert_array_equal(one["limits"], 3 * np.sqrt(eigenvalues))
-            np.testing.assert_array_equal(one["kernel"], gaussian_kernel(window, sigma))
-            confidences = scale.view(result.view).confidences
-            expected = weight * confidences if weight_factor else np.ones_like(confidences)
-            np.testing.assert_array_equal(one["weights"], expected)
-            assert one["max_iterations"] == 5
+        one = fitted[index]
+        assert one["patch_scale"] == scale.scale
+        assert one["planes"].shape[2:] == (window + 11 - 1,) * 2
+        np.testing.assert_array_equal(one["regularisation"], reg_factor / eigenvalues)
+        np.testing.assert_array_equal(one["limits"], 3 * np.sqrt(eigenvalues))
+        np.testing.assert_array_equal(one["kernel"], gaussian_kernel(window, sigma))
+        confidences = scale.view(result.view).confidences
+        expected = weight * confidences if weight_factor else np.ones_like(confidences)
+        np.testing.assert_array_equal(one["weights"], expected)
+        assert one["max_iterations"] == 5 and one["response_power"] == 0
+
+
+def test_a_scale_in_one_call_is_its_passes_one_after_the_other(
+    model: Model, picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As scales are fitted whose experts the one call does not know, and where starts are compared."""
+    image, start = picture.image[:, :, None], model.pdm.from_box(picture.disturbed)
+    settings = replace(FitParameters.named("video"), weight_factor=0.5, response_power=2)
+    at_once = fit(model.pdm, model.scales, settings, image, start)
+    passes = kernel_calls(monkeypatch, "nu_rlms_pass")
+    monkeypatch.setattr(PatchScale, "kernel_arguments", lambda *_: None)
+    apart = fit(model.pdm, model.scales, settings, image, start)
+    assert [one["rigid"] for one in passes] == [True, False] * len(model.scales)
+    assert at_once.landmarks.tobytes() == apart.landmarks.tobytes()
+    assert at_once.landmark_likelihoods.tobytes() == apart.landmark_likelihoods.tobytes()
+    assert (at_once.iterations, at_once.converged) == (apart.iterations, apart.converged)
 
 
 def test_the_shape_stays_within_three_deviations(model: Model, picture) -> None:
@@ -249,11 +266,11 @@ def test_the_shape_stays_within_three_deviations(model: Model, picture) -> None:
 def test_a_face_that_becomes_too_small_ends_the_fit(
     model: Model, picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passes = kernel_calls(monkeypatch, "nu_rlms_pass")
+    fitted = kernel_calls(monkeypatch, "fit_scale")
     start = model.pdm.from_box((150, 150, 12, 12))
     result = fit(model.pdm, model.scales, FitParameters.named("video"), picture.image[:, :, None], start)
     assert result.failure is not None and "too small" in result.failure
-    assert len(passes) == 2
+    assert len(fitted) == 1
 
 
 def test_the_smallest_face(model: Model, picture) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -37,13 +39,19 @@ def test_few_starts_are_all_fitted(model: Model, picture) -> None:
 
 def test_only_the_likely_starts_go_on(model: Model, picture, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[bool] = []
-    move = _Fit.move
+    move, whole = _Fit.move, _Fit.respond_and_move
 
     def counted(self: _Fit, *, rigid: bool) -> None:
         passes.append(rigid)
         move(self, rigid=rigid)
 
+    def both_counted(self: _Fit, level: Any) -> None:
+        before = len(passes)
+        whole(self, level)
+        passes[before:] = [True, False]
+
     monkeypatch.setattr(_Fit, "move", counted)
+    monkeypatch.setattr(_Fit, "respond_and_move", both_counted)
     CLNF(model, starts="multiview").fit(picture.image, picture.disturbed)
     finer = len(model.scales) - 1
     assert passes.count(True) == len(MULTI_VIEW_STARTS) + KEPT_AFTER_FULL * finer

@@ -29,11 +29,11 @@ __all__ = [
     "cut_square",
     "deform",
     "describe_points",
+    "fit_scale",
     "jacobian",
     "likelihoods",
     "load_variant",
     "look_at_faces",
-    "map_peaks",
     "mean_shift",
     "neuron_responses",
     "normal_equations",
@@ -48,6 +48,7 @@ __all__ = [
     "take_steps",
     "turned_landmarks",
     "weigh_descriptors",
+    "weigh_maps",
 ]
 
 VARIANTS = ("avx512", "avx2", "baseline", "reference")
@@ -106,10 +107,10 @@ axis_taps = _module.axis_taps
 cut_square = _module.cut_square
 deform = _module.deform
 describe_points = _module.describe_points
+fit_scale = _module.fit_scale
 jacobian = _module.jacobian
 likelihoods = _module.likelihoods
 look_at_faces = _module.look_at_faces
-map_peaks = _module.map_peaks
 mean_shift = _module.mean_shift
 neuron_responses = _module.neuron_responses
 normal_equations = _module.normal_equations
@@ -124,3 +125,4 @@ solve = _module.solve
 take_steps = _module.take_steps
 turned_landmarks = _module.turned_landmarks
 weigh_descriptors = _module.weigh_descriptors
+weigh_maps = _module.weigh_maps

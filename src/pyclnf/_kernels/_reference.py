@@ -160,9 +160,13 @@ def response_maps(
         apply_folded_sigma(sigmas, sums, out)
 
 
-def map_peaks(responses: Float32, out: Float32) -> None:
-    """Find the largest value of each map."""
-    responses.max(axis=(1, 2), out=out)
+def weigh_maps(responses: Float32, power: int, floor: float, weights: Float) -> None:
+    """Multiply weights by a power of the highest response in each map, relative to the others'."""
+    peaks = responses.max(axis=(1, 2)).astype(np.float64) + floor
+    relative = peaks.copy()
+    for _ in range(power - 1):
+        relative *= peaks
+    weights *= relative / relative.mean()
 
 
 def mean_shift(responses: Float32, offsets: Float, kernel: Float, out: Float) -> None:
@@ -652,3 +656,52 @@ def turned_landmarks(mean: Float, components: Float, pose: Float, shape: Float, 
     out[:] = (mean + components @ shape).reshape(3, -1).T @ _euler_to_matrix(pose[1:4])[:axes].T
     if axes == 2:
         out[:] = pose[0] * out + pose[4:6]
+
+
+def fit_scale(
+    image: NDArray[Any],
+    mean: Float,
+    components: Float,
+    regularisation: Float,
+    limits: Float,
+    visible: Int,
+    patch_scale: float,
+    block_planes: Int,
+    neurons: Float32,
+    weight_sums: Float32,
+    norm_weights: Float32,
+    biases: Float32,
+    alphas: Float32,
+    sigmas: Float32,
+    kernel: Float,
+    response_power: int,
+    floor: float,
+    max_iterations: int,
+    tolerance: float,
+    base: Float,
+    to_reference: Float,
+    to_image: Float,
+    matrices: Float,
+    planes: Float32,
+    sums: Float32,
+    maps: Float32,
+    weights: Float,
+    offsets: Float,
+    pose: Float,
+    shape: Float,
+) -> tuple[int, bool]:
+    """Fit pose and shape to the image at one scale, in one call."""
+    placed = base, to_reference, to_image
+    place_areas(mean, components, pose, shape, visible, patch_scale, planes.shape[2], *placed, matrices)
+    experts = block_planes, neurons, weight_sums, norm_weights, biases, alphas
+    response_maps(image, matrices, *experts, sigmas, planes, sums, maps)
+    if response_power:
+        weigh_maps(maps, response_power, floor, weights)
+    iterations, converged = 0, False
+    for rigid in (True, False):
+        done, converged = nu_rlms_pass(
+            mean, components, regularisation, limits, pose, shape, base, visible, maps, to_reference,
+            to_image, kernel, weights, rigid, max_iterations, tolerance, offsets,
+        )  # fmt: skip
+        iterations += done
+    return iterations, converged

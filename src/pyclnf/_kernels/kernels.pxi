@@ -14,6 +14,7 @@ include "start.pyx"
 include "describe.pyx"
 include "convolve.pyx"
 include "place.pyx"
+include "scale.pyx"
 
 cdef extern from "cpu.h":
     int c_has_avx2 "has_avx2" () noexcept nogil

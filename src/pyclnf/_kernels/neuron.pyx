@@ -258,16 +258,3 @@ def response_maps(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices
             done = done and smoothed(sigmas, sums, out)
     if not done:
         raise MemoryError
-
-
-def map_peaks(const float[:, :, ::1] responses, float[::1] out):
-    """Find the largest value of each map.
-
-    Parameters
-    ----------
-    responses : ndarray, shape (v, w, w), float32
-    out : ndarray, shape (v,), float32
-    """
-    cdef Py_ssize_t k
-    for k in range(responses.shape[0]):
-        out[k] = largest(&responses[k, 0, 0], responses.shape[1] * responses.shape[2])
