@@ -431,10 +431,10 @@ def run_layers(random: np.random.Generator) -> Arguments:
     ]
 
 
-def look_at_faces(random: np.random.Generator) -> Arguments:
+def look_at_faces(random: np.random.Generator, steps: int = 0) -> Arguments:
     modes, guesses = int(random.integers(0, 5)), int(random.integers(1, 4))
-    # One look: at a second one what is found, which differs a little, may fall on the other side of a step of
-    # 1/32 px.
+    # One look, and by itself no step after it: there what is found, which differs a little from the twin's,
+    # may fall on the other side of a step of 1/32 px.
     while True:
         image, *numbers, out = run_layers(random)
         table = numbers[0]
@@ -452,7 +452,7 @@ def look_at_faces(random: np.random.Generator) -> Arguments:
         random.uniform(1, 40, modes),
         np.empty((1, 2, 3)),
         np.empty((1, side, side), np.float32),
-        *steps_of(random, 9, int(random.integers(0, modes + 1)), int(random.integers(0, 2))),
+        *steps_of(random, 9, int(random.integers(0, modes + 1)), steps),
         np.stack([rotation_matrix(random) for _ in range(guesses)]),
         np.column_stack([random.uniform(0.05, 0.5, guesses), random.uniform(0, 24, (guesses, 2))]),
         random.normal(0, 1, (guesses, modes)),

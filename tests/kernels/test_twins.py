@@ -14,6 +14,7 @@ from kernel_inputs import MAKERS, assert_close, call
 
 from pyclnf import _kernels
 from pyclnf._kernels import _reference
+from pyclnf.descent import NO_STEPS
 from variants import usable_variants
 
 COMPILED = tuple(name for name in usable_variants() if name != "reference")
@@ -53,6 +54,19 @@ def test_same_bytes_every_time(kernels: ModuleType, name: str) -> None:
         again, second = call(kernels, name, [a.copy() if isinstance(a, np.ndarray) else a for a in arguments])
         assert once == again
         assert [a.tobytes() for a in first] == [a.tobytes() for a in second]
+
+
+@few
+@given(seed=SEEDS)
+def test_a_look_with_steps_is_one_after_the_other(kernels: ModuleType, seed: int) -> None:
+    arguments = kernel_inputs.look_at_faces(np.random.default_rng(seed), steps=2)
+    own = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+    whole = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+    kernels.look_at_faces(*whole)
+    kernels.look_at_faces(*own[:12], *NO_STEPS, *own[25:])
+    kernels.take_steps(own[0][:, :, 0], *own[12:])
+    for ours, expected in zip(whole[25:], own[25:], strict=True):
+        np.testing.assert_array_equal(ours, expected)
 
 
 @few
