@@ -529,4 +529,5 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
             rows += sum(face.success for face in faces)
             if tick is not None:
                 tick(frames, video.frame_count)
-    return Outcome(job.source, faces=rows, frames=frames, note=f"{broken} broken frames" if broken else None)
+    note = f"{broken} broken frame{'s' if broken > 1 else ''}" if broken else None
+    return Outcome(job.source, faces=rows, frames=frames, note=note)
