@@ -146,7 +146,7 @@ class Samples:
         centre = low + extent / 2 + rng.normal(0, shift, 2) * extent
         wide = np.exp(rng.normal(0, aspect))
         extent = extent * np.exp(rng.normal(0, size)) * [wide, 1 / wide]
-        scale, x, y = self.pdm.placements(centre - extent / 2, extent)
+        scale, x, y = self.pdm.placement(*(centre - extent / 2), *extent)
         return float(scale), np.array([x, y])
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pyclnf.descent import Descent
     from pyclnf.pdm import PDM
 
     Float = NDArray[np.float64]
@@ -121,7 +122,14 @@ class Cascade:
                     f"the learned start's {name} hold values that are not finite or beyond {MAX_NUMBER:g}"
                 )
 
-    def run(self, crop: NDArray[np.uint8], rotations: Float, placements: Float, shapes: Float) -> None:
+    def run(
+        self,
+        crop: NDArray[np.uint8],
+        rotations: Float,
+        placements: Float,
+        shapes: Float,
+        descent: Descent | None = None,
+    ) -> None:
         """Move faces in a crop from where they are taken to be to where they are seen.
 
         Parameters
@@ -132,6 +140,8 @@ class Cascade:
         placements : ndarray, shape (N, 3)
             (scale, tx, ty), px of the crop.
         shapes : ndarray, shape (N, n_modes)
+        descent : Descent, optional
+            Whose steps are then taken.
         """
         _kernels.run_cascade(
             crop,
@@ -149,3 +159,5 @@ class Cascade:
             placements,
             shapes,
         )
+        if descent is not None:
+            descent.take(crop, rotations, placements, shapes)

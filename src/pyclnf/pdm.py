@@ -376,37 +376,23 @@ class PDM:
     def placement(
         self, x: float, y: float, w: float, h: float, rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     ) -> tuple[float, float, float]:
-        """Return what `placements` does of one box, in plain numbers: four take NumPy longer."""
-        (left, top), (right, bottom) = self._extent(rotation)
-        scale = (w / (right - left) + h / (bottom - top)) / 2
-        return scale, x + w / 2 - scale * (left + right) / 2, y + h / 2 - scale * (top + bottom) / 2
-
-    def placements(
-        self, corners: Float, sizes: Float, rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    ) -> Float:
-        """Return scale and translation of the mean shape placed into boxes, see `from_box`.
+        """Return scale and translation (s, tx, ty) of the mean shape placed into a box, see `from_box`.
 
         Parameters
         ----------
-        corners, sizes : ndarray, shape (..., 2), float64
-            (x, y) and (w, h) of the boxes, px.
+        x, y, w, h : float
+            The box, px.
         rotation : tuple of float
             Euler angles, radians.
-
-        Returns
-        -------
-        ndarray, shape (..., 3), float64
-            (s, tx, ty).
 
         Raises
         ------
         ModelError
             If the mean shape spans no area in this rotation.
         """
-        low, high = np.array(self._extent(rotation))
-        ratios = sizes / (high - low)
-        scales = (ratios[..., :1] + ratios[..., 1:]) / 2
-        return np.concatenate([scales, corners + sizes / 2 - scales * (low + high) / 2], axis=-1)
+        (left, top), (right, bottom) = self._extent(rotation)
+        scale = (w / (right - left) + h / (bottom - top)) / 2
+        return scale, x + w / 2 - scale * (left + right) / 2, y + h / 2 - scale * (top + bottom) / 2
 
     def _extent(self, rotation: tuple[float, float, float]) -> tuple[list[float], list[float]]:
         """Return the ends (x, y) of the mean shape as it looks in a rotation, low and high."""

@@ -195,12 +195,7 @@ class LearnedStart:
         placements[:, 0] /= crop.step
         placements[:, 1:] = crop.points_in(placements[:, 1:])
         shapes = np.zeros((len(placements), self.predictor.n_modes))
-        if isinstance(self.predictor, Network):
-            self.predictor.run(pixels, rotations, placements, shapes, self.descent)
-        else:
-            self.predictor.run(pixels, rotations, placements, shapes)
-            if self.descent is not None:
-                self.descent.take(pixels, rotations, placements, shapes)
+        self.predictor.run(pixels, rotations, placements, shapes, self.descent)
         if not (np.isfinite(rotations).all() and np.isfinite(placements).all()):
             raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
         if shapes.shape[1] < self.pdm.n_modes:
