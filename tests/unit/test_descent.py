@@ -234,7 +234,7 @@ def test_a_step_out_of_all_bounds_is_a_damaged_model(pdm: PDM, number: int, valu
 
 TREES = StartConfig(stages=3, trees=15, depth=4, pool=150, modes=4, boxes=4)
 LINEAR = DescentConfig(
-    side=60, scale=0.3, radii=(6.0, 4.0), blurs=(2.0, 1.2), around=4, directions=4, edges=(20.0,)
+    extent=200.0, scales=(0.3, 0.4), radii=(6.0, 4.0), blurs=(2.0, 1.2), around=4, directions=4, edges=(20.0,)
 )
 
 
@@ -261,17 +261,19 @@ def test_the_step_brings_the_start_nearer_to_faces_it_has_not_seen() -> None:
 
 def test_configurations_that_cannot_be_are_refused() -> None:
     for changed in (
-        {"side": 4},
+        {"extent": 10.0},
+        {"scales": (0.45, 0.45, 0.0)},
         {"blurs": (1, 1, 0)},
         {"directions": 0},
         {"penalty": 0.0},
         {"radii": (1.0,)},
+        {"scales": (0.45,)},
         # The file could not be read.
-        {"side": 257},
+        {"scales": (0.45, 0.45, 1.04)},
         {"blurs": (1, 1, 11)},
         {"directions": 17},
         {"around": 64},
-        {"radii": (1.0,) * 9, "blurs": (1.0,) * 9},
+        {"scales": (0.45,) * 9, "radii": (1.0,) * 9, "blurs": (1.0,) * 9},
     ):
         with pytest.raises(TrainingError):
             DescentConfig(**changed)

@@ -371,7 +371,7 @@ def test_steps_are_learned_for_a_predictor_from_elsewhere(start):
     chosen = np.arange(len(faces)) < 220
     arrays = cascade.predictor.arrays() | {"start/crop": cascade.arrays()["start/crop"]}
     linear = DescentConfig(
-        side=60, scale=0.3, radii=(6.0,), blurs=(1.5,), around=4, directions=4, edges=(20.0,)
+        extent=200.0, scales=(0.3,), radii=(6.0,), blurs=(1.5,), around=4, directions=4, edges=(20.0,)
     )
     config = StartConfig(modes=START.modes, boxes=4, crop=50, descent=linear)
     refined = refine_start(arrays, faces, pdm, chosen, config, seed=1)
@@ -407,8 +407,8 @@ def test_views_with_many_samples_take_some_and_views_without_take_no_step(start)
     faces, pdm, cascade = start
     arrays = cascade.predictor.arrays() | {"start/crop": cascade.arrays()["start/crop"]}
     linear = DescentConfig(
-        side=40,
-        scale=0.3,
+        extent=133.0,
+        scales=(0.3,),
         radii=(6.0,),
         blurs=(1.5,),
         around=2,

@@ -58,10 +58,11 @@ class DescentConfig:
 
     Attributes
     ----------
-    side, scale : int, float
-        Of the patch around the face: px, and px per mm.
-    radii, blurs : tuple of float
-        Of each step: radius of the ring of samples around a landmark, and the blur, patch px.
+    extent : float
+        Side of the patch around the face, mm.
+    scales, radii, blurs : tuple of float
+        Of each step: px of the patch per mm, radius of the ring of samples around a landmark, and the blur,
+        both in px of the patch.
     floor : float
         Added to the length of a descriptor, grey levels per px.
     directions, around : int
@@ -79,8 +80,8 @@ class DescentConfig:
         Most faces and boxes a view.
     """
 
-    side: int = 112
-    scale: float = 0.45
+    extent: float = 249.0
+    scales: tuple[float, ...] = (0.45, 0.45, 0.45)
     radii: tuple[float, ...] = (12.0, 8.0, 5.0)
     blurs: tuple[float, ...] = (2.5, 1.8, 1.2)
     floor: float = 20.0
@@ -93,15 +94,15 @@ class DescentConfig:
     max_samples: int = 20000
 
     def __post_init__(self) -> None:
-        if not (self.side >= 8 and self.scale > 0 and min(self.blurs) >= 0.1 and self.floor > 0):
-            raise TrainingError("side, scale, blurs and floor of a descent are positive")
+        if not (min(self.scales) > 0 and min(self.sides) >= 8 and min(self.blurs) >= 0.1 and self.floor > 0):
+            raise TrainingError("extent, scales, blurs and floor of a descent are positive")
         if min(self.directions, self.around, self.max_samples) < 1 or not self.penalty > 0:
             raise TrainingError("the counts of a descent are at least 1, its penalty is positive")
-        if len(self.radii) != len(self.blurs):
-            raise TrainingError("each step of a descent has a radius and a blur")
+        if not len(self.scales) == len(self.radii) == len(self.blurs):
+            raise TrainingError("each step of a descent has a scale, a radius and a blur")
         beyond = (
             len(self.blurs) > MAX_DESCENT_STEPS
-            or self.side > MAX_DESCENT_SIDE
+            or max(self.sides) > MAX_DESCENT_SIDE
             or max(self.blurs) > MAX_DESCENT_BLUR
             or self.directions > MAX_DESCENT_DIRECTIONS
             or self.around + 1 > MAX_DESCENT_SAMPLES
@@ -113,16 +114,23 @@ class DescentConfig:
                 f"{MAX_DESCENT_SAMPLES - 1} samples around a landmark: no file with more could be read"
             )
 
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Side of each step's patch, px."""
+        return tuple(round(self.extent * scale) for scale in self.scales)
+
     def layouts(self) -> list[PatchLayout]:
         """Return the layout of the patch of each step."""
         angles = 2 * np.pi * np.arange(self.around) / self.around
         ring = np.column_stack([np.cos(angles), np.sin(angles)])
         return [
             PatchLayout(
-                self.side, self.scale, blur, self.floor, self.directions,
+                side, scale, blur, self.floor, self.directions,
                 np.concatenate([np.zeros((1, 2)), radius * ring]).astype(np.float32),
             )
-            for radius, blur in zip(self.radii, self.blurs, strict=True)
+            for side, scale, radius, blur in zip(
+                self.sides, self.scales, self.radii, self.blurs, strict=True
+            )
         ]  # fmt: skip
 
 
