@@ -92,8 +92,7 @@ class Fit:
         if self.start is None:
             return self.clnf.fit(self.image, BOX)
         image = as_pixels(self.image)
-        start, guess = self.clnf.start_near(image, self.start)
-        return self.clnf.fit_from(image, [start], self.clnf.parameters, guesses=guess)
+        return self.clnf.fit_from(image, self.clnf.start_near(image, self.start), self.clnf.parameters)
 
 
 def fits(model: Model, height: int = 480, width: int = 640) -> list[Fit]:

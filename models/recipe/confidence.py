@@ -55,7 +55,7 @@ def samples(clnf: CLNF, dataset: object, indices: np.ndarray, seed: int = 0) -> 
         for picture, box in boxes:
             pixels = as_pixels(picture)
             starts = clnf.starts_in(pixels, box)
-            result, _ = clnf.fit_from(pixels, starts, clnf.parameters, guesses=clnf.starts == "learned")
+            result, _ = clnf.fit_from(pixels, starts, clnf.parameters)
             error = np.linalg.norm(result.landmarks - truth, axis=1).mean() / unit
             right = error < RIGHT and picture is image
             rows.append(

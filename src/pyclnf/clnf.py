@@ -23,7 +23,7 @@ from pyclnf.images import as_pixels
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, FitResult
 from pyclnf.pdm import check_box
-from pyclnf.start import LearnedStart
+from pyclnf.start import Guesses, LearnedStart
 from pyclnf.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ class CLNF:
         where = self.starts if starts is None else self._check_starts(starts)
         found = self.starts_in(pixels, box, where)
         settings = self.parameters if where == "learned" else self._far
-        result, start = self.fit_from(pixels, found, settings, depths, guesses=where == "learned")
+        result, start = self.fit_from(pixels, found, settings, depths)
         return result.landmarks.astype(np.float32), self._info(result, start)
 
     def starts_in(
@@ -298,7 +298,7 @@ class CLNF:
             return self.learned_start.hypotheses(pixels, box, self.hypotheses)
         return [self.model.pdm.from_box(box, rotation) for rotation in where]
 
-    def start_near(self, pixels: NDArray[Any], parameters: Parameters) -> tuple[Parameters, bool]:
+    def start_near(self, pixels: NDArray[Any], parameters: Parameters) -> list[Parameters]:
         """Return from where a face is fitted that was about there, in the frame before for example.
 
         Parameters
@@ -309,14 +309,13 @@ class CLNF:
 
         Returns
         -------
-        start : Parameters
-        guess : bool
-            It is the learned start's, see `fit_from`; otherwise the parameters as they are.
+        list of Parameters
+            One: the learned start's `Guesses`, or the parameters as they are.
         """
         learned = self.learned_start if self.starts == "learned" else None
         if learned is None or not learned.follows:
-            return parameters, False
-        return learned.near(pixels, parameters), True
+            return [parameters]
+        return learned.near(pixels, parameters)
 
     def fit_from(
         self,
@@ -324,8 +323,6 @@ class CLNF:
         starts: Sequence[Parameters],
         settings: FitParameters,
         depth: NDArray[Any] | None = None,
-        *,
-        guesses: bool = False,
     ) -> tuple[FitResult, int]:
         """Fit from given parameters, and return the best fit and the index of its start.
 
@@ -337,18 +334,18 @@ class CLNF:
         pixels : ndarray, shape (H, W, 1 or 3)
             As `as_pixels` returns it.
         starts : sequence of Parameters
+            Of the learned start's `Guesses`, fewer are followed to the end, and the fits are held to them
+            rather than to the mean shape, as far as the model knows their errors.
         settings : FitParameters
         depth : ndarray, shape (H, W, 1), optional
-        guesses : bool
-            The starts are the learned start's: of these, fewer are followed to the end, and the fits
-            are held to them rather than to the mean shape, as far as the model knows their errors.
 
         Returns
         -------
         result : FitResult
         index : int
         """
-        crop = None if depth is not None else self._reduced(pixels, starts[0])
+        guesses = starts if isinstance(starts, Guesses) else None
+        crop = None if depth is not None else self._reduced(pixels, starts)
         if crop is not None:
             pixels, starts = crop.pixels[:, :, None], [crop.parameters_in(start) for start in starts]
         result, index = nu_rlms.fit_starts(
@@ -376,11 +373,13 @@ class CLNF:
             )
         return result, index
 
-    def _reduced(self, pixels: NDArray[Any], start: Parameters) -> Crop | None:
+    def _reduced(self, pixels: NDArray[Any], starts: Sequence[Parameters]) -> Crop | None:
         """Return the surroundings of a face that is larger than the model knows, reduced."""
-        limit = self.model.metadata.get("max_scale")
+        limit, start = self.model.metadata.get("max_scale"), starts[0]
         if not limit or not start.pose[0] > limit:
             return None
+        if isinstance(starts, Guesses) and starts.fits_in_crop(limit):
+            return starts.crop
         points = self.model.pdm.landmarks_2d(start)
         (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
         # Room for the areas of interest around landmarks that a fit moves by half the face.

@@ -21,13 +21,13 @@ from pyclnf.network import Network
 from pyclnf.pdm import PDM, Parameters, ShapePrior, check_box, matrix_to_euler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
     Float = NDArray[np.float64]
 
-__all__ = ["LearnedStart"]
+__all__ = ["Guesses", "LearnedStart"]
 
 # Boxes of the hypotheses: shift (x, y) in sides of the box, and log size.
 BOX_CHANGES = (
@@ -45,7 +45,50 @@ BOX_CHANGES = (
 # Least variance of the true shapes about a guess, mm^2.
 MIN_PRIOR_VARIANCE = 1e-6
 
+# Distance of a face's middle from the edges of the crop in which a fit can go on, in sides of the box.
+_ROOM = 0.65
+
+# A face is fitted in that crop if it is between so large, of the largest size that the model knows, and
+_LEAST_SHARE, _GREATEST_SHARE = 0.75, 1.25
+
 _CHANGES = [(right, down, math.exp(size)) for right, down, size in BOX_CHANGES]
+
+
+class Guesses(list[Parameters]):
+    """What a learned start says about the faces of an image, with the crop in which it has seen them.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameters
+        As they are in the image.
+    crop : Crop
+    mean_side : float
+        Side of the box of the mean shape, mm.
+
+    Attributes
+    ----------
+    crop : Crop
+    """
+
+    def __init__(self, parameters: Iterable[Parameters], crop: Crop, mean_side: float) -> None:
+        super().__init__(parameters)
+        self.crop = crop
+        self._mean_side = mean_side
+
+    def fits_in_crop(self, limit: float) -> bool:
+        """Say whether the first face can be fitted in the crop: it lies well inside, and is of a size.
+
+        Parameters
+        ----------
+        limit : float
+            The largest size that the model knows, px per mm.
+        """
+        crop, pose = self.crop, self[0].pose.tolist()
+        scale, side = pose[0] / crop.step, len(crop.pixels)
+        x, y = crop.points_in(np.array(pose[4:])).tolist()
+        room = _ROOM * scale * self._mean_side
+        inside = room <= min(x, y) and max(x, y) <= side - 1 - room
+        return bool(inside and _LEAST_SHARE * limit <= scale <= _GREATEST_SHARE * limit)
 
 
 class LearnedStart:
@@ -127,7 +170,7 @@ class LearnedStart:
             own["start/variances"] = self.prior.variances.astype(np.float32)
         return own
 
-    def hypotheses(self, image: NDArray[Any], box: ArrayLike, count: int = 1) -> list[Parameters]:
+    def hypotheses(self, image: NDArray[Any], box: ArrayLike, count: int = 1) -> Guesses:
         """Return guesses at pose and shape from a box, and from shifted and scaled ones.
 
         Where they differ the face is hard to see; of fits from each, the one
@@ -144,7 +187,7 @@ class LearnedStart:
 
         Returns
         -------
-        list of Parameters
+        Guesses
         """
         if not 1 <= count <= len(BOX_CHANGES):
             raise ParameterError(f"a learned start gives 1 to {len(BOX_CHANGES)} hypotheses, not {count}")
@@ -159,7 +202,7 @@ class LearnedStart:
         centre, length = (x + w / 2, y + h / 2), self.margin * math.sqrt(w * h)
         return self._looked_at(image, centre, length, rotations, placements)
 
-    def near(self, image: NDArray[Any], parameters: Parameters) -> Parameters:
+    def near(self, image: NDArray[Any], parameters: Parameters) -> Guesses:
         """Return a guess from where a face is taken to be, as in the frame before.
 
         Only a network can: a cascade starts from boxes.
@@ -172,14 +215,12 @@ class LearnedStart:
 
         Returns
         -------
-        guess : Parameters
+        Guesses
+            One.
         """
         scale, *_, x, y = parameters.pose.tolist()
         placements, rotations = np.array([[scale, x, y]]), parameters.rotation[None]
-        (found,) = self._looked_at(
-            image, (x, y), self.margin * scale * self._mean_side, rotations, placements
-        )
-        return found
+        return self._looked_at(image, (x, y), self.margin * scale * self._mean_side, rotations, placements)
 
     def _looked_at(
         self,
@@ -188,7 +229,7 @@ class LearnedStart:
         length: float,
         rotations: Float,
         placements: Float,
-    ) -> list[Parameters]:
+    ) -> Guesses:
         """Return what is seen in a square of the image around faces with given pose; both change."""
         crop = Crop.cut(image, centre, length, self.side)
         pixels = crop.pixels if crop.pixels.dtype == np.uint8 else np.rint(crop.pixels).astype(np.uint8)
@@ -207,4 +248,4 @@ class LearnedStart:
             pose[1:4] = matrix_to_euler(rotation)
             pose[4:] = crop.points_out(np.array(at))
             found.append(Parameters(pose, shape))
-        return found
+        return Guesses(found, crop, self._mean_side)

@@ -353,20 +353,12 @@ class Tracker:
         self._last_timestamp = float(timestamp)
         return index, float(timestamp)
 
-    def _fit(
-        self,
-        image: NDArray[Any],
-        starts: Sequence[Parameters],
-        settings: FitParameters,
-        *,
-        guesses: bool = False,
-    ) -> _Outcome:
-        result, _ = self.clnf.fit_from(image, starts, settings, guesses=guesses)
+    def _fit(self, image: NDArray[Any], starts: Sequence[Parameters], settings: FitParameters) -> _Outcome:
+        result, _ = self.clnf.fit_from(image, starts, settings)
         return _Outcome(result, result.failure or low_likelihood(result.likelihood, self.min_likelihood))
 
     def _fit_box(self, image: NDArray[Any], detection: Float) -> _Outcome:
-        starts, guesses = self.clnf.starts_in(image, detection[:4]), self.clnf.starts == "learned"
-        outcome = self._fit(image, starts, self.first, guesses=guesses)
+        outcome = self._fit(image, self.clnf.starts_in(image, detection[:4]), self.first)
         return replace(outcome, detected=True, score=float(detection[4]))
 
     def _follow(self, track: _Track, now: _Now) -> _Outcome:
@@ -374,8 +366,8 @@ class Tracker:
         start = track.parameters
         if track.template is not None and not track.lost:
             start = _moved(start, _template_motion(now.image, track.template, start, track.box))
-        start, guess = self.clnf.start_near(now.image, start)
-        return self._fit(now.image, [start], self.first if track.lost else self.tracking, guesses=guess)
+        starts = self.clnf.start_near(now.image, start)
+        return self._fit(now.image, starts, self.first if track.lost else self.tracking)
 
     def _detect(self, now: _Now, outcomes: dict[int, _Outcome], boxes: ArrayLike | None) -> Float | None:
         """Return the boxes of this frame, or None if it was not searched."""

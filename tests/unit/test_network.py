@@ -150,7 +150,7 @@ def test_a_face_is_looked_for_near_where_it_was() -> None:
     assert start.follows
     image = np.random.default_rng(0).integers(0, 256, (400, 500, 3), dtype=np.uint8)
     before = Parameters(np.array([1.5, 0.3, -0.2, 0.4, 230.0, 190.0]), np.full(M, 2.0))
-    found = start.near(image, before)
+    (found,) = start.near(image, before)
     # Said of the upright face; what it was taken to look like does not matter.
     roll = upright(before.rotation)
     shift = 1.5 * LENGTH * roll @ [0.02, -0.01]

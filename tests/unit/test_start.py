@@ -8,7 +8,7 @@ import pytest
 from generate_model import generate_image, generate_model
 from pyclnf import CLNF, Model, ModelError, ParameterError, Parameters
 from pyclnf.crop import Crop
-from pyclnf.start import BOX_CHANGES, LearnedStart
+from pyclnf.start import BOX_CHANGES, Guesses, LearnedStart
 
 MODEL = generate_model()
 
@@ -252,6 +252,52 @@ def test_large_faces_are_reduced() -> None:
     assert np.linalg.norm(landmarks - points, axis=1).mean() < 6  # 1.5 mm
     assert info["params"].pose[0] == pytest.approx(4.0, rel=0.03)
     np.testing.assert_allclose(landmarks, MODEL.pdm.landmarks_2d(info["params"]), atol=1e-3)
+
+
+@pytest.mark.parametrize("kept", (True, False))
+def test_a_large_face_is_fitted_in_the_crop_in_which_it_was_seen(
+    kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same landmarks as in one of its own, and what is found is where the image has it."""
+    truth = Parameters(np.array([4.0, 0, 0.05, 0, 330.0, 340.0]), np.zeros(MODEL.pdm.n_modes))
+    image = generate_image(MODEL, truth, (700, 680))
+    points = MODEL.pdm.landmarks_2d(truth)
+    box = [*points.min(axis=0), *np.ptp(points, axis=0)]
+    says = arrays(side=300) | {"start/leaves": np.zeros((2, 5, 4, 8), np.int8)}
+    model = Model(MODEL.pdm, MODEL.scales, metadata={"max_scale": 1.25}, arrays=says)
+    if not kept:
+        monkeypatch.setattr(Guesses, "fits_in_crop", lambda self, limit: False)
+    crops: list[Crop] = []
+    cut = Crop.cut.__func__
+
+    def counted(cls: type[Crop], *args: object) -> Crop:
+        crops.append(cut(cls, *args))
+        return crops[-1]
+
+    monkeypatch.setattr(Crop, "cut", classmethod(counted))
+    landmarks, info = CLNF(model).fit(image, box)
+    assert len(crops) == (1 if kept else 2)
+    assert np.linalg.norm(landmarks - points, axis=1).mean() < 6  # 1.5 mm
+    assert info["params"].pose[0] == pytest.approx(4.0, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("pose", "fits"),
+    (
+        ((1.0, 150.0, 150.0), True),
+        ((0.76, 150.0, 150.0), True),
+        ((0.74, 150.0, 150.0), False),  # seen too small
+        ((1.26, 150.0, 150.0), False),
+        ((1.0, 40.0, 150.0), False),  # too close to an edge
+        ((1.0, 150.0, 260.0), False),
+        ((1.0, np.nan, 150.0), False),
+        ((np.inf, 150.0, 150.0), False),
+    ),
+)
+def test_which_faces_are_fitted_in_the_crop(pose: tuple[float, float, float], fits: bool) -> None:
+    crop = Crop(np.zeros((300, 300), np.uint8), np.zeros(2), 1.0)
+    face = Parameters(np.array([pose[0], 0, 0, 0, *pose[1:]]), np.zeros(MODEL.pdm.n_modes))
+    assert Guesses([face], crop, 120.0).fits_in_crop(1.0) is fits
 
 
 # --- confidence
