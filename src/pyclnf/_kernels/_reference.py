@@ -375,9 +375,7 @@ def run_cascade(
         rotation, placement, shape = rotations[guess], placements[guess], shapes[guess]
         scale = placement[0]
         points = (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T * scale + placement[1:]
-        cosine, sine = rotation[1, 1], -rotation[0, 1]
-        length = max(np.hypot(cosine, sine), 1e-300)
-        upright = np.array([[cosine, -sine], [sine, cosine]]) / length
+        upright = _upright(rotation)
         at = points[landmarks[stage]] + offsets[stage].astype(np.float64) @ (scale * upright).T
         x, y = np.clip(np.nan_to_num(at), 0, last).astype(np.float32).T
         left, top = np.minimum(x.astype(np.intp), last - 1), np.minimum(y.astype(np.intp), last - 1)
@@ -505,8 +503,7 @@ def look_at_faces(
     side, said = patch.shape[1], np.empty(int(table[-1, 3]), np.float32)
     for rotation, placement, shape in zip(rotations, placements, shapes, strict=True):
         for _ in range(looks):
-            cosine, sine = rotation[1, 1], -rotation[0, 1]
-            plane = np.array([[cosine, -sine], [sine, cosine]]) / max(np.hypot(cosine, sine), 1e-300)
+            plane = _upright(rotation)
             matrix[0, :, :2] = plane * (placement[0] * length / side)
             matrix[0, :, 2] = placement[1:] - matrix[0, :, :2].sum(axis=1) * ((side - 1) / 2)
             sample_areas(crop, matrix, patch)
@@ -562,8 +559,7 @@ def take_steps(
             landmarks = scale * (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T + placement[1:]
             mirrored = rotation[0, 2] < 0
             view = int(np.searchsorted(edges, np.arcsin(min(abs(rotation[0, 2]), 1.0))))
-            cosine, sine = rotation[1, 1], -rotation[0, 1]
-            upright = np.array([[cosine, -sine], [sine, cosine]]) / max(np.hypot(cosine, sine), 1e-300)
+            upright = _upright(rotation)
             to_crop = upright * (scale / patch_scale)
             if mirrored:
                 to_crop[:, 0] *= -1
@@ -586,6 +582,13 @@ def take_steps(
             placement[1:] += scale * upright @ update[4:6]
             rotation[:] = _axis_angle_to_matrix(np.append(upright @ update[1:3], update[3])) @ rotation
             shape[:] = np.clip(shape + update[6:], -limits, limits)
+
+
+def _upright(rotation: Float) -> Float:
+    """Return the rotation (2, 2) in the image plane that brings an upright face to the roll of a rotation."""
+    cosine, sine = rotation[1, 1], -rotation[0, 1]
+    plane: Float = np.array([[cosine, -sine], [sine, cosine]]) / max(np.hypot(cosine, sine), 1e-300)
+    return plane
 
 
 def _axis_angle_to_matrix(w: Float) -> Float:

@@ -129,15 +129,6 @@ def run_layers(const float[:, ::1] image, const int32_t[:, ::1] table, const sig
         raise MemoryError
 
 
-cdef void c_upright(const double *R, double *plane) noexcept nogil:
-    """The rotation (2, 2) in the image plane that brings an upright face to the roll of R."""
-    cdef double c = R[4], s = -R[1], length = hypot(R[4], R[1])
-    length = length if length > 1e-300 else 1e-300
-    plane[0] = plane[3] = c / length
-    plane[2] = s / length
-    plane[1] = -plane[2]
-
-
 cdef void normalise_patch(float *patch, Py_ssize_t count, double contrast) noexcept nogil:
     """Bring grey values to mean 0 and, as far as they differ by more than the contrast, to deviation 1."""
     cdef Py_ssize_t i

@@ -91,8 +91,9 @@ cdef void c_take_step(const uint8_t *crop, Py_ssize_t crop_side, const double[::
     cdef double *seen = y + n                     # (n, 2) in the patch, as it is described
     cdef double *update = seen + 2 * n
     cdef double[6] matrix
+    cdef double[4] plane
     cdef double[3] turn
-    cdef double scale = placement[0], c, s, length, yaw, centre_x, centre_y, middle = (layout.side - 1) / 2.0
+    cdef double scale = placement[0], c, s, yaw, centre_x, centre_y, middle = (layout.side - 1) / 2.0
     cdef double a, b, value
     cdef bint mirrored
     cdef bint usable = scale >= MIN_SCALE and scale < HUGE_VAL
@@ -113,13 +114,8 @@ cdef void c_take_step(const uint8_t *crop, Py_ssize_t crop_side, const double[::
     yaw = asin(yaw if yaw < 1.0 else 1.0)
     for i in range(edges.shape[0]):
         view += edges[i] < yaw
-    # The rotation in the image plane that brings an upright face to this roll.
-    c = R[4]
-    s = -R[1]
-    length = hypot(c, s)
-    length = length if length > 1e-300 else 1e-300
-    c /= length
-    s /= length
+    c_upright(R, plane)
+    c, s = plane[0], plane[2]
     centre_x = centre_y = 0.0
     for i in range(n):
         centre_x += x[i]

@@ -280,6 +280,15 @@ def cut_square(const pixel_t[:, :, :] image, double left, double top, double ste
         raise MemoryError
 
 
+cdef void c_upright(const double *R, double *plane) noexcept nogil:
+    """The rotation (2, 2) in the image plane that brings an upright face to the roll of R."""
+    cdef double c = R[4], s = -R[1], length = hypot(R[4], R[1])
+    length = length if length > 1e-300 else 1e-300
+    plane[0] = plane[3] = c / length
+    plane[2] = s / length
+    plane[1] = -plane[2]
+
+
 cdef void c_turn(double *R, const double *w) noexcept nogil:
     """R <- the rotation about w by |w|, times R."""
     cdef double angle = sqrt(w[0] * w[0] + w[1] * w[1] + w[2] * w[2])
@@ -328,19 +337,15 @@ cdef void c_run_stage(Py_ssize_t stage, const uint8_t[:, ::1] crop, const double
     cdef uint32_t *packed = <uint32_t *>(top + pool_size)
     cdef int32_t *sums = <int32_t *>(packed + pool_size)
     cdef int32_t *found = sums + width                # a leaf of each tree
+    cdef double plane[4]
     cdef double turn[3]
-    cdef double c, s, length, scale = placement[0], value
+    cdef double c, s, scale = placement[0], value
     memcpy(points, &mean[0], 3 * n * sizeof(double))
     for j in range(modes_count):
         add_scaled(shape[j], &modes[j, 0], 3 * n, points)
     project(points, n, R, scale, placement[1], placement[2], x, y)
-    # The rotation in the image plane that brings an upright face to this roll.
-    c = R[4]
-    s = -R[1]
-    length = hypot(c, s)
-    length = length if length > 1e-300 else 1e-300
-    c /= length
-    s /= length
+    c_upright(R, plane)
+    c, s = plane[0], plane[2]
     pool_coordinates(x, &landmarks[stage, 0], &offsets[stage, 0, 0], c, -s, scale, pool_size, at)
     split_coordinates(at, pool_size, last, left, u)
     pool_coordinates(y, &landmarks[stage, 0], &offsets[stage, 0, 0], s, c, scale, pool_size, at)
