@@ -7,10 +7,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ OF_FIT = (
     "cut_square", "run_cascade", "look_at_faces", "take_steps", "describe_points",
     "weigh_descriptors", "deform", "turned_landmarks", "fit_scale",
 )  # fmt: skip
+
+# How many of a kernel's last arguments it changes: rotations, placements and shapes of guesses.
+RENEWED = {"run_cascade": 3, "fit_scale": 4, "weigh_maps": 1, "look_at_faces": 3, "take_steps": 3}
 
 
 @cache
@@ -241,15 +245,24 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
     The first call of each, by a fit that starts from the learned start where the model has one.
     """
     clnf, image = CLNF(model), photograph(480, 640)
+    # Arguments by their names, as they are before the call.
+    first: dict[str, dict[str, Any]] = {}
+    operations: dict[str, float] = {}
+
+    def run(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Call a kernel, and return its arguments as they are then."""
+        after = {key: _copied(arguments[key]) for key in _names(name)}
+        getattr(_kernels, name)(*after.values())
+        return after
+
     with kernels_in_use(_kernels.VARIANT):
-        first: dict[str, list[Any]] = {}
 
         def recording(name: str) -> Callable[..., Any]:
             kernel = getattr(_kernels, name)
 
             def call(*arguments: Any) -> Any:
                 if name not in first:
-                    first[name] = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+                    first[name] = dict(zip(_names(name), map(_copied, arguments), strict=True))
                 return kernel(*arguments)
 
             return call
@@ -257,40 +270,56 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
         for name in OF_FIT:
             setattr(_kernels, name, recording(name))
         clnf.fit(image, BOX)
-        if "look_at_faces" in first and first["look_at_faces"][22].size:
-            # The steps alone, from where the network leads.
-            alone = [a.copy() if isinstance(a, np.ndarray) else a for a in first["look_at_faces"]]
-            _kernels.look_at_faces(*alone[:12], *NO_STEPS, *alone[25:])
-            first["take_steps"] = [alone[0][:, :, 0], *alone[12:]]
-        if "fit_scale" in first:
-            whole = [a.copy() if isinstance(a, np.ndarray) else a for a in first["fit_scale"]]
-            _kernels.fit_scale(*whole)
-            first["response_maps"] = [whole[0], whole[22], *whole[7:14], *whole[23:26]]
-            if whole[15]:
-                first["weigh_maps"] = [whole[25], *whole[15:17], whole[26]]
+        if look := first.get("look_at_faces"):
+            # The patch as it was seen, through the layers alone.
+            seen = run("look_at_faces", look)["patch"][0]
+            said = np.empty(int(look["table"][-1, 3]), np.float32)
+            first["run_layers"] = look | {"image": seen, "out": said}
+            operations["run_layers"] = 2.0 * _products(len(seen), look["table"])
         descent = None if clnf.learned_start is None else clnf.learned_start.descent
         if descent is not None:
-            step, crop = descent.steps[0], first["take_steps"][0]
-            state = (first["take_steps"][i][0] for i in (-3, -2))
-            seen = step.describe(crop, *state, first["take_steps"][-1][0][: descent.n_modes])
-            numbers = step.weights[seen.view], step.units[seen.view], step.bias[seen.view]
-            _kernels.weigh_descriptors(seen.descriptors, *numbers, np.empty(step.units.shape[1]))
-    # Rotations, placements and shapes of the guesses.
-    renewed = {"run_cascade": 3, "fit_scale": 4, "weigh_maps": 1, "look_at_faces": 3, "take_steps": 3}
-    operations: dict[str, float] = {}
-    if "look_at_faces" in first:
-        # The patch as it was seen, through the layers alone.
-        table, weights, units, biases = first["look_at_faces"][4:8]
-        seen = [a.copy() if isinstance(a, np.ndarray) else a for a in first["look_at_faces"]]
-        _kernels.look_at_faces(*seen)
-        said = np.empty(int(table[-1, 3]), np.float32)
-        first["run_layers"] = [seen[11][0], table, weights, units, biases, said]
-        operations["run_layers"] = 2.0 * _products(seen[11].shape[1], table)
+            if look:
+                # The steps alone, from where the network leads.
+                none = dict(zip(_names("take_steps")[1:14], NO_STEPS, strict=True))
+                bare = {_OF_LOOK.get(key, key): value for key, value in none.items()}
+                steps = {key: look[_OF_LOOK.get(key, key)] for key in none}
+                first["take_steps"] = run("look_at_faces", look | bare) | steps
+                first["take_steps"]["crop"] = look["crop"][:, :, 0]
+            step, taken = descent.steps[0], first["take_steps"]
+            state = taken["rotations"][0], taken["placements"][0], taken["shapes"][0][: descent.n_modes]
+            described = step.describe(taken["crop"], *state)
+            numbers = (values[described.view] for values in (step.weights, step.units, step.bias))
+            _kernels.weigh_descriptors(described.descriptors, *numbers, np.empty(step.units.shape[1]))
+        if scale := first.get("fit_scale"):
+            after = run("fit_scale", scale)
+            neurons = {"weights": scale["neurons"], "out": scale["maps"]}
+            first["response_maps"] = scale | neurons | {"matrices": after["matrices"]}
+            if scale["response_power"]:
+                first["weigh_maps"] = after | {"responses": after["maps"], "power": scale["response_power"]}
     return [
-        Kernel(name, 0, lambda name=name: first[name], operations.get(name), renewed.get(name, 0))
+        Kernel(
+            name,
+            0,
+            lambda name=name: [first[name][key] for key in _names(name)],
+            operations.get(name),
+            RENEWED.get(name, 0),
+        )
         for name in (*OF_FIT, "run_layers", "response_maps", "weigh_maps")
         if name in first
     ]
+
+
+# Arguments of `take_steps` that `look_at_faces` has under another name.
+_OF_LOOK = {"limits": "step_limits", "weights": "step_weights", "units": "step_units"}
+
+
+def _names(kernel: str) -> list[str]:
+    """Return the names of a kernel's arguments, which are those of its twin."""
+    return list(signature(getattr(_kernels.load_variant("reference"), kernel)).parameters)
+
+
+def _copied(argument: Any) -> Any:
+    return argument.copy() if isinstance(argument, np.ndarray) else argument
 
 
 def _products(side: int, table: np.ndarray) -> int:
