@@ -84,28 +84,16 @@ def matrix_to_euler(rotation: ArrayLike) -> Float:
 
     Parameters
     ----------
-    rotation : array_like, shape (..., 3, 3)
+    rotation : array_like, shape (3, 3)
 
     Returns
     -------
-    ndarray, shape (..., 3), float64
+    ndarray, shape (3,), float64
         Radians.
     """
-    R = np.asarray(rotation, dtype=np.float64)
-    if R.ndim == 2:
-        return _euler_of(R)
+    # In plain numbers: NumPy takes longer for three.
+    (a, b, c), (_, e, f), (_, h, i) = np.asarray(rotation, dtype=np.float64).tolist()
     # atan2 of both columns keeps full precision near ±pi/2, where asin loses half the digits.
-    cy = np.hypot(R[..., 0, 0], R[..., 0, 1])
-    ry = np.arctan2(R[..., 0, 2], cy)
-    locked = cy < 1e-12
-    rx = np.where(locked, np.arctan2(R[..., 2, 1], R[..., 1, 1]), np.arctan2(-R[..., 1, 2], R[..., 2, 2]))
-    rz = np.where(locked, 0.0, np.arctan2(-R[..., 0, 1], R[..., 0, 0]))
-    return np.stack([rx, ry, rz], axis=-1)
-
-
-def _euler_of(rotation: Float) -> Float:
-    """Return the angles of one rotation, in plain numbers: NumPy takes longer for three."""
-    (a, b, c), (_, e, f), (_, h, i) = rotation.tolist()
     cosine = math.hypot(a, b)
     # Not true for NaN.
     if cosine < 1e-12:

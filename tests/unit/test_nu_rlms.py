@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyclnf import PDM, FitParameters, Model, ParameterError, Parameters, _kernels
+from pyclnf import PDM, FitParameters, ImageError, Model, ParameterError, Parameters, _kernels
 from pyclnf._kernels import _reference
 from pyclnf.nu_rlms import (
     LIKELIHOOD_FLOOR,
@@ -145,6 +145,17 @@ def test_skipped_scales_are_not_run(model: Model, picture) -> None:
     alone = fit(model.pdm, model.scales[:2], replace(settings, windows=(0, 9)), image, start)
     assert 2 <= skipped.iterations <= 2 * settings.iterations and alone.iterations <= 2 * settings.iterations
     assert np.abs(skipped.landmarks - alone.landmarks).max() > 1e-3
+
+
+@pytest.mark.parametrize("value", (np.nan, np.inf))
+def test_an_image_that_is_not_finite_is_refused(model: Model, picture, value: float) -> None:
+    start, settings = model.pdm.from_box(picture.box), FitParameters((0, 0, 7), 1, 1.5, 25.0, 0.0)
+    image = picture.image[:, :, None].astype(np.float32)
+    assert fit(model.pdm, model.scales, settings, image, start).failure is None
+    x, y = np.rint(start.pose[4:6]).astype(int)
+    image[y - 20 : y + 20, x - 20 : x + 20] = value
+    with pytest.raises(ImageError, match="finite"):
+        fit(model.pdm, model.scales, settings, image, start)
 
 
 def test_a_profile_sees_half_of_the_landmarks(model: Model, picture) -> None:

@@ -72,6 +72,13 @@ def test_no_rotation_is_exact() -> None:
     np.testing.assert_array_equal(matrix_to_axis_angle(np.eye(3)), np.zeros(3))
 
 
+@pytest.mark.parametrize("place", (0, 1, 2))
+@pytest.mark.parametrize("angle", (np.nan, np.inf, -np.inf))
+def test_angles_that_are_not_finite_are_no_rotation(place: int, angle: float) -> None:
+    found = euler_to_matrix(np.where(np.arange(3) == place, angle, 0.3))
+    assert found.shape == (3, 3) and np.isnan(found).all()
+
+
 @pytest.mark.parametrize("ry", (np.pi / 2, -np.pi / 2))
 @pytest.mark.parametrize("rx", (0.0, 0.7, -2.5, np.pi))
 @pytest.mark.parametrize("rz", (0.0, -0.4, 3.0))
