@@ -129,11 +129,11 @@ def matrix_to_axis_angle(rotation: ArrayLike) -> Float:
 
     Parameters
     ----------
-    rotation : array_like, shape (..., 3, 3)
+    rotation : array_like, shape (3, 3)
 
     Returns
     -------
-    ndarray, shape (..., 3), float64
+    ndarray, shape (3,), float64
         Radians.
     """
     R = np.asarray(rotation, dtype=np.float64)
