@@ -153,15 +153,7 @@ def kernels(model: Model, window: int) -> list[Kernel]:
     if len(areas) > 1:
         _kernels.sobel_magnitude(areas[0], areas[1])
     sums = np.empty((v, window, window), np.float32)
-    parts = [
-        blocks.planes,
-        blocks.weights,
-        blocks.weight_sums,
-        blocks.norm_weights,
-        blocks.biases,
-        blocks.alphas,
-    ]
-    _kernels.neuron_responses(areas, *parts, sums)
+    _kernels.neuron_responses(areas, *blocks.arguments, sums)
     gaussian = gaussian_kernel(window, settings.sigma)
     offsets = np.full((v, 2), window / 2.0)
     p = 6 + pdm.n_modes
@@ -192,7 +184,7 @@ def kernels(model: Model, window: int) -> list[Kernel]:
         Kernel(
             "neuron_responses",
             window,
-            lambda: [areas, *parts, sums.copy()],
+            lambda: [areas, *blocks.arguments, sums.copy()],
             2.0 * neurons * support * window**2,
         ),
         Kernel(

@@ -344,7 +344,8 @@ class CLNF:
         result : FitResult
         index : int
         """
-        guesses = starts if isinstance(starts, Guesses) else None
+        # That has made the guesses, if they are some.
+        learned = self.learned_start if isinstance(starts, Guesses) else None
         crop = None if depth is not None else self._reduced(pixels, starts)
         if crop is not None:
             pixels, starts = crop.pixels[:, :, None], [crop.parameters_in(start) for start in starts]
@@ -355,21 +356,17 @@ class CLNF:
             pixels,
             starts,
             depth,
-            prior=self.learned_start.prior if guesses and self.learned_start is not None else None,
-            kept=nu_rlms.GUESSES_KEPT if guesses else (nu_rlms.KEPT_AFTER_RIGID, nu_rlms.KEPT_AFTER_FULL),
+            prior=None if learned is None else learned.prior,
+            kept=nu_rlms.GUESSES_KEPT if learned else (nu_rlms.KEPT_AFTER_RIGID, nu_rlms.KEPT_AFTER_FULL),
             exhaustive=self.exhaustive,
         )
         if crop is not None:
             landmarks = crop.points_out(result.landmarks)
-            result = FitResult(
-                crop.parameters_out(result.parameters),
-                landmarks,
-                result.view,
-                result.iterations,
-                result.converged,
-                result.likelihood,
-                result.landmark_likelihoods,
-                result.failure or nu_rlms.astray(landmarks),
+            result = replace(
+                result,
+                parameters=crop.parameters_out(result.parameters),
+                landmarks=landmarks,
+                failure=result.failure or nu_rlms.astray(landmarks),
             )
         return result, index
 

@@ -164,7 +164,6 @@ class DescentStep:
         self.units, self.bias = np.ascontiguousarray(units), np.ascontiguousarray(bias)
         self._taps, self._directions = layout.taps, layout.unit_vectors
         self._offsets = np.ascontiguousarray(layout.offsets, np.float32)
-        self._mirror = self.mirror.astype(np.int32)
         self._modes = np.ascontiguousarray(pdm.components[:, : units.shape[1] - 6])
         self.signs = np.concatenate([[1, 1, -1, -1, -1, 1], self._mode_signs()])
 
@@ -212,17 +211,6 @@ class DescentStep:
             self._offsets, self.layout.floor, out,
         )  # fmt: skip
         return Description(out, view, mirrored)
-
-    def run(
-        self, crop: NDArray[np.uint8], rotation: Float, placement: Float, shape: Float
-    ) -> tuple[Float, Float, Float]:
-        """Take the step; arguments as of `describe`, and returned are their new values.
-
-        They are not finite where a damaged model's step leads out of all bounds.
-        """
-        R, placed, shaped = (np.array(a, np.float64)[None] for a in (rotation, placement, shape))
-        Descent([self]).take(crop, R, placed, shaped)
-        return R[0], placed[0], shaped[0]
 
 
 class Descent:
@@ -362,7 +350,8 @@ class Descent:
         ----------
         crop : ndarray, shape (L, L), uint8
         rotations, placements, shapes : ndarray, shapes (g, 3, 3), (g, 3) and (g, k or more), float64
-            See `DescentStep.describe`; of the shapes the first k numbers change.
+            See `DescentStep.describe`; of the shapes the first k numbers change. They are not finite where a
+            damaged model's steps lead out of all bounds.
         """
         _kernels.take_steps(crop, *self.arguments, rotations, placements, shapes)
 

@@ -96,6 +96,11 @@ class _Blocks:
     biases: NDArray[np.float32]
     alphas: NDArray[np.float32]
 
+    @property
+    def arguments(self) -> tuple[NDArray[Any], ...]:
+        """As the kernels take them one after the other."""
+        return self.planes, self.weights, self.weight_sums, self.norm_weights, self.biases, self.alphas
+
 
 def _arrange(experts: ViewExperts) -> _Blocks:
     """Group each expert's neurons into blocks of eight, of one type or half grey, half gradient."""
@@ -452,8 +457,7 @@ class PatchScale:
         sigma = self._kept_sigma(view, window)
         if sigma is None or not sigma.folded or blocks.n_planes > 2 or rows != columns:
             return None
-        numbers = blocks.weight_sums, blocks.norm_weights, blocks.biases, blocks.alphas
-        return blocks.n_planes, (blocks.planes, blocks.weights, *numbers, sigma.values)
+        return blocks.n_planes, (*blocks.arguments, sigma.values)
 
     def responses(
         self,
@@ -507,12 +511,7 @@ class PatchScale:
         _kernels.response_maps(
             image,
             matrices,
-            blocks.planes,
-            blocks.weights,
-            blocks.weight_sums,
-            blocks.norm_weights,
-            blocks.biases,
-            blocks.alphas,
+            *blocks.arguments,
             sigma.values if sigma is not None and folded else _NO_SIGMAS,
             planes,
             sums,

@@ -63,7 +63,7 @@ def euler_to_matrix(euler: ArrayLike) -> Float:
     """
     # In plain numbers: three angles take NumPy longer.
     rx, ry, rz = np.asarray(euler, dtype=np.float64).tolist()
-    if not (math.isfinite(rx) and math.isfinite(ry) and math.isfinite(rz)):
+    if not all(map(math.isfinite, (rx, ry, rz))):
         return np.full((3, 3), np.nan)
     cx, cy, cz = math.cos(rx), math.cos(ry), math.cos(rz)
     sx, sy, sz = math.sin(rx), math.sin(ry), math.sin(rz)
@@ -283,14 +283,18 @@ class PDM:
 
     def deformed(self, shape: ArrayLike) -> Float:
         """Return the same as the mean is ordered, (3n,)."""
-        coefficients, out = np.ascontiguousarray(shape, dtype=np.float64), np.empty(self.mean.size)
-        if coefficients.shape != self.eigenvalues.shape:
-            raise ParameterError(self._wrong_shape(coefficients))
-        _kernels.deform(self.mean, self.components, coefficients, out)
+        out = np.empty(self.mean.size)
+        _kernels.deform(self.mean, self.components, self._coefficients(shape), out)
         return out
 
-    def _wrong_shape(self, shape: Float) -> str:
-        return f"this PDM has {self.n_modes} shape coefficients: give ({self.n_modes},), not {shape.shape}"
+    def _coefficients(self, shape: ArrayLike) -> Float:
+        """Return the shape coefficients as the kernels take them."""
+        values = np.ascontiguousarray(shape, dtype=np.float64)
+        if values.shape != self.eigenvalues.shape:
+            raise ParameterError(
+                f"this PDM has {self.n_modes} shape coefficients: give ({self.n_modes},), not {values.shape}"
+            )
+        return values
 
     def landmarks_2d(self, parameters: Parameters) -> Float:
         """Return the landmarks in the image.
@@ -320,9 +324,7 @@ class PDM:
         return self._projected(parameters, 3)
 
     def _projected(self, parameters: Parameters, axes: int) -> Float:
-        pose, shape = (np.ascontiguousarray(a, dtype=np.float64) for a in (parameters.pose, parameters.shape))
-        if shape.shape != self.eigenvalues.shape:
-            raise ParameterError(self._wrong_shape(shape))
+        pose, shape = np.ascontiguousarray(parameters.pose, np.float64), self._coefficients(parameters.shape)
         out = np.empty((self.n_landmarks, axes))
         _kernels.turned_landmarks(self.mean, self.components, pose, shape, out)
         return out
@@ -581,7 +583,7 @@ def check_box(box: ArrayLike) -> tuple[float, float, float, float]:
     if values.shape != (4,):
         raise BoxError(f"a box is four numbers (x, y, w, h), not {box!r}")
     x, y, w, h = values.tolist()
-    if not (math.isfinite(x) and math.isfinite(y) and math.isfinite(w) and math.isfinite(h)):
+    if not all(map(math.isfinite, (x, y, w, h))):
         raise BoxError(f"the box {box!r} holds values that are not finite")
     if w <= 0 or h <= 0:
         raise BoxError(f"the box {box!r} has no area: give (x, y, w, h) with positive width and height")

@@ -83,9 +83,9 @@ class Guesses(list[Parameters]):
         limit : float
             The largest size that the model knows, px per mm.
         """
-        crop, pose = self.crop, self[0].pose.tolist()
-        scale, side = pose[0] / crop.step, len(crop.pixels)
-        x, y = crop.points_in(np.array(pose[4:])).tolist()
+        crop, pose = self.crop, self[0].pose
+        scale, side = float(pose[0]) / crop.step, len(crop.pixels)
+        x, y = crop.points_in(pose[4:]).tolist()
         room = _ROOM * scale * self._mean_side
         inside = room <= min(x, y) and max(x, y) <= side - 1 - room
         return bool(inside and _LEAST_SHARE * limit <= scale <= _GREATEST_SHARE * limit)
@@ -197,8 +197,7 @@ class LearnedStart:
             width, height = w * size, h * size
             left, top = x + w * right - (width - w) / 2, y + h * down - (height - h) / 2
             row[:] = self.pdm.placement(left, top, width, height)
-        rotations = np.zeros((count, 3, 3))
-        rotations[:, [0, 1, 2], [0, 1, 2]] = 1.0
+        rotations = np.repeat(np.eye(3)[None], count, axis=0)
         centre, length = (x + w / 2, y + h / 2), self.margin * math.sqrt(w * h)
         return self._looked_at(image, centre, length, rotations, placements)
 

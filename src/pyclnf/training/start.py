@@ -424,8 +424,12 @@ def _train_descent(
 
 def _after(step: DescentStep, crops: NDArray[np.uint8], state: _State) -> _State:
     """Return where a step leads."""
-    rows = [step.run(crop, *state.of(i)) for i, crop in enumerate(crops)]
-    rotation, placement, shape = (np.array(column) for column in zip(*rows, strict=True))
+    descent = Descent([step])
+    rotation, shape = state.rotation.copy(), state.shape.copy()
+    placement = np.column_stack([state.scale, state.translation])
+    for i, crop in enumerate(crops):
+        some = slice(i, i + 1)
+        descent.take(crop, rotation[some], placement[some], shape[some])
     return _State(placement[:, 0], rotation, placement[:, 1:], shape)
 
 
