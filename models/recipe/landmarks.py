@@ -24,11 +24,14 @@ _MIRROR = {16 - i: i for i in range(8)} | {26 - i: 17 + i for i in range(5)}
 _MIRROR |= {35: 31, 34: 32, 42: 39, 43: 38, 44: 37, 45: 36, 46: 41, 47: 40}
 _MIRROR |= {54: 48, 53: 49, 52: 50, 55: 59, 56: 58, 64: 60, 63: 61, 65: 67}
 
-# Eyelid margins and corners, lip line and lip edge: vertices of hm08 (averages where two are named).
+# Eyelid margins and corners, lip line and lip edge: vertices of hm08 (averages where several are named).
 _EYE = {42: (6853, 13360), 43: (13359,), 44: (13353,), 45: (13377,), 46: (13372,), 47: (13368,)}
 _MOUTH = {51: (466,), 52: (7219,), 53: (7208, 11954), 54: (7185, 7186), 55: (7239, 7233), 57: (492,)}
 _INNER = {62: (520,), 66: (523,), 64: (7192,)}
-_NASION, _NOSE_TIP, _SUBNASALE, _NOSTRIL, _ALA = 133, 5054, 317, 7054, 7119
+_NASION, _NOSE_TIP = 133, 5054
+# The nose's lower edge as it is seen from the front: where the columella turns to the lip, the lower rim of
+# the nostril on the columella's side, and the wing where it meets the lip.
+_NOSE_EDGE = {33: (312, 317), 34: (7076, 7093), 35: (7055, 7088)}
 # Lip points found along the lip's edge, as shares of half the mouth's width: below and above the bow's peaks.
 _EDGE_SHARE = {56: (492, 7241, 7239, 0.30), 63: (520, 7262, 7192, 0.27), 65: (523, 7265, 7192, 0.29)}
 # Outline of the frontal view of the mean face, from the level of the eyes to the chin: x and y in mm, and a
@@ -68,7 +71,7 @@ class LandmarkMap:
         self._normals = np.zeros_like(self._head)
         self._normals[skin.used] = skin.normals(self._head[skin.used].astype(np.float32))
         self._points: dict[int, list[tuple[int, float]]] = {}
-        for table in (_EYE, _MOUTH, _INNER):
+        for table in (_EYE, _MOUTH, _INNER, _NOSE_EDGE):
             for i, vertices in table.items():
                 self._put(i, [(v, 1 / len(vertices)) for v in vertices])
         self._lips()
@@ -134,7 +137,7 @@ class LandmarkMap:
         return [(int(v), float(x)) for v, x in zip(triangles[best], w[best], strict=True)]
 
     def _nose(self) -> None:
-        """Bridge 27-30 equally spaced from the nasion to the tip; 31-35 along the lower edge."""
+        """Bridge 27-30 equally spaced from the nasion to the tip."""
         corners = self._head[self._skin.mesh_triangles]
         normal = self._normals[self._skin.mesh_triangles].mean(1)
         forward = (normal[:, 2] > 0.05) & (corners[..., 2].min(1) > 110)
@@ -145,9 +148,6 @@ class LandmarkMap:
         for k, i in enumerate((27, 28, 29)):
             self._put(i, self._on_skin(np.array([0.0, top + (tip - top) * k / 3]), slice(0, 2), forward))
         self._put(30, [(_NOSE_TIP, 1.0)])
-        self._put(33, [(_SUBNASALE, 1.0)])
-        self._put(35, [(_ALA, 1.0)])
-        self._put(34, [(_NOSTRIL, 1.0)])
 
     @property
     def _outside(self) -> NDArray[np.bool_]:

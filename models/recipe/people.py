@@ -25,6 +25,16 @@ _PAIRED_UNITS = (
     "mouthRollLower", "mouthRollUpper", "mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer",
 )  # fmt: skip
 
+_JAW = list(range(17))
+# Curves along which two models' points may slide, and those of their points that do not.
+_CURVES = (
+    (_JAW, ()),
+    (list(range(36, 42)), (36, 39)),
+    (list(range(42, 48)), (42, 45)),
+    (list(range(48, 60)), (48, 51, 54, 57)),
+    (list(range(60, 68)), (60, 62, 64, 66)),
+)
+
 
 class IdentityModes:
     """Identity modes of ICT-FaceKit (68 points) carried onto the whole mesh by smooth interpolation.
@@ -48,9 +58,7 @@ class IdentityModes:
         a, b = mean[inner].mean(0), points[inner].mean(0)
         u, s, vt = np.linalg.svd((points[inner] - b).T @ (mean[inner] - a))
         turn, scale = u @ vt, s.sum() / ((mean[inner] - a) ** 2).sum()
-        difference = scale * (mean - a) @ turn.T + b - points
-        # Jaw points of the two models slide along the outline; that is not a difference of shape.
-        difference[:17] = 0
+        difference = _without_slides(scale * (mean - a) @ turn.T + b - points, points)
         modes = scale * modes @ turn.T
         # Neck, shoulders and the back of the skull stay.
         back = np.flatnonzero((head[:, 1] < 600) | ((head[:, 2] < -20) & (head[:, 1] > 650)))[::60]
@@ -66,6 +74,24 @@ class IdentityModes:
     def __call__(self, coefficients: NDArray[np.floating]) -> NDArray[np.float32]:
         """Displacement of all vertices (n, 3); coefficient 0 is the share of ICT's mean face."""
         return (np.asarray(coefficients, np.float32) @ self._basis).reshape(-1, 3)
+
+
+def _without_slides(difference: NDArray, points: NDArray) -> NDArray[np.float64]:
+    """Take out of differences of two models' points what is none of shape: sliding along jaw, lids and lips.
+
+    The jaw's points lie at other depths, too, except for those of the chin.
+    """
+    left = difference.copy()
+    for curve, fixed in _CURVES:
+        along = np.zeros((len(curve), 3))
+        ends = (curve[0], curve[-1]) if curve == _JAW else (curve[-1], curve[0])
+        padded = points[[ends[0], *curve, ends[1]], :2]
+        along[:, :2] = padded[2:] - padded[:-2]
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
+        slide = (left[curve] * along).sum(axis=1, keepdims=True) * along
+        left[curve] -= np.where(np.isin(curve, fixed)[:, None], 0, slide)
+    left[[*range(6), *range(11, 17)], 2] = 0
+    return left
 
 
 @dataclass

@@ -200,3 +200,30 @@ def test_lines_run_inwards_from_behind_the_point():
         assert np.linalg.norm(line[5] - egg._jaw[k]) < 1.5
         assert line[0, 2] < 0 < line[-1, 2]
         assert np.abs((line / egg.half) ** 2).sum(1) == pytest.approx(1, abs=0.01)
+
+
+def test_a_mean_face_does_not_follow_points_that_slide_along_a_curve():
+    from people import _CURVES, _without_slides
+
+    rng = np.random.default_rng(3)
+    angle = np.linspace(-np.pi, 0, 17)
+    points = rng.normal(0, 10, (68, 3))
+    points[:17] = np.c_[70 * np.cos(angle), 90 * np.sin(angle), 100 + 0 * angle]
+    outward = points[:17, :2] / [70**2, 90**2]
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    along = np.c_[-outward[:, 1], outward[:, 0]]
+    difference = rng.normal(0, 1, (68, 3))
+    difference[:17, :2] = 4 * along + 3 * outward
+    left = _without_slides(difference, points)
+    # Secants of the ellipse are not quite its tangents.
+    inner = slice(1, 16)
+    np.testing.assert_allclose((left[inner, :2] * along[inner]).sum(axis=1), 0, atol=0.2)
+    np.testing.assert_allclose((left[inner, :2] * outward[inner]).sum(axis=1), 3, atol=0.2)
+    np.testing.assert_array_equal(left[:6, 2], 0)
+    np.testing.assert_array_equal(left[6:11, 2], difference[6:11, 2])
+    corners = [i for _, fixed in _CURVES for i in fixed]
+    others = [*range(17, 36), *corners]
+    np.testing.assert_array_equal(left[others], difference[others])
+    slid = [i for curve, fixed in _CURVES for i in curve if i not in fixed]
+    lengths = [np.linalg.norm(one[slid, :2], axis=1) for one in (left, difference)]
+    assert (lengths[0] <= lengths[1] + 1e-12).all()
