@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,17 @@ from numpy.typing import NDArray
 from photo import vary
 from tqdm import tqdm
 
+from pyclnf import Model
 from pyclnf.pdm import euler_to_matrix
 from pyclnf.training import (
+    AnnotatedFaces,
     DescentConfig,
     DrawConfig,
     ExpertConfig,
     StartConfig,
     TrainingConfig,
+    assemble_scales,
+    train_experts,
     train_model,
 )
 
@@ -59,9 +63,21 @@ def training_config(table: dict[str, Any]) -> TrainingConfig:
     start_values["descent"] = None if descent is None else DescentConfig(**_tuples(descent))
     start = StartConfig(**_tuples(start_values))
     values.pop("network", None)  # see train_network.py
+    values.pop("fine", None)  # see fine_config
     parts = values.pop("pdm_emphasis")
     emphasis = tuple(tuple(parts[_part(i)]) for i in range(68))
     return TrainingConfig(draw=draw, expert=expert, start=start, pdm_emphasis=emphasis, **_tuples(values))
+
+
+def fine_config(config: TrainingConfig, table: dict[str, Any]) -> TrainingConfig | None:
+    """Return the configuration of the scales in the table [training.fine], None if there are none."""
+    fine = table.get("fine", {})
+    scales = tuple(scale for scale in config.scales if scale in fine.get("scales", ()))
+    if not scales:
+        return None
+    draw = replace(config.draw, **_tuples(fine.get("draw", {})))
+    expert = replace(config.expert, **_tuples(fine.get("expert", {})))
+    return replace(config, scales=scales, draw=draw, expert=expert)
 
 
 def _part(landmark: int) -> str:
@@ -147,20 +163,35 @@ def main() -> None:
         config = replace(config, scales=tuple(args.scales))
     if args.yaws:
         config = replace(config, draw=replace(config.draw, yaws=tuple(args.yaws)))
+    fine = fine_config(config, table)
+    coarse = tuple(scale for scale in config.scales if fine is None or scale not in fine.scales)
+    # If all scales are fine, they are trained as such in one go.
+    first = replace(config, scales=coarse) if coarse or fine is None else fine
     data = load_dataset(args.renders, limit=args.images)
     chosen = np.flatnonzero(~data.held_out)
+    images, progress = TrainingImages(data, chosen, config.seed), progress_bar()
+    known = {
+        "visible": visibility(data, chosen, *outline),
+        "identities": data.identity[chosen],
+        "rotations": data.pose[chosen],
+    }
     model = train_model(
-        TrainingImages(data, chosen, config.seed),
+        images,
         data.landmarks[chosen],
         landmarks_3d=head_shapes(data, chosen),
-        visible=visibility(data, chosen, *outline),
-        identities=data.identity[chosen],
-        rotations=data.pose[chosen],
-        config=config,
+        **known,
+        config=first,
         work_dir=args.work,
         workers=args.workers,
-        progress=progress_bar(),
+        progress=progress,
     )
+    if fine is not None and first is not fine:
+        faces = AnnotatedFaces.fitted(model.pdm, images, data.landmarks[chosen], **known)
+        folder = args.work / "fine"
+        train_experts(faces, model.pdm, folder, fine, workers=args.workers, progress=progress)
+        scales = sorted((*model.scales, *assemble_scales(folder, model.pdm, fine)), key=lambda one: one.scale)
+        metadata = model.metadata | {"training_fine": asdict(fine)}
+        model = Model(model.pdm, scales, metadata=metadata, arrays=model.arrays)
     people = len(np.unique(data.identity[chosen]))
     model.name = "pyclnf"
     model.metadata |= {
