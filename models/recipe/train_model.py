@@ -58,7 +58,7 @@ def training_config(table: dict[str, Any]) -> TrainingConfig:
     values = dict(table)
     draw = DrawConfig(**_tuples(values.pop("draw", {})))
     expert = ExpertConfig(**_tuples(values.pop("expert", {})))
-    start_values = values.pop("start", {})
+    start_values = dict(values.pop("start", {}))
     descent = start_values.pop("descent", None)
     start_values["descent"] = None if descent is None else DescentConfig(**_tuples(descent))
     start = StartConfig(**_tuples(start_values))

@@ -227,3 +227,26 @@ def test_a_mean_face_does_not_follow_points_that_slide_along_a_curve():
     slid = [i for curve, fixed in _CURVES for i in curve if i not in fixed]
     lengths = [np.linalg.norm(one[slid, :2], axis=1) for one in (left, difference)]
     assert (lengths[0] <= lengths[1] + 1e-12).all()
+
+
+def test_the_finest_scales_are_trained_with_numbers_of_their_own():
+    pytest.importorskip("tqdm")
+    import tomllib
+
+    from train_model import fine_config, training_config
+
+    table = tomllib.loads((RECIPE / "config.toml").read_text(encoding="utf-8"))["training"]
+    for name in ("hidden_outline", "covered_outline"):
+        del table[name]
+    config = training_config(table)
+    fine = fine_config(config, table)
+    assert fine.scales == (0.8,)
+    assert (fine.expert.window, fine.expert.sigma) == (7, 0.8)
+    assert (config.expert.window, config.expert.sigma) != (7, 0.8)
+    assert fine.draw.max_faces == 3000
+    # What the table does not say is as for the others.
+    assert fine.expert.n_gradient == config.expert.n_gradient
+    assert fine.draw.yaws == config.draw.yaws
+    assert fine_config(training_config(table | {"scales": [0.25, 0.5]}), table) is None
+    del table["fine"]
+    assert fine_config(config, table) is None
