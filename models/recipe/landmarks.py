@@ -24,7 +24,7 @@ _MIRROR = {16 - i: i for i in range(8)} | {26 - i: 17 + i for i in range(5)}
 _MIRROR |= {35: 31, 34: 32, 42: 39, 43: 38, 44: 37, 45: 36, 46: 41, 47: 40}
 _MIRROR |= {54: 48, 53: 49, 52: 50, 55: 59, 56: 58, 64: 60, 63: 61, 65: 67}
 
-# Eyelid margins and corners, lip line and lip edge: vertices of hm08 (averages where several are named).
+# Eyelid margins and corners, lip line and lip edge: vertices of hm08 (averages where two are named).
 _EYE = {42: (6853, 13360), 43: (13359,), 44: (13353,), 45: (13377,), 46: (13372,), 47: (13368,)}
 _MOUTH = {51: (466,), 52: (7219,), 53: (7208, 11954), 54: (7185, 7186), 55: (7239, 7233), 57: (492,)}
 _INNER = {62: (520,), 66: (523,), 64: (7192,)}

@@ -25,15 +25,16 @@ _PAIRED_UNITS = (
     "mouthRollLower", "mouthRollUpper", "mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer",
 )  # fmt: skip
 
-_JAW = list(range(17))
-# Curves along which two models' points may slide, and those of their points that do not.
+# Curves along which two models' points may slide, each with the neighbours of its ends, and the points that
+# do not.
 _CURVES = (
-    (_JAW, ()),
-    (list(range(36, 42)), (36, 39)),
-    (list(range(42, 48)), (42, 45)),
-    (list(range(48, 60)), (48, 51, 54, 57)),
-    (list(range(60, 68)), (60, 62, 64, 66)),
+    [0, *range(17), 16],
+    [41, *range(36, 42), 36],
+    [47, *range(42, 48), 42],
+    [59, *range(48, 60), 48],
+    [67, *range(60, 68), 60],
 )
+_FIXED = (36, 39, 42, 45, 48, 51, 54, 57, 60, 62, 64, 66)
 
 
 class IdentityModes:
@@ -82,14 +83,12 @@ def _without_slides(difference: NDArray, points: NDArray) -> NDArray[np.float64]
     The jaw's points lie at other depths, too, except for those of the chin.
     """
     left = difference.copy()
-    for curve, fixed in _CURVES:
-        along = np.zeros((len(curve), 3))
-        ends = (curve[0], curve[-1]) if curve == _JAW else (curve[-1], curve[0])
-        padded = points[[ends[0], *curve, ends[1]], :2]
-        along[:, :2] = padded[2:] - padded[:-2]
+    for curve in _CURVES:
+        sliding = ~np.isin(curve[1:-1], _FIXED)
+        own = np.array(curve[1:-1])[sliding]
+        along = (points[curve[2:], :2] - points[curve[:-2], :2])[sliding]
         along /= np.linalg.norm(along, axis=1, keepdims=True)
-        slide = (left[curve] * along).sum(axis=1, keepdims=True) * along
-        left[curve] -= np.where(np.isin(curve, fixed)[:, None], 0, slide)
+        left[own, :2] -= (left[own, :2] * along).sum(axis=1, keepdims=True) * along
     left[[*range(6), *range(11, 17)], 2] = 0
     return left
 

@@ -164,9 +164,10 @@ def main() -> None:
     if args.yaws:
         config = replace(config, draw=replace(config.draw, yaws=tuple(args.yaws)))
     fine = fine_config(config, table)
-    coarse = tuple(scale for scale in config.scales if fine is None or scale not in fine.scales)
-    # If all scales are fine, they are trained as such in one go.
-    first = replace(config, scales=coarse) if coarse or fine is None else fine
+    if fine is not None and fine.scales == config.scales:
+        config, fine = fine, None
+    elif fine is not None:
+        config = replace(config, scales=tuple(s for s in config.scales if s not in fine.scales))
     data = load_dataset(args.renders, limit=args.images)
     chosen = np.flatnonzero(~data.held_out)
     images, progress = TrainingImages(data, chosen, config.seed), progress_bar()
@@ -180,12 +181,12 @@ def main() -> None:
         data.landmarks[chosen],
         landmarks_3d=head_shapes(data, chosen),
         **known,
-        config=first,
+        config=config,
         work_dir=args.work,
         workers=args.workers,
         progress=progress,
     )
-    if fine is not None and first is not fine:
+    if fine is not None:
         faces = AnnotatedFaces.fitted(model.pdm, images, data.landmarks[chosen], **known)
         folder = args.work / "fine"
         train_experts(faces, model.pdm, folder, fine, workers=args.workers, progress=progress)
@@ -197,7 +198,7 @@ def main() -> None:
     model.metadata |= {
         "licence": "MIT",
         "origin": f"trained on {len(chosen)} rendered pictures of {people} people",
-        "fit": fit_numbers(tables["fit"], table["scales"], config.scales),
+        "fit": fit_numbers(tables["fit"], table["scales"], [one.scale for one in model.scales]),
         # Larger faces are to be reduced before a fit, px per mm.
         "max_scale": MAX_SCALE,
     }

@@ -203,7 +203,7 @@ def test_lines_run_inwards_from_behind_the_point():
 
 
 def test_a_mean_face_does_not_follow_points_that_slide_along_a_curve():
-    from people import _CURVES, _without_slides
+    from people import _CURVES, _FIXED, _without_slides
 
     rng = np.random.default_rng(3)
     angle = np.linspace(-np.pi, 0, 17)
@@ -221,10 +221,9 @@ def test_a_mean_face_does_not_follow_points_that_slide_along_a_curve():
     np.testing.assert_allclose((left[inner, :2] * outward[inner]).sum(axis=1), 3, atol=0.2)
     np.testing.assert_array_equal(left[:6, 2], 0)
     np.testing.assert_array_equal(left[6:11, 2], difference[6:11, 2])
-    corners = [i for _, fixed in _CURVES for i in fixed]
-    others = [*range(17, 36), *corners]
+    others = [*range(17, 36), *_FIXED]
     np.testing.assert_array_equal(left[others], difference[others])
-    slid = [i for curve, fixed in _CURVES for i in curve if i not in fixed]
+    slid = [i for curve in _CURVES for i in curve if i not in _FIXED]
     lengths = [np.linalg.norm(one[slid, :2], axis=1) for one in (left, difference)]
     assert (lengths[0] <= lengths[1] + 1e-12).all()
 
