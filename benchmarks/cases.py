@@ -264,7 +264,8 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
         clnf.fit(image, BOX)
         if look := first.get("look_at_faces"):
             # The patch as it was seen, through the layers alone.
-            seen = run("look_at_faces", look)["patch"][0]
+            patch, levels = run("look_at_faces", look)["patch"][0], _kernels.layout.LEVELS
+            seen = np.rint(np.clip(patch * (levels / look["limit"]), -levels, levels)).astype(np.int16)
             said = np.empty(int(look["table"][-1, 3]), np.float32)
             first["run_layers"] = look | {"image": seen, "out": said}
             operations["run_layers"] = 2.0 * _products(len(seen), look["table"])

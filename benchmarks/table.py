@@ -59,8 +59,9 @@ def wall_seconds(call: Callable[[], Any], repeats: int) -> float:
     return min(seconds)
 
 
-# Kernels that compute in single precision.
-SINGLE = ("neuron_responses", "apply_sigma", "apply_folded_sigma", "run_layers")
+# Kernels that compute in single precision, and in whole numbers of 16 bits.
+SINGLE = ("neuron_responses", "apply_sigma", "apply_folded_sigma")
+WHOLE = ("run_layers",)
 
 
 def print_kernels(model: Model, budget: float) -> None:
@@ -76,9 +77,9 @@ def print_kernels(model: Model, budget: float) -> None:
             rate = share = ""
             if kernel.operations is not None:
                 rate = f"{1e-9 * kernel.operations / ours:.1f}"
-                # Double precision has half as many lanes.
-                single = kernel.name in SINGLE
-                share = f"{100 * kernel.operations / ours / (most if single else most / 2):.0f} %"
+                # Double precision has half as many lanes; whole numbers are multiplied in pairs.
+                lanes = 2.0 if kernel.name in WHOLE else 1.0 if kernel.name in SINGLE else 0.5
+                share = f"{100 * kernel.operations / ours / (most * lanes):.0f} %"
             times = f"{1e6 * ours:.1f} | {rate} | {share} | {twin / ours:.0f}"
             print(f"| {kernel.name} | {kernel.window or ''} | {times} |")
 

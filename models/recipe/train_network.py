@@ -258,15 +258,29 @@ class StartNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the numbers (N, outputs) that are seen in patches (N, side, side)."""
-        middle, contrast = x.mean((1, 2), keepdim=True), x.std((1, 2), keepdim=True, unbiased=False)
-        seen = ((x - middle) / (contrast + MIN_CONTRAST))[:, None]
-        y: Tensor = self.fc(
-            self.drop(self.body(seen.contiguous(memory_format=torch.channels_last)).flatten(1))
-        )
+        seen = self.normalised(x).contiguous(memory_format=torch.channels_last)
+        y: Tensor = self.fc(self.drop(self.body(seen).flatten(1)))
         return y
 
-    def arrays(self, config: NetworkConfig) -> dict[str, Array]:
-        """Return the arrays of `pyclnf.network.Network`, the normalisation folded into the weights."""
+    def normalised(self, x: Tensor) -> Tensor:
+        """Return patches (N, side, side) as the first layer sees them, (N, 1, side, side)."""
+        middle, contrast = x.mean((1, 2), keepdim=True), x.std((1, 2), keepdim=True, unbiased=False)
+        return ((x - middle) / (contrast + MIN_CONTRAST))[:, None]
+
+    def limits(self, patches: Tensor) -> list[float]:
+        """Return what each layer sees at most; of patches (N, side, side) that are not one in a thousand."""
+        found, seen = [], self.normalised(patches)
+        with torch.no_grad():
+            for block in (*self.body, nn.Identity()):
+                found.append(float(seen.abs().flatten(1).amax(1).quantile(0.999)))
+                seen = block(seen)
+        return found
+
+    def arrays(self, config: NetworkConfig, patches: Tensor) -> dict[str, Array]:
+        """Return the arrays of `pyclnf.network.Network`, the normalisation folded into the weights.
+
+        The limits of its numbers are those of the patches (N, side, side).
+        """
         table, weights, units, biases = [], [], [], []
 
         def add(weight: Tensor, bias: Tensor, *numbers: int) -> None:
@@ -294,6 +308,7 @@ class StartNetwork(nn.Module):
         return {
             "start/network_patch": np.array([config.side, config.length, config.looks], np.float32),
             "start/network_layers": np.array(table, np.int32),
+            "start/network_limits": np.array(self.limits(patches), np.float32),
             "start/network_weights": np.concatenate(weights),
             "start/network_units": np.concatenate(units).astype(np.float32),
             "start/network_biases": np.concatenate(biases).astype(np.float32),
@@ -460,7 +475,10 @@ def main() -> None:
         net = train(samples, np.flatnonzero(~aside), np.flatnonzero(aside)[:600], config, phase, net, state)
     assert net is not None
     crop = np.array([training.start.crop, training.start.margin], np.float32)
-    arrays = net.arrays(config) | {"start/crop": crop}
+    rng = np.random.default_rng(training.seed)
+    drawn = rng.choice(np.flatnonzero(~aside), 4000)
+    patches = torch.from_numpy(np.stack([samples.draw(int(i), rng)[0] for i in drawn]))
+    arrays = net.arrays(config, patches) | {"start/crop": crop}
     # One-sided faces several times, so that the steps and the prior do not take them for errors.
     faces = annotated(np.repeat(chosen, np.where(samples.palsy, config.steps_palsy, 1)))
     start = refine_start(arrays, faces, model.pdm, ~put_aside(faces), training.start, seed=training.seed)

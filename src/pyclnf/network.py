@@ -2,7 +2,8 @@
 
 It sees the face in an upright patch about the place and size that the face is taken to
 have, and says pose and shape in it. It looks twice: at the box, and at what it has
-found there, where a face is upright and of the size that it knows best.
+found there, where a face is upright and of the size that it knows best. Its layers work on
+whole numbers, of eight bits in the weights and fifteen in what they see.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ __all__ = ["MIN_CONTRAST", "Network"]
 # flat image stays small.
 MIN_CONTRAST = 4.0
 
-_NAMES = ("layers", "patch", "weights", "units", "biases")
+# The greatest sum of a layer.
+MAX_SUM = 2**31 - 1
+
+_NAMES = ("layers", "patch", "limits", "weights", "units", "biases")
 
 
 class Network:
@@ -56,7 +60,8 @@ class Network:
         of kernel, stride, padding, outputs, residual and rectify, ``start/network_weights`` and
         ``start/network_biases``, flat, one layer after the other. The last layer leaves one place; its first
         6 + m numbers are log scale, rotation vector, translation in sides of the patch, and the m shape
-        coefficients in standard deviations. Weights are int8, in their outputs' ``start/network_units``.
+        coefficients in standard deviations. Weights are int8, in their outputs' ``start/network_units``. What
+        a layer sees goes up to its ``start/network_limits`` (L,); what is greater counts as that.
 
     Raises
     ------
@@ -83,26 +88,34 @@ class Network:
         ):
             raise ModelError(f"the network's patch {patch.tolist()} is out of range")
         self._table = converted(arrays, "network_layers", np.int32)
+        self._limits = converted(arrays, "network_limits", np.float32)
         self._weights = converted(arrays, "network_weights", np.int8)
         self._outputs = converted(arrays, "network_units", np.float32)
         self._biases = converted(arrays, "network_biases", np.float32)
-        self._blocks = self._read_weights()
+        # The limit of the patch, and table, weights, factors, biases and shares as the kernel reads them.
+        self._arguments = self._read_layers()
         self._units = np.sqrt(pdm.eigenvalues)
 
-    def _read_weights(self) -> NDArray[np.int8]:
-        """Return the weights as the kernel reads them."""
+    def _read_layers(self) -> tuple[Any, ...]:
         table, weights, units, biases = self._table, self._weights, self._outputs, self._biases
         if table.ndim != 2 or table.shape[1] != 6 or not 1 <= len(table) <= MAX_NETWORK_LAYERS:
             raise ModelError(f"the network has 1 to {MAX_NETWORK_LAYERS} layers of six numbers")
+        limits = self._limits.astype(np.float64)
+        # Also false for NaN.
+        if limits.shape != (len(table),) or not ((limits > 1 / MAX_NUMBER) & (limits <= MAX_NUMBER)).all():
+            raise ModelError(f"the network has a limit of up to {MAX_NUMBER:g} for what each layer sees")
         for name, values in (("units", units), ("biases", biases)):
             # Also false for NaN.
             if values.ndim != 1 or not np.abs(values).max(initial=0) <= MAX_NUMBER:
                 raise ModelError(f"the network's {name} are a row of numbers up to {MAX_NUMBER:g}")
         if weights.ndim != 1 or units.size != biases.size:
             raise ModelError("the network has a unit and a bias for each output, and a row of weights")
-        found = np.empty_like(weights)
+        blocks, factors, offsets = [], [], []
         side, channels, at, first, products = self.side, 1, 0, 0, 0
-        for row in table.tolist():
+        levels = _kernels.layout.LEVELS
+        # What is said last is in its own unit.
+        after = np.append(limits[1:] / levels, 1.0)
+        for i, row in enumerate(table.tolist()):
             kernel, stride, padding, outputs, residual, rectify = row
             usable = (
                 1 <= kernel <= MAX_NETWORK_KERNEL
@@ -116,7 +129,8 @@ class Network:
             if not usable:
                 raise ModelError(f"the network has a layer {row}, which is out of range")
             result = (side + 2 * padding - kernel) // stride + 1
-            if residual and (result, outputs) != (side, channels):
+            addable = i + 1 < len(table) and (result, outputs) == (side, channels)
+            if residual and not addable:
                 raise ModelError(f"the network has a layer {row} that cannot add what it sees to its result")
             size = kernel * kernel * channels * outputs
             products += size * result * result
@@ -126,7 +140,18 @@ class Network:
                 )
             if at + size > weights.size or first + outputs > biases.size:
                 raise ModelError("the network has fewer weights than its layers need")
-            found[at : at + size] = _kernels.layout.blocked(weights[at : at + size], outputs)
+            own = weights[at : at + size]
+            blocks.append(_kernels.layout.blocked(own, kernel, outputs))
+            # A sum counts in these.
+            unit = units[first : first + outputs].astype(np.float64) * limits[i] / levels
+            with np.errstate(divide="ignore", invalid="ignore"):
+                offset = np.rint(biases[first : first + outputs] / unit)
+            most = levels * np.abs(own.reshape(-1, outputs).astype(np.float64)).sum(axis=0) + np.abs(offset)
+            # Also false for NaN.
+            if not ((most <= MAX_SUM) & (np.abs(unit / after[i]) <= MAX_NUMBER)).all():
+                raise ModelError(f"the network has a layer {row} whose sums leave the numbers of 32 bits")
+            factors.append((unit / after[i]).astype(np.float32))
+            offsets.append(offset.astype(np.int32))
             side, channels, at, first = result, outputs, at + size, first + outputs
         if at != weights.size or first != biases.size:
             raise ModelError("the network has more weights than its layers need")
@@ -135,13 +160,17 @@ class Network:
                 f"the network ends with {side} x {side} places of {channels} numbers, not with one place of "
                 f"at least {6 + self.n_modes}"
             )
-        return found
+        # (Of the last layer, which adds nothing, without a meaning.)
+        shares = (limits / levels / after).astype(np.float32)
+        numbers = (np.concatenate(rows) for rows in (blocks, factors, offsets))
+        return float(limits[0]), table, *numbers, shares
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by the names under which a `Model` keeps them."""
         return {
             "start/network_patch": np.array([self.side, self.length, self.looks], np.float32),
             "start/network_layers": self._table,
+            "start/network_limits": self._limits,
             "start/network_weights": self._weights,
             "start/network_units": self._outputs,
             "start/network_biases": self._biases,
@@ -170,7 +199,7 @@ class Network:
         """
         steps = NO_STEPS if descent is None else descent.arguments
         _kernels.look_at_faces(
-            crop[:, :, None], self.length, self.looks, MIN_CONTRAST, self._table, self._blocks, self._outputs,
-            self._biases, self._units, self.pdm.limits, np.empty((1, 2, 3)),
-            np.empty((1, self.side, self.side), np.float32), *steps, rotations, placements, shapes,
+            crop[:, :, None], self.length, self.looks, MIN_CONTRAST, *self._arguments, self._units,
+            self.pdm.limits, np.empty((1, 2, 3)), np.empty((1, self.side, self.side), np.float32), *steps,
+            rotations, placements, shapes,
         )  # fmt: skip

@@ -264,6 +264,7 @@ def model_with_network() -> Model:
         "start/network_layers": np.array(
             [[3, 2, 1, 16, 0, 1], [1, 1, 0, 16, 1, 1], [3, 1, 0, 16, 0, 0]], np.int32
         ),
+        "start/network_limits": np.full(3, 4.0, np.float32),
         "start/network_weights": random.integers(-9, 9, 9 * 16 + 16 * 16 + 9 * 16 * 16).astype(np.int8),
         "start/network_units": np.full(48, 0.001, np.float32),
         "start/network_biases": random.normal(0, 0.02, 48).astype(np.float32),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyclnf._kernels import layout
+from pyclnf._kernels.layout import LEVELS, blocked
 from pyclnf.nu_rlms import gaussian_kernel
 
 # Largest difference between a compiled variant and the NumPy twin, as (relative to the largest
@@ -42,7 +43,7 @@ BOUNDS = {
     "describe_points": (0.0, 4e-6),
     # Sums of a point's products in float32; of sums of up to 10 that cancel the absolute bound is left.
     "weigh_descriptors": (2e-6, 5e-7),
-    "run_layers": (5e-6, 0.0),  # sums of up to 432 in float32, three one after the other
+    "run_layers": (0.0, 0.0),  # whole numbers, rounded alike
     "look_at_faces": (1e-5, 2e-4),  # px of the crop, mm and rad; layers and steps as above and below
     "take_steps": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
@@ -401,9 +402,10 @@ def weigh_descriptors(random: np.random.Generator) -> Arguments:
 
 def run_layers(random: np.random.Generator) -> Arguments:
     image_side = side = int(random.integers(1, 40))
-    inputs, table, weights, units, biases = 1, [], [], [], []
-    for _ in range(int(random.integers(1, 4))):
-        residual = inputs > 1 and random.random() < 0.4
+    inputs, table, weights, factors, biases = 1, [], [], [], []
+    count = int(random.integers(1, 4))
+    for i in range(count):
+        residual = inputs > 1 and i + 1 < count and random.random() < 0.4
         if residual:
             kernel, stride, padding, outputs = 3, 1, 1, inputs
         else:
@@ -415,18 +417,21 @@ def run_layers(random: np.random.Generator) -> Arguments:
             kernel = min(kernel, side + 2 * padding)
             outputs = 16 * int(random.integers(1, 8))
         table.append((kernel, stride, padding, outputs, int(residual), int(random.random() < 0.6)))
-        # So that sums of many neither grow nor vanish.
-        scale = 1.4 / np.sqrt(kernel * kernel * inputs)
-        weights.append(random.integers(-127, 128, kernel * kernel * inputs * outputs, dtype=np.int8))
-        units.append(random.uniform(0.5, 1.5, outputs) * scale / 73)
-        biases.append(random.normal(0, 0.3, outputs))
+        # So that sums of many neither grow nor vanish; what is too great is tried, too.
+        scale = random.choice((0.7, 1.4, 5.0)) / np.sqrt(kernel * kernel * inputs)
+        own = random.integers(-127, 128, kernel * kernel * inputs * outputs, dtype=np.int8)
+        weights.append(blocked(own, kernel, outputs))
+        unit = random.uniform(0.5, 1.5, outputs) * scale / 73
+        factors.append(unit if i + 1 < count else unit / LEVELS)
+        biases.append(random.normal(0, 0.3 * LEVELS, outputs) / unit)
         side, inputs = (side + 2 * padding - kernel) // stride + 1, outputs
     return [
-        random.normal(0, 1, (image_side, image_side)).astype(np.float32),
+        random.integers(-LEVELS, LEVELS + 1, (image_side, image_side)).astype(np.int16),
         np.array(table, np.int32),
         np.concatenate(weights),
-        np.concatenate(units).astype(np.float32),
-        np.concatenate(biases).astype(np.float32),
+        np.concatenate(factors).astype(np.float32),
+        np.concatenate(biases).astype(np.int32),
+        random.uniform(0.1, 3, count).astype(np.float32),
         np.empty(side * side * inputs, np.float32),
     ]
 
@@ -447,6 +452,7 @@ def look_at_faces(random: np.random.Generator, steps: int = 0) -> Arguments:
         float(random.uniform(30, 200)),
         1,
         4.0,
+        float(random.uniform(0.5, 8)),
         *numbers,
         random.uniform(0.5, 20, modes),
         random.uniform(1, 40, modes),
@@ -532,7 +538,7 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
 CHANGED = {
     "axis_taps": (4,),
     "fit_scale": (25, 26, 27, 28),
-    "look_at_faces": (25, 26),
+    "look_at_faces": (27, 28),
     "nu_rlms_pass": (4, 5),
     "run_cascade": (11, 12),
     "take_steps": (14, 15),

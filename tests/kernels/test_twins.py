@@ -63,9 +63,9 @@ def test_a_look_with_steps_is_one_after_the_other(kernels: ModuleType, seed: int
     own = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
     whole = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
     kernels.look_at_faces(*whole)
-    kernels.look_at_faces(*own[:12], *NO_STEPS, *own[25:])
-    kernels.take_steps(own[0][:, :, 0], *own[12:])
-    for ours, expected in zip(whole[25:], own[25:], strict=True):
+    kernels.look_at_faces(*own[:14], *NO_STEPS, *own[27:])
+    kernels.take_steps(own[0][:, :, 0], *own[14:])
+    for ours, expected in zip(whole[27:], own[27:], strict=True):
         np.testing.assert_array_equal(ours, expected)
 
 

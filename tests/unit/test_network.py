@@ -8,6 +8,7 @@ import pytest
 from generate_model import generate_model
 from pyclnf import ModelError
 from pyclnf._kernels import VARIANT, load_variant
+from pyclnf._kernels.layout import LEVELS
 from pyclnf.descent import upright
 from pyclnf.network import MIN_CONTRAST, Network
 from pyclnf.pdm import PDM, Parameters, axis_angle_to_matrix
@@ -35,8 +36,10 @@ def arrays(says: np.ndarray | None = None, looks: int = 1, **changed: object) ->
     own: dict[str, object] = {
         "patch": np.array([SIDE, LENGTH, looks], np.float32),
         "layers": np.array(layers, np.int32),
+        "limits": np.array([8.0, 20.0, 40.0], np.float32),
         "weights": np.zeros(sum(sizes), np.int8),
-        "units": np.full(len(biases), 0.01, np.float32),
+        # So small that biases, which are whole numbers of sums, are what they are said to be.
+        "units": np.full(len(biases), 3e-5, np.float32),
         "biases": biases,
     } | changed
     return {f"start/network_{name}": np.asarray(value) for name, value in own.items()}
@@ -89,7 +92,8 @@ def test_weights_are_in_the_units_of_their_outputs() -> None:
     content = arrays()
     weights = rng.integers(-127, 128, content["start/network_weights"].size, dtype=np.int8)
     units = rng.uniform(0.001, 0.003, 32 + OUTPUTS).astype(np.float32)
-    network = Network(PDM_, arrays(weights=weights, units=units))
+    # Little above the greatest numbers, so that they are rounded finely.
+    network = Network(PDM_, arrays(weights=weights, units=units, limits=np.array([2.0, 4.0, 6.0])))
     image = crop()[:SIDE, :SIDE].astype(np.float64)
     # The patch about the middle of the crop, px for px.
     placements = np.array([[SIDE / LENGTH, (SIDE - 1) / 2, (SIDE - 1) / 2]])
@@ -113,13 +117,34 @@ def test_weights_are_in_the_units_of_their_outputs() -> None:
         at, first, inputs = at + size, first + outputs, outputs
     expected = PDM_.clamp(seen[0, 0, 6 : 6 + M] * np.sqrt(PDM_.eigenvalues))
     assert np.abs(expected).max() > 1
-    np.testing.assert_allclose(shapes[0], expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(shapes[0], expected, rtol=1e-3, atol=3e-3)
+
+
+def test_what_a_layer_sees_goes_up_to_its_limit() -> None:
+    # Each layer passes on what is in the middle of the patch.
+    weights = [np.zeros((k, k, c, o), np.int8) for k, c, o in ((5, 1, 16), (3, 16, 16), (10, 16, OUTPUTS))]
+    weights[0][2, 2, 0, 0] = weights[2][5, 5, 0, 0] = 100
+    flat = np.concatenate([layer.reshape(-1) for layer in weights])
+    image = np.full((SIDE, SIDE), 100, np.uint8)
+    image[10, 10] = 200
+    found = []
+    for limits in ([20.0, 20.0, 40.0], [4.0, 20.0, 40.0], [20.0, 6.0, 40.0], [20.0, 20.0, 5.0]):
+        units = np.full(32 + OUTPUTS, 0.01, np.float32)
+        network = Network(PDM_, arrays(weights=flat, units=units, limits=np.array(limits, np.float32)))
+        placements = np.array([[SIDE / LENGTH, (SIDE - 1) / 2, (SIDE - 1) / 2]])
+        network.run(image, np.eye(3)[None].copy(), placements, np.zeros((1, M)))
+        found.append(np.log(placements[0, 0] * LENGTH / SIDE))
+    seen = (200 - image.mean()) / (image.std() + MIN_CONTRAST)
+    assert seen > 6
+    # The second layer adds what it sees, so that nothing changes there.
+    np.testing.assert_allclose(found, [seen, 4, 6, 5], rtol=1e-3)
 
 
 def test_brightness_and_contrast_do_not_matter() -> None:
     rng = np.random.default_rng(4)
     weights = rng.integers(-127, 128, arrays()["start/network_weights"].size, dtype=np.int8)
-    network = Network(PDM_, arrays(weights=weights, units=np.full(32 + OUTPUTS, 1e-5, np.float32)))
+    units = np.repeat([0.002, 1e-5], [32, OUTPUTS])
+    network = Network(PDM_, arrays(weights=weights, units=units, limits=np.array([8.0, 8.0, 8.0])))
     image = rng.integers(0, 100, (80, 80), dtype=np.uint8)
     found = []
     for picture in (image, 2 * image + 30):
@@ -195,16 +220,25 @@ def layer(**changed: int) -> np.ndarray:
         ("layers", layer(outputs=2048), "out of range"),
         ("layers", layer(residual=2), "out of range"),
         ("layers", layer(rectify=-1), "out of range"),
+        ("layers", np.append(layer()[:2], [[10, 1, 0, OUTPUTS, 1, 0]], axis=0), "cannot add"),
         ("layers", layer(outputs=32), "cannot add"),
         ("layers", layer(padding=0), "cannot add"),
         ("layers", layer(outputs=32, residual=0), "fewer weights"),
         ("layers", layer(kernel=1, padding=0), "more weights"),
+        ("limits", np.ones(2, np.float32), "a limit"),
+        ("limits", np.array([1.0, 0.0, 1.0]), "a limit"),
+        ("limits", np.array([1.0, -1.0, 1.0]), "a limit"),
+        ("limits", np.array([1.0, np.nan, 1.0]), "a limit"),
+        ("limits", np.array([1.0, np.inf, 1.0]), "a limit"),
+        ("limits", np.array([1.0, 1e11, 1e-11]), "32 bits"),
         ("weights", np.zeros(10, np.int8), "fewer weights"),
         ("weights", np.zeros((2, 5), np.int8), "a row of weights"),
         ("weights", np.full(10, 300), "do not fit"),
         ("weights", np.array(["a"]), "no numbers"),
+        ("units", np.zeros(32 + OUTPUTS, np.float32), "32 bits"),
         ("units", np.ones(3, np.float32), "a unit and a bias"),
         ("units", np.full(32 + OUTPUTS, np.nan, np.float32), "units are a row"),
+        ("biases", np.full(32 + OUTPUTS, 1e9, np.float32), "32 bits"),
         ("biases", np.full(32 + OUTPUTS, np.inf, np.float32), "biases are a row"),
         ("biases", np.zeros((2, 2), np.float32), "biases are a row"),
     ),
@@ -214,11 +248,27 @@ def test_arrays_that_do_not_fit_are_refused(name: str, value: np.ndarray, messag
         Network(PDM_, arrays(**{name: value}))
 
 
+def test_sums_stay_within_32_bits() -> None:
+    # 1600 inputs of the last layer, each up to LEVELS = 16383: weights of 81 are the last that fit.
+    assert LEVELS * 1600 * 81 < 2**31 <= LEVELS * 1600 * 82
+    for weight in (81, -81, 82, -82):
+        content = arrays()
+        weights = content["start/network_weights"]
+        weights[-1600 * OUTPUTS :].reshape(1600, OUTPUTS)[:, 3] = weight
+        if abs(weight) == 81:
+            Network(PDM_, content)
+        else:
+            with pytest.raises(ModelError, match="32 bits"):
+                Network(PDM_, content)
+
+
 def test_a_network_must_say_all_modes() -> None:
     table = arrays()["start/network_layers"].copy()
     table[2, 3] = 16
     ones = np.ones(48, np.float32)
-    few = arrays(layers=table, weights=np.zeros(400 + 9 * 256 + 100 * 256, np.int8), units=ones, biases=ones)
+    few = arrays(
+        layers=table, weights=np.zeros(400 + 9 * 256 + 100 * 256, np.int8), units=ones, biases=0 * ones
+    )
     with pytest.raises(ModelError, match="at least 20"):
         Network(PDM_, few)
 
@@ -228,6 +278,7 @@ def test_a_network_that_would_take_minutes_is_refused() -> None:
     content = arrays(
         patch=np.array([256, 200.0, 1]),
         layers=table,
+        limits=np.ones(3, np.float32),
         weights=np.zeros(9 * 1024, np.int8),
         units=np.ones(3072, np.float32),
         biases=np.zeros(3072, np.float32),
@@ -236,7 +287,7 @@ def test_a_network_that_would_take_minutes_is_refused() -> None:
         Network(PDM_, content)
 
 
-@pytest.mark.parametrize("name", ("patch", "weights", "units", "biases"))
+@pytest.mark.parametrize("name", ("patch", "limits", "weights", "units", "biases"))
 def test_a_network_is_whole(name: str) -> None:
     content = arrays()
     del content[f"start/network_{name}"]
@@ -246,7 +297,8 @@ def test_a_network_is_whole(name: str) -> None:
 
 @pytest.mark.parametrize("value", (-1e12, 1e12))
 def test_a_damaged_model_is_told(value: float) -> None:
-    content = arrays(np.array([value])) | {"start/crop": np.array([80, 2.0], np.float32)}
+    units = np.full(32 + OUTPUTS, 1e6, np.float32)
+    content = arrays(np.array([value]), units=units) | {"start/crop": np.array([80, 2.0], np.float32)}
     start = LearnedStart(PDM_, content)
     with pytest.raises(ModelError, match="not finite"):
         start.hypotheses(np.full((200, 300, 1), 90, np.uint8), (100, 60, 90, 80))
@@ -256,21 +308,23 @@ def test_a_damaged_model_is_told(value: float) -> None:
 def test_the_kernel_refuses_layers_that_do_not_fit(variant: str) -> None:
     kernels = load_variant(variant)
     table = np.array([[3, 1, 1, 16, 0, 1], [3, 1, 1, 16, 1, 1]], np.int32)
-    image, units, biases = np.zeros((6, 6), np.float32), np.ones(32, np.float32), np.zeros(32, np.float32)
-    weights, out = np.zeros(9 * 16 * 17, np.int8), np.zeros(6 * 6 * 16, np.float32)
-    kernels.run_layers(image, table, weights, units, biases, out)
-    wrong = [
-        (image, table, weights[1:], units, biases, out),
-        (image, table, weights, units[1:], biases, out),
-        (image, table, weights, units, biases[1:], out),
-        (image, table, weights, units, biases, out[1:]),
-        (image[1:], table, weights, units, biases, out),
-        (image, table[:0], weights[:0], units[:0], biases[:0], out),
-        (image, np.ascontiguousarray(table[:, :5]), weights, units, biases, out),
+    table = np.append(table, [[1, 1, 0, 16, 0, 0]], axis=0).astype(np.int32)
+    image, factors, biases = np.zeros((6, 6), np.int16), np.ones(48, np.float32), np.zeros(48, np.int32)
+    # (A row of three weights of one input is read as two pairs.)
+    weights, out = np.zeros(3 * 4 * 16 + 9 * 16 * 16 + 16 * 16, np.int8), np.zeros(6 * 6 * 16, np.float32)
+    shares = np.ones(3, np.float32)
+    right = (image, table, weights, factors, biases, shares, out)
+    kernels.run_layers(*right)
+    wrong = [(*right[:i], right[i][1:], *right[i + 1 :]) for i in (0, 2, 3, 4, 5, 6)]
+    wrong += [
+        (image, table[:0], weights[:0], factors[:0], biases[:0], shares[:0], out),
+        (image, np.ascontiguousarray(table[:, :5]), *right[2:]),
     ]
-    changes = ((0, 0), (0, 9), (1, 0), (2, -1), (3, 15), (3, 0), (2, 0))
-    wrong += [(image, np.where(np.arange(12).reshape(2, 6) == 6 + i, value, table).astype(np.int32), weights,
-               units, biases, out) for i, value in changes]  # fmt: skip
+    changes = ((0, 0), (0, 9), (1, 0), (2, -1), (3, 15), (3, 0), (2, 0), (10, 1))
+    wrong += [
+        (image, np.where(np.arange(18).reshape(3, 6) == 6 + i, value, table).astype(np.int32), *right[2:])
+        for i, value in changes
+    ]
     for arguments in wrong:
         with pytest.raises(ValueError, match="do not fit"):
             kernels.run_layers(*arguments)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from pyclnf._kernels.alignment import procrustes_similarity
-from pyclnf._kernels.layout import PAIR, folded_blocks, reflection_basis, unblocked
+from pyclnf._kernels.layout import LEVELS, PAIR, blocked_size, folded_blocks, reflection_basis, unblocked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -430,7 +430,7 @@ def _bilinear(maps: NDArray[Any], x: Float, y: Float) -> Float:
     last = maps.shape[1] - 1
     px, py = (np.clip(np.nan_to_num(a), 0, last).astype(np.float32) for a in (x, y))
     left, top = np.minimum(px.astype(np.intp), last - 1), np.minimum(py.astype(np.intp), last - 1)
-    fx, fy = px - left, py - top
+    fx, fy = px - left.astype(np.float32), py - top.astype(np.float32)
     upper = maps[:, top, left] * (1 - fx) + maps[:, top, left + 1] * fx
     lower = maps[:, top + 1, left] * (1 - fx) + maps[:, top + 1, left + 1] * fx
     return np.asarray(upper * (1 - fy) + lower * fy)
@@ -445,25 +445,31 @@ def weigh_descriptors(
 
 
 def run_layers(
-    image: Float32,
+    image: NDArray[np.int16],
     table: NDArray[np.int32],
     weights: NDArray[np.int8],
-    units: Float32,
-    biases: Float32,
+    factors: Float32,
+    biases: NDArray[np.int32],
+    shares: Float32,
     out: Float32,
 ) -> None:
     """Send an image through convolutions, one after the other."""
-    seen, at, first = image[:, :, None], 0, 0
-    for kernel, stride, padding, outputs, residual, rectify in table.tolist():
-        size, last = kernel * kernel * seen.shape[2] * outputs, first + outputs
-        own = unblocked(weights[at : at + size], outputs)
+    # In double precision all sums are exact.
+    seen, at, first = image[:, :, None].astype(np.float64), 0, 0
+    for i, (kernel, stride, padding, outputs, residual, rectify) in enumerate(table.tolist()):
+        inputs = seen.shape[2]
+        size, last = blocked_size(kernel, inputs, outputs), first + outputs
+        own = unblocked(weights[at : at + size], kernel, inputs, outputs)
         padded = np.pad(seen, [(padding, padding), (padding, padding), (0, 0)])
         windows = sliding_window_view(padded, (kernel, kernel), axis=(0, 1))[::stride, ::stride]
         patches = np.moveaxis(windows, 2, 4)
-        found = patches.reshape(*patches.shape[:2], -1) @ own.astype(np.float32)
-        found = found * units[first:last] + biases[first:last]
-        if residual:
-            found += seen
+        sums = patches.reshape(*patches.shape[:2], -1) @ own.astype(np.float64) + biases[first:last]
+        found: NDArray[Any] = sums.astype(np.float32) * factors[first:last]
+        if i + 1 < len(table):
+            found = np.clip(found, -65536, 65536)
+            if residual:
+                found += np.clip(seen.astype(np.float32) * shares[i], -65536, 65536)
+            found = np.rint(np.clip(found, -LEVELS, LEVELS)).astype(np.float64)
         seen = np.maximum(found, 0) if rectify else found
         at, first = at + size, last
     out[:] = seen.reshape(-1)
@@ -474,10 +480,12 @@ def look_at_faces(
     length: float,
     looks: int,
     contrast: float,
+    limit: float,
     table: NDArray[np.int32],
     weights: NDArray[np.int8],
-    units: Float32,
-    biases: Float32,
+    factors: Float32,
+    biases: NDArray[np.int32],
+    shares: Float32,
     mode_units: Float,
     limits: Float,
     matrix: Float,
@@ -508,8 +516,11 @@ def look_at_faces(
             matrix[0, :, 2] = placement[1:] - matrix[0, :, :2].sum(axis=1) * ((side - 1) / 2)
             sample_areas(crop, matrix, patch)
             values = patch.astype(np.float64)
-            patch[:] = (values - values.mean()) / (values.std() + contrast)
-            run_layers(patch[0], table, weights, units, biases, said)
+            grey = values.sum() / values.size
+            variance = (values * values).sum() / values.size - grey * grey
+            patch[:] = (values - grey) / (np.sqrt(max(variance, 0.0)) + contrast)
+            numbers = np.clip(patch[0] * np.float32(LEVELS / limit), -LEVELS, LEVELS)
+            run_layers(np.rint(numbers).astype(np.int16), table, weights, factors, biases, shares, said)
             found = said.astype(np.float64)
             with np.errstate(over="ignore"):
                 scale = placement[0] * np.exp(found[0])

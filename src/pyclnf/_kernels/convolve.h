@@ -1,10 +1,13 @@
 /* Convolution of an image of several channels, for small networks.
  *
- * Numbers lie (row, column, channel). Weights are whole numbers of eight bits, as all of a network then fit into
- * the cache of a core; they lie in blocks of sixteen outputs, (block, row, column, input, output), so that they
- * are read as they lie. The lanes are output channels; the sums of some positions of a row and some blocks are
- * kept in registers, so that each weight is read once for all the positions and each pixel for all the blocks.
- * A lane adds in the same order whatever their numbers. */
+ * Numbers are whole, of sixteen bits, and lie (row, column, channel). Weights have eight bits, as all of a network
+ * then fit into the cache of a core. They lie in blocks of sixteen outputs, (block, row, pair, output, 2), where the
+ * columns of a row and their channels follow each other in pairs: the processor multiplies two numbers of sixteen
+ * bits and adds both products in one instruction, twice as many as it multiplies floats. Sums are exact, so that
+ * every variant gives the same bits.
+ *
+ * The sums of some positions of a row and some blocks are kept in registers, so that each weight is read once for
+ * all the positions and each pixel for all the blocks. */
 #ifndef PYCLNF_CONVOLVE_H
 #define PYCLNF_CONVOLVE_H
 
@@ -13,57 +16,122 @@
 /* Output channels of a block. */
 #define CHANNELS 16
 
-#if defined(__AVX512F__)
-typedef __m512 channels;
+/* Greatest magnitude of the numbers that a layer sees: with it, sums of some thousands of products fit into 32 bits. */
+#define LEVELS 16383
+
+/* SLICES registers hold the sums of a block, and hold_pairs the weights that belong to them. */
+#if defined(__AVX512BW__)
 #define SLICES 1
-PYCLNF_INLINE channels load_channels(const float *p) { return _mm512_loadu_ps(p); }
-PYCLNF_INLINE void store_channels(float *p, channels v) { _mm512_storeu_ps(p, v); }
-PYCLNF_INLINE channels splat_channels(float s) { return _mm512_set1_ps(s); }
-PYCLNF_INLINE channels add_channels(channels a, channels b) { return _mm512_add_ps(a, b); }
-PYCLNF_INLINE channels muladd_channels(channels a, channels b, channels c) { return _mm512_fmadd_ps(a, b, c); }
-PYCLNF_INLINE channels widen_channels(const signed char *p)
+#define WIDENS_BLOCKS 0
+typedef __m512i sums_t;
+typedef __m512i pairs_t;
+typedef signed char weight;
+PYCLNF_INLINE sums_t no_sums(void) { return _mm512_setzero_si512(); }
+PYCLNF_INLINE void store_sums(int32_t *p, sums_t v) { _mm512_storeu_si512(p, v); }
+PYCLNF_INLINE pairs_t splat_pair(const int16_t *p)
 {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+    int32_t both;
+    memcpy(&both, p, sizeof both);
+    return _mm512_set1_epi32(both);
 }
-/* max(v, 0); NaN stays NaN. */
-PYCLNF_INLINE channels rectified(channels v) { return _mm512_max_ps(_mm512_setzero_ps(), v); }
-#else
-typedef floats channels;
+PYCLNF_INLINE pairs_t hold_pairs(const weight *p)
+{
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p));
+}
+PYCLNF_INLINE sums_t add_pairs(pairs_t pixels, pairs_t weights, sums_t sums)
+{
+    return _mm512_add_epi32(sums, _mm512_madd_epi16(pixels, weights));
+}
+#elif defined(__AVX2__)
 #define SLICES 2
-PYCLNF_INLINE channels load_channels(const float *p) { return load8(p); }
-PYCLNF_INLINE void store_channels(float *p, channels v) { store8(p, v); }
-PYCLNF_INLINE channels splat_channels(float s) { return splat8(s); }
-PYCLNF_INLINE channels add_channels(channels a, channels b) { return add8(a, b); }
-PYCLNF_INLINE channels muladd_channels(channels a, channels b, channels c) { return muladd8(a, b, c); }
-PYCLNF_INLINE channels rectified(channels v) { return clip8(v, 0.0f, INFINITY); }
+#define WIDENS_BLOCKS 0
+typedef __m256i sums_t;
+typedef __m256i pairs_t;
+typedef signed char weight;
+PYCLNF_INLINE sums_t no_sums(void) { return _mm256_setzero_si256(); }
+PYCLNF_INLINE void store_sums(int32_t *p, sums_t v) { _mm256_storeu_si256((__m256i *)p, v); }
+PYCLNF_INLINE pairs_t splat_pair(const int16_t *p)
+{
+    int32_t both;
+    memcpy(&both, p, sizeof both);
+    return _mm256_set1_epi32(both);
+}
+PYCLNF_INLINE pairs_t hold_pairs(const weight *p)
+{
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p));
+}
+PYCLNF_INLINE sums_t add_pairs(pairs_t pixels, pairs_t weights, sums_t sums)
+{
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(pixels, weights));
+}
+#elif defined(__SSE2__) || defined(_M_X64)
+#include <emmintrin.h>
+#define SLICES 4
+#define WIDENS_BLOCKS 1
+typedef __m128i sums_t;
+typedef __m128i pairs_t;
+typedef int16_t weight;
+PYCLNF_INLINE sums_t no_sums(void) { return _mm_setzero_si128(); }
+PYCLNF_INLINE void store_sums(int32_t *p, sums_t v) { _mm_storeu_si128((__m128i *)p, v); }
+PYCLNF_INLINE pairs_t splat_pair(const int16_t *p)
+{
+    int32_t both;
+    memcpy(&both, p, sizeof both);
+    return _mm_set1_epi32(both);
+}
+PYCLNF_INLINE pairs_t hold_pairs(const weight *p) { return _mm_loadu_si128((const __m128i *)p); }
+PYCLNF_INLINE sums_t add_pairs(pairs_t pixels, pairs_t weights, sums_t sums)
+{
+    return _mm_add_epi32(sums, _mm_madd_epi16(pixels, weights));
+}
+#else
+/* The first of all pairs, then the second; what the compiler makes of loops over four. */
+#define SLICES 4
+#define WIDENS_BLOCKS 1
+typedef struct { int32_t v[4]; } sums_t;
+typedef struct { int32_t v[2][4]; } pairs_t;
+typedef int16_t weight;
+PYCLNF_INLINE sums_t no_sums(void)
+{
+    const sums_t none = {{0, 0, 0, 0}};
+    return none;
+}
+PYCLNF_INLINE void store_sums(int32_t *p, sums_t v) { memcpy(p, v.v, sizeof v.v); }
+PYCLNF_INLINE pairs_t splat_pair(const int16_t *p)
+{
+    const pairs_t pair = {{{p[0], p[0], p[0], p[0]}, {p[1], p[1], p[1], p[1]}}};
+    return pair;
+}
+PYCLNF_INLINE pairs_t hold_pairs(const weight *p)
+{
+    const pairs_t pairs = {{{p[0], p[2], p[4], p[6]}, {p[1], p[3], p[5], p[7]}}};
+    return pairs;
+}
+PYCLNF_INLINE sums_t add_pairs(pairs_t pixels, pairs_t weights, sums_t sums)
+{
+    int i;
+    for (i = 0; i < 4; ++i) sums.v[i] += pixels.v[0][i] * weights.v[0][i] + pixels.v[1][i] * weights.v[1][i];
+    return sums;
+}
 #endif
 
 #define WIDTH (CHANNELS / SLICES)
 
-/* Without instructions that make floats of eight bytes the weights of a block are made floats first. */
-#if defined(__AVX2__)
-#define WIDENS_BLOCKS 0
-typedef signed char weight;
-#if !defined(__AVX512F__)
-PYCLNF_INLINE channels widen_channels(const signed char *p) { return widen8(p); }
-#endif
-#else
-#define WIDENS_BLOCKS 1
-typedef float weight;
-PYCLNF_INLINE channels widen_channels(const float *p) { return load8(p); }
-static void widen_block(const signed char *PYCLNF_RESTRICT weights, ptrdiff_t count, float *PYCLNF_RESTRICT out)
+#if WIDENS_BLOCKS
+/* Without an instruction that widens eight bits the weights of a block are widened first. */
+static void widen_block(const signed char *PYCLNF_RESTRICT weights, ptrdiff_t count, int16_t *PYCLNF_RESTRICT out)
 {
     ptrdiff_t i;
-    for (i = 0; i < count; ++i) out[i] = (float)weights[i];
+    for (i = 0; i < count; ++i) out[i] = weights[i];
 }
 #endif
 
-/* Sums that the registers hold beside the weights and a pixel: positions by blocks. */
-#if defined(__AVX512F__)
+/* Sums that the registers hold beside the weights, a pixel and its products: positions by blocks. */
+#if SLICES == 1
 #define MOST_BLOCKS 4
 #define MOST_COLUMNS 12
 static const ptrdiff_t COLUMNS_OF[] = {0, 12, 12, 8, 6};
-#elif defined(__AVX2__)
+#elif SLICES == 2
 #define MOST_BLOCKS 1
 #define MOST_COLUMNS 6
 static const ptrdiff_t COLUMNS_OF[] = {0, 6};
@@ -76,16 +144,58 @@ static const ptrdiff_t COLUMNS_OF[] = {0, 2};
 typedef struct {
     ptrdiff_t kernel, stride, inputs, outputs, columns; /* columns: of the padded image */
     int rectify;
+    float share; /* of what is added */
 } convolution;
 
-/* P positions of one row, B blocks of outputs: image at the first position's corner, weights, units, bias, out and
- * (NULL: none) what is added at the first of the outputs. P and B are constants where this is inlined. */
-PYCLNF_INLINE void convolve_columns(const int P, const int B, const convolution *c, const float *image,
-                                    const weight *weights, const float *units, const float *bias,
-                                    const float *added, float *out)
+/* Numbers of a row of the weights of one output: an even number, the last of which may meet a weight of 0. */
+PYCLNF_INLINE ptrdiff_t row_numbers(ptrdiff_t kernel, ptrdiff_t inputs) { return (kernel * inputs + 1) / 2 * 2; }
+
+PYCLNF_INLINE float within(float value, float least, float most)
 {
-    channels sums[MOST_BLOCKS * SLICES][MOST_COLUMNS];
-    const ptrdiff_t step = c->stride * c->inputs, along = c->kernel * c->inputs;
+    value = value > most ? most : value;
+    return value < least ? least : value;
+}
+
+/* What the next layer sees of n sums: (sum + bias) factor, and what is added (NULL: nothing), rounded. Both are kept
+ * within bounds before they are added, so that no variant makes one instruction of product and sum, which would
+ * round otherwise. (n is not said as a constant, for which GCC writes all out instead of using vectors.) */
+PYCLNF_APART void keep_numbers(ptrdiff_t n, const int32_t *PYCLNF_RESTRICT sums, const int32_t *PYCLNF_RESTRICT bias,
+                               const float *PYCLNF_RESTRICT factors, int rectify,
+                               const int16_t *PYCLNF_RESTRICT added, float share, int16_t *PYCLNF_RESTRICT out)
+{
+    const float least = rectify ? 0.0f : (float)-LEVELS;
+    ptrdiff_t o;
+    for (o = 0; o < n; ++o) {
+        float value = within((float)(sums[o] + bias[o]) * factors[o], -65536.0f, 65536.0f);
+        if (added) value += within((float)added[o] * share, -65536.0f, 65536.0f);
+        value = within(value, least, (float)LEVELS);
+        /* Adding 1.5 * 2^23 rounds to an integer. */
+        value += 12582912.0f;
+        out[o] = (int16_t)(int32_t)(value - 12582912.0f);
+    }
+}
+
+/* The last layer's. */
+PYCLNF_APART void say_numbers(ptrdiff_t n, const int32_t *PYCLNF_RESTRICT sums, const int32_t *PYCLNF_RESTRICT bias,
+                              const float *PYCLNF_RESTRICT factors, int rectify, float *PYCLNF_RESTRICT out)
+{
+    ptrdiff_t o;
+    for (o = 0; o < n; ++o) {
+        const float value = (float)(sums[o] + bias[o]) * factors[o];
+        out[o] = rectify && value < 0.0f ? 0.0f : value;
+    }
+}
+
+/* P positions of one row, B blocks of outputs: image at the first position's corner, weights, factors, bias, and out
+ * and (NULL: none) what is added at the first of the outputs; said in place of out in the last layer. P and B are
+ * constants where this is inlined. */
+PYCLNF_INLINE void convolve_columns(const int P, const int B, const convolution *c, const int16_t *image,
+                                    const weight *weights, const float *factors, const int32_t *bias,
+                                    const int16_t *added, int16_t *out, float *said)
+{
+    sums_t sums[MOST_BLOCKS * SLICES][MOST_COLUMNS];
+    int32_t found[MOST_COLUMNS][MOST_BLOCKS * CHANNELS];
+    const ptrdiff_t step = c->stride * c->inputs, along = row_numbers(c->kernel, c->inputs);
     const ptrdiff_t block = c->kernel * along * CHANNELS;
     ptrdiff_t y, x;
 #ifdef __GNUC__
@@ -95,28 +205,28 @@ PYCLNF_INLINE void convolve_columns(const int P, const int B, const convolution 
 #ifdef __GNUC__
 #pragma GCC unroll 12
 #endif
-        for (int p = 0; p < P; ++p) sums[s][p] = splat_channels(0.0f);
+        for (int p = 0; p < P; ++p) sums[s][p] = no_sums();
     }
     for (y = 0; y < c->kernel; ++y) {
-        const float *pixels = image + y * c->columns * c->inputs;
+        const int16_t *pixels = image + y * c->columns * c->inputs;
         /* The columns of the kernel and their channels lie one after the other in both. */
-        for (x = 0; x < along; ++x, ++pixels, weights += CHANNELS) {
-            channels w[MOST_BLOCKS * SLICES];
+        for (x = 0; x < along; x += 2, pixels += 2, weights += 2 * CHANNELS) {
+            pairs_t w[MOST_BLOCKS * SLICES];
 #ifdef __GNUC__
 #pragma GCC unroll 8
 #endif
             for (int s = 0; s < B * SLICES; ++s) {
-                w[s] = widen_channels(weights + s / SLICES * block + s % SLICES * WIDTH);
+                w[s] = hold_pairs(weights + s / SLICES * block + s % SLICES * 2 * WIDTH);
             }
 #ifdef __GNUC__
 #pragma GCC unroll 12
 #endif
             for (int p = 0; p < P; ++p) {
-                const channels pixel = splat_channels(pixels[p * step]);
+                const pairs_t pair = splat_pair(pixels + p * step);
 #ifdef __GNUC__
 #pragma GCC unroll 8
 #endif
-                for (int s = 0; s < B * SLICES; ++s) sums[s][p] = muladd_channels(pixel, w[s], sums[s][p]);
+                for (int s = 0; s < B * SLICES; ++s) sums[s][p] = add_pairs(pair, w[s], sums[s][p]);
             }
         }
     }
@@ -124,26 +234,26 @@ PYCLNF_INLINE void convolve_columns(const int P, const int B, const convolution 
 #pragma GCC unroll 8
 #endif
     for (int s = 0; s < B * SLICES; ++s) {
-        const channels unit = load_channels(units + s * WIDTH), offset = load_channels(bias + s * WIDTH);
 #ifdef __GNUC__
 #pragma GCC unroll 12
 #endif
-        for (int p = 0; p < P; ++p) {
-            channels sum = muladd_channels(unit, sums[s][p], offset);
-            if (added) sum = add_channels(sum, load_channels(added + p * c->outputs + s * WIDTH));
-            if (c->rectify) sum = rectified(sum);
-            store_channels(out + p * c->outputs + s * WIDTH, sum);
-        }
+        for (int p = 0; p < P; ++p) store_sums(found[p] + s * WIDTH, sums[s][p]);
+    }
+    for (int p = 0; p < P; ++p) {
+        const ptrdiff_t at = p * c->outputs;
+        if (said) say_numbers(B * CHANNELS, found[p], bias, factors, c->rectify, said + at);
+        else keep_numbers(B * CHANNELS, found[p], bias, factors, c->rectify, added ? added + at : NULL, c->share, out + at);
     }
 }
 
-typedef void (*convolve_function)(const convolution *, const float *, const weight *, const float *, const float *,
-                                  const float *, float *);
-#define DEFINE_CONVOLVE(P, B)                                                                                  \
-    static void convolve_##P##_##B(const convolution *c, const float *image, const weight *weights,            \
-                                   const float *units, const float *bias, const float *added, float *out)      \
-    {                                                                                                          \
-        convolve_columns(P, B, c, image, weights, units, bias, added, out);                                    \
+typedef void (*convolve_function)(const convolution *, const int16_t *, const weight *, const float *, const int32_t *,
+                                  const int16_t *, int16_t *, float *);
+#define DEFINE_CONVOLVE(P, B)                                                                                     \
+    static void convolve_##P##_##B(const convolution *c, const int16_t *image, const weight *weights,             \
+                                   const float *factors, const int32_t *bias, const int16_t *added, int16_t *out, \
+                                   float *said)                                                                   \
+    {                                                                                                             \
+        convolve_columns(P, B, c, image, weights, factors, bias, added, out, said);                               \
     }
 #define TO_2(DO, B) DO(1, B) DO(2, B)
 #define TO_6(DO, B) TO_2(DO, B) DO(3, B) DO(4, B) DO(5, B) DO(6, B)
@@ -182,31 +292,33 @@ static ptrdiff_t blocks_at_once(ptrdiff_t left, ptrdiff_t columns)
     return blocks < left ? blocks : left;
 }
 
-/* A whole layer: image (padded), out (rows, columns, outputs), added as out or NULL. scratch has room for the
- * weights of a block if WIDENS_BLOCKS. */
-static void convolve_image(const convolution *c, const float *image, const signed char *weights, const float *units,
-                           const float *bias, const float *added, ptrdiff_t rows, ptrdiff_t columns, float *scratch,
-                           float *out)
+/* A whole layer: image (padded, and one number beyond its end may be read), out (rows, columns, outputs), added as out
+ * or NULL; said in place of out in the last layer, otherwise NULL. scratch has room for the weights of a block if
+ * WIDENS_BLOCKS. */
+static void convolve_image(const convolution *c, const int16_t *image, const signed char *weights,
+                           const float *factors, const int32_t *bias, const int16_t *added, ptrdiff_t rows,
+                           ptrdiff_t columns, int16_t *scratch, int16_t *out, float *said)
 {
-    const ptrdiff_t block = c->kernel * c->kernel * c->inputs * CHANNELS;
+    const ptrdiff_t block = c->kernel * row_numbers(c->kernel, c->inputs) * CHANNELS;
     ptrdiff_t first, i, many;
     for (first = 0; first < c->outputs; first += many * CHANNELS) {
 #if WIDENS_BLOCKS
-        const float *own = scratch;
+        const weight *own = scratch;
         widen_block(weights + first / CHANNELS * block, block, scratch);
 #else
-        const signed char *own = weights + first / CHANNELS * block;
+        const weight *own = weights + first / CHANNELS * block;
         (void)scratch;
 #endif
         many = blocks_at_once((c->outputs - first) / CHANNELS, columns);
         for (i = 0; i < rows; ++i) {
-            const float *corner = image + i * c->stride * c->columns * c->inputs;
+            const int16_t *corner = image + i * c->stride * c->columns * c->inputs;
             ptrdiff_t at = i * columns * c->outputs + first, left = columns;
             ptrdiff_t n = (columns + COLUMNS_OF[many] - 1) / COLUMNS_OF[many];
             for (; n > 0; --n) {
                 /* Parts of nearly equal size. */
                 const ptrdiff_t p = (left + n - 1) / n;
-                CONVOLVE[many][p](c, corner, own, units + first, bias + first, added ? added + at : NULL, out + at);
+                CONVOLVE[many][p](c, corner, own, factors + first, bias + first, added ? added + at : NULL,
+                                  said ? NULL : out + at, said ? said + at : NULL);
                 corner += p * c->stride * c->inputs;
                 at += p * c->outputs;
                 left -= p;

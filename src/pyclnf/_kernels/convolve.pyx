@@ -2,6 +2,7 @@
 
 cdef extern from "convolve.h":
     int CHANNELS
+    int LEVELS
     int WIDENS_BLOCKS
     ctypedef struct convolution:
         Py_ssize_t kernel
@@ -10,9 +11,11 @@ cdef extern from "convolve.h":
         Py_ssize_t outputs
         Py_ssize_t columns
         int rectify
-    void convolve_image(const convolution *c, const float *image, const signed char *weights, const float *units,
-                        const float *bias, const float *added, Py_ssize_t rows, Py_ssize_t columns,
-                        float *scratch, float *out) noexcept nogil
+        float share
+    Py_ssize_t row_numbers(Py_ssize_t kernel, Py_ssize_t inputs) noexcept nogil
+    void convolve_image(const convolution *c, const int16_t *image, const signed char *weights, const float *factors,
+                        const int32_t *bias, const int16_t *added, Py_ssize_t rows, Py_ssize_t columns,
+                        int16_t *scratch, int16_t *out, float *said) noexcept nogil
 
 cdef struct layers_size:
     # Numbers that go through the layers, at most: of an image with its padding, and of a result.
@@ -41,106 +44,131 @@ cdef layers_size size_of_layers(const int32_t[:, ::1] table, Py_ssize_t side) no
             size.weights = -1
             return size
         result = (side + 2 * padding - kernel) // stride + 1
-        if table[i, 4] and (result != side or outputs != inputs):
+        # (The last result is not of the kind of number that would be added to it.)
+        if table[i, 4] and (result != side or outputs != inputs or i == table.shape[0] - 1):
             size.weights = -1
             return size
         size.padded = max(size.padded, (side + 2 * padding) * (side + 2 * padding) * inputs)
         size.result = max(size.result, result * result * outputs)
-        size.block = max(size.block, kernel * kernel * inputs * CHANNELS)
-        size.weights += kernel * kernel * inputs * outputs
+        size.block = max(size.block, kernel * row_numbers(kernel, inputs) * CHANNELS)
+        size.weights += kernel * row_numbers(kernel, inputs) * outputs
         size.biases += outputs
         side, inputs = result, outputs
     size.last = side * side * inputs
     return size
 
 
-cdef int check_layers(const int32_t[:, ::1] table, Py_ssize_t side, Py_ssize_t weights, Py_ssize_t units,
-                      Py_ssize_t biases, Py_ssize_t last) except -1:
+cdef int check_layers(const int32_t[:, ::1] table, Py_ssize_t side, Py_ssize_t weights, Py_ssize_t factors,
+                      Py_ssize_t biases, Py_ssize_t shares, Py_ssize_t last) except -1:
     """Raise ValueError unless the layers and their numbers fit each other."""
     cdef layers_size size = size_of_layers(table, side)
-    if (table.shape[0] < 1 or size.weights != weights or size.biases != units or size.biases != biases
-            or size.last != last):
+    if (table.shape[0] < 1 or size.weights != weights or size.biases != factors or size.biases != biases
+            or shares != table.shape[0] or size.last != last):
         raise ValueError("the layers, their weights and their result do not fit each other")
     return 0
 
 
-cdef bint layered(const float *image, Py_ssize_t side, const int32_t[:, ::1] table, const signed char *weights,
-                  const float *units, const float *biases, Py_ssize_t last, float *out) noexcept nogil:
+cdef bint layered(const int16_t *image, Py_ssize_t side, const int32_t[:, ::1] table, const signed char *weights,
+                  const float *factors, const int32_t *biases, const float *shares, float *out) noexcept nogil:
     """The same as `run_layers`; whether there was memory for it."""
     cdef Py_ssize_t wide, result, i, row, at = 0, first = 0, inputs = 1
     cdef layers_size size = size_of_layers(table, side)
+    cdef Py_ssize_t most = max(size.result, side * side)
     cdef convolution c
-    cdef float *padded = <float *>malloc(
-        (size.padded + 2 * max(size.result, side * side) + WIDENS_BLOCKS * size.block) * sizeof(float))
-    cdef float *seen = padded + size.padded
-    cdef float *found = seen + max(size.result, side * side)
-    cdef float *scratch = found + max(size.result, side * side)
+    cdef int16_t *seen
+    cdef int16_t *found
+    cdef int16_t *scratch
+    cdef bint last
+    # A number more than the padded image has, since numbers are read in pairs.
+    cdef int16_t *padded = <int16_t *>malloc(
+        (size.padded + 1 + 2 * most + WIDENS_BLOCKS * size.block) * sizeof(int16_t))
     if padded == NULL:
         return False
-    memcpy(seen, image, side * side * sizeof(float))
+    seen = padded + size.padded + 1
+    found = seen + most
+    scratch = found + most
+    memcpy(seen, image, side * side * sizeof(int16_t))
     for i in range(table.shape[0]):
         c.kernel, c.stride, c.inputs, c.outputs = table[i, 0], table[i, 1], inputs, table[i, 3]
         wide = side + 2 * table[i, 2]
-        c.columns, c.rectify = wide, table[i, 5]
+        c.columns, c.rectify, c.share = wide, table[i, 5], shares[i]
         result = (wide - c.kernel) // c.stride + 1
-        memset(padded, 0, wide * wide * inputs * sizeof(float))
+        last = i == table.shape[0] - 1
+        memset(padded, 0, (wide * wide * inputs + 1) * sizeof(int16_t))
         for row in range(side):
             memcpy(padded + ((row + table[i, 2]) * wide + table[i, 2]) * inputs, seen + row * side * inputs,
-                   side * inputs * sizeof(float))
-        convolve_image(&c, padded, weights + at, units + first, biases + first, seen if table[i, 4] else NULL,
-                       result, result, scratch, found)
-        at += c.kernel * c.kernel * inputs * c.outputs
+                   side * inputs * sizeof(int16_t))
+        convolve_image(&c, padded, weights + at, factors + first, biases + first, seen if table[i, 4] else NULL,
+                       result, result, scratch, NULL if last else found, out if last else NULL)
+        at += c.kernel * row_numbers(c.kernel, c.inputs) * c.outputs
         first += c.outputs
         side, inputs = result, c.outputs
         seen, found = found, seen
-    memcpy(out, seen, last * sizeof(float))
     free(padded)
     return True
 
 
-def run_layers(const float[:, ::1] image, const int32_t[:, ::1] table, const signed char[::1] weights,
-               const float[::1] units, const float[::1] biases, float[::1] out):
+def run_layers(const int16_t[:, ::1] image, const int32_t[:, ::1] table, const signed char[::1] weights,
+               const float[::1] factors, const int32_t[::1] biases, const float[::1] shares, float[::1] out):
     """Send an image through convolutions, one after the other.
 
-    ``out[i, j, o] = bias[o] + unit[o] sum(image[stride i + y - padding, stride j + x - padding, c] w[y, x, c, o])``
+    ``out[i, j, o] = factor[o] (bias[o] + sum(image[stride i + y - p, stride j + x - p, c] w[y, x, c, o]))`` with a
+    padding p, which the last layer gives as it is. From the others it goes on with what is added, rounded, within
+    +-16383. Sums are whole and exact, so that all variants give the same.
 
     Parameters
     ----------
-    image : ndarray, shape (N, N), float32
-        0 outside, as the results of the layers are.
+    image : ndarray, shape (N, N), int16
+        0 outside, as the results of the layers are; within +-16383.
     table : ndarray, shape (L, 6), int32
         Of each layer: side of its weights, distance of its positions, how far the first lies outside, outputs
-        (a multiple of 16), whether what it sees is added to its result, and whether what is negative then
-        becomes 0.
+        (a multiple of 16), whether what it sees is added to its result (not of the last), and whether what is
+        negative then becomes 0.
     weights : ndarray, int8
-        (outputs / 16, k, k, inputs, 16) of each layer, one after the other.
-    units, biases : ndarray, float32
-        (outputs,) of each layer, one after the other.
+        (outputs / 16, k, pairs, 16, 2) of each layer, one after the other: the columns of a row and their inputs in
+        pairs, and a 0 where they are odd.
+    factors : ndarray, float32
+    biases : ndarray, int32
+        (outputs,) of each layer, one after the other. No sum may leave 32 bits.
+    shares : ndarray, shape (L,), float32
+        How much of what a layer sees is added.
     out : ndarray, float32
         (rows, columns, outputs) of the last layer.
     """
     cdef bint done
-    check_layers(table, image.shape[0], weights.shape[0], units.shape[0], biases.shape[0], out.shape[0])
+    check_layers(table, image.shape[0], weights.shape[0], factors.shape[0], biases.shape[0], shares.shape[0],
+                 out.shape[0])
     if image.shape[1] != image.shape[0]:
         raise ValueError("the image of a network is square")
     with nogil:
-        done = layered(&image[0, 0], image.shape[0], table, &weights[0], &units[0], &biases[0], out.shape[0], &out[0])
+        done = layered(&image[0, 0], image.shape[0], table, &weights[0], &factors[0], &biases[0], &shares[0], &out[0])
     if not done:
         raise MemoryError
 
 
-cdef void normalise_patch(float *patch, Py_ssize_t count, double contrast) noexcept nogil:
-    """Bring grey values to mean 0 and, as far as they differ by more than the contrast, to deviation 1."""
+cdef void normalise_patch(float *patch, Py_ssize_t count, double contrast, double limit,
+                          int16_t *numbers) noexcept nogil:
+    """Bring grey values to mean 0 and, as far as they differ by more than the contrast, to deviation 1.
+
+    Then round them to numbers of which 16383 is the limit. The samples of a crop are multiples of 1/1024, so that
+    both sums are exact, and what rounding makes of them does not depend on their order.
+    """
     cdef Py_ssize_t i
     cdef double mean = 0.0, squares = 0.0
+    cdef float value, unit = <float>(LEVELS / limit)
     for i in range(count):
         mean += patch[i]
+        squares += <double>patch[i] * patch[i]
     mean /= count
-    for i in range(count):
-        squares += (patch[i] - mean) * (patch[i] - mean)
-    squares = sqrt(squares / count) + contrast
+    squares = squares / count - mean * mean
+    squares = (sqrt(squares) if squares > 0.0 else 0.0) + contrast
     for i in range(count):
         patch[i] = <float>((patch[i] - mean) / squares)
+        value = patch[i] * unit
+        value = LEVELS if value > LEVELS else value
+        value = -LEVELS if value < -LEVELS else value
+        value += <float>12582912.0
+        numbers[i] = <int16_t>(value - <float>12582912.0)
 
 
 cdef bint c_place_face(const double *matrix, Py_ssize_t side, const double *plane, const float *said,
@@ -175,8 +203,9 @@ cdef bint c_place_face(const double *matrix, Py_ssize_t side, const double *plan
     return False
 
 
-def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, double contrast, const int32_t[:, ::1] table,
-                  const signed char[::1] weights, const float[::1] units, const float[::1] biases,
+def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, double contrast, double limit,
+                  const int32_t[:, ::1] table, const signed char[::1] weights, const float[::1] factors,
+                  const int32_t[::1] biases, const float[::1] shares,
                   const double[::1] mode_units, const double[::1] limits, double[:, :, ::1] matrix,
                   float[:, :, ::1] patch, const double[::1] mean, const double[:, ::1] modes,
                   const double[::1] step_limits, const int32_t[::1] mirror, const double[::1] signs,
@@ -199,7 +228,9 @@ def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, doubl
         How often: from the second on, at what was found before.
     contrast : float
         Added to the deviation, grey levels.
-    table, weights, units, biases
+    limit : float
+        Greatest magnitude of what the network sees, in deviations.
+    table, weights, factors, biases, shares
         See `run_layers`; the first 6 + m numbers that the last layer gives are log scale, rotation vector, translation
         in sides of the patch and shape.
     mode_units, limits : ndarray, shape (m,), float64
@@ -222,13 +253,16 @@ def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, doubl
     cdef double value
     cdef bint done = True
     cdef float *said
+    cdef int16_t *numbers
     cdef double *shape
     if table.shape[0] > 0:
         last = table[table.shape[0] - 1, 3]
-    check_layers(table, side, weights.shape[0], units.shape[0], biases.shape[0], last)
+    check_layers(table, side, weights.shape[0], factors.shape[0], biases.shape[0], shares.shape[0], last)
     if last < 6 + limits.shape[0]:
         raise ValueError("the network says fewer numbers than a face has")
-    said = <float *>malloc(last * sizeof(float))
+    # And the patch in whole numbers.
+    said = <float *>malloc(last * sizeof(float) + side * side * sizeof(int16_t))
+    numbers = <int16_t *>(said + last)
     if said == NULL:
         raise MemoryError
     with nogil:
@@ -244,8 +278,8 @@ def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, doubl
                                        - (matrix[0, i, 0] + matrix[0, i, 1]) * ((side - 1) / 2.0))
                 done = done and sampled(strided, matrix, patch)
                 if done:
-                    normalise_patch(&patch[0, 0, 0], side * side, contrast)
-                    done = layered(&patch[0, 0, 0], side, table, &weights[0], &units[0], &biases[0], last, said)
+                    normalise_patch(&patch[0, 0, 0], side * side, contrast, limit, numbers)
+                    done = layered(numbers, side, table, &weights[0], &factors[0], &biases[0], &shares[0], said)
                 if not done or not c_place_face(&matrix[0, 0, 0], side, plane, said, mode_units, limits,
                                                 &rotations[guess, 0, 0], &placements[guess, 0], shape):
                     break

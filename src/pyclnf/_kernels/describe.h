@@ -2,8 +2,9 @@
  * blurred, and sampled around points; and their weighted sums.
  *
  * The lanes are the directions: a map holds all of them side by side, padded to a multiple of eight.
- * Only what the samples read is computed, row by row: for each row the columns from the first to the
- * last that is needed. Every number is the same sum in the same order in each variant.
+ * Only what the samples read is computed, row by row: for each row the runs of columns that are needed,
+ * since between the landmarks lie wide parts of a face that nobody asks for. Every number is the same sum
+ * in the same order in each variant.
  */
 #ifndef PYCLNF_DESCRIBE_H
 #define PYCLNF_DESCRIBE_H
@@ -26,10 +27,24 @@ static patch_layout layout_of_patch(ptrdiff_t side, const float *unit_vectors, p
     return layout;
 }
 
+/* Columns of a row, the last included. */
+typedef struct {
+    int32_t from, to;
+} run;
+
+/* For each row of the patch so many runs, from left to right; there is room for `most` of them a row. */
+typedef struct {
+    int32_t *counts;
+    run *runs;
+    ptrdiff_t most;
+} row_runs;
+
 /* Where the memory lies that a description takes. */
 typedef struct {
     double *x, *y;                        /* positions of a row of the patch, or of all samples */
-    int32_t *columns, *rows, *first, *last, *wide_first, *wide_last;
+    int32_t *columns, *rows, *order;
+    run *boxes_x, *boxes_y;               /* what the samples of each point read */
+    row_runs seen, blurred;               /* of the patch, and of its maps */
     float *u, *v, *patch, *line, *maps, *found, *cosines, *sines;
     uint32_t *packed;
 } description_scratch;
@@ -39,7 +54,10 @@ static ptrdiff_t description_parts(const patch_layout *layout, ptrdiff_t points,
                                    description_scratch *parts)
 {
     const ptrdiff_t n = layout->side, all = points * layout->samples, longest = all > n ? all : n;
+    /* Runs do not touch. */
+    const ptrdiff_t most = points < (n + 1) / 2 ? points : (n + 1) / 2;
     ptrdiff_t at = 0;
+    parts->seen.most = parts->blurred.most = most;
 #define PYCLNF_PART(NAME, TYPE, COUNT)                                     \
     parts->NAME = memory ? (TYPE *)(memory + at) : NULL;                   \
     at += (ptrdiff_t)(sizeof(TYPE) / sizeof(float)) * (((COUNT) + 15) / 16 * 16);
@@ -50,10 +68,13 @@ static ptrdiff_t description_parts(const patch_layout *layout, ptrdiff_t points,
     PYCLNF_PART(u, float, longest)
     PYCLNF_PART(v, float, longest)
     PYCLNF_PART(packed, uint32_t, longest)
-    PYCLNF_PART(first, int32_t, n)
-    PYCLNF_PART(last, int32_t, n)
-    PYCLNF_PART(wide_first, int32_t, n)
-    PYCLNF_PART(wide_last, int32_t, n)
+    PYCLNF_PART(order, int32_t, points)
+    PYCLNF_PART(boxes_x, run, points)
+    PYCLNF_PART(boxes_y, run, points)
+    PYCLNF_PART(seen.counts, int32_t, n)
+    PYCLNF_PART(seen.runs, run, n * most)
+    PYCLNF_PART(blurred.counts, int32_t, n)
+    PYCLNF_PART(blurred.runs, run, n * most)
     PYCLNF_PART(cosines, float, layout->stride)
     PYCLNF_PART(sines, float, layout->stride)
     PYCLNF_PART(found, float, layout->samples * layout->directions + layout->stride)
@@ -65,30 +86,60 @@ static ptrdiff_t description_parts(const patch_layout *layout, ptrdiff_t points,
     return at;
 }
 
-/* The columns, first to last, that each row needs: its own and those of the rows up to `reach` above and below,
- * and as many columns to either side. (None: first > last.) */
-static void widen_ranges(const int32_t *first, const int32_t *last, ptrdiff_t n, ptrdiff_t reach, int32_t sideways,
-                         int32_t *wide_first, int32_t *wide_last)
+/* Add columns from..to to rows top..bottom, all of them as far as they lie in a patch of side n. What is added begins
+ * no further left than what was added before; runs with up to `gap` columns between them become one. */
+static void add_runs(row_runs *rows, ptrdiff_t n, ptrdiff_t top, ptrdiff_t bottom, ptrdiff_t from, ptrdiff_t to,
+                     ptrdiff_t gap)
 {
-    ptrdiff_t i, k;
-    for (i = 0; i < n; ++i) {
-        const ptrdiff_t low = i - reach > 0 ? i - reach : 0, high = i + reach < n - 1 ? i + reach : n - 1;
-        int32_t a = (int32_t)n, b = -1;
-        for (k = low; k <= high; ++k) {
-            a = first[k] < a ? first[k] : a;
-            b = last[k] > b ? last[k] : b;
+    const run own = {(int32_t)(from > 0 ? from : 0), (int32_t)(to < n - 1 ? to : n - 1)};
+    const ptrdiff_t last = bottom < n - 1 ? bottom : n - 1;
+    ptrdiff_t i;
+    for (i = top > 0 ? top : 0; i <= last; ++i) {
+        run *runs = rows->runs + i * rows->most;
+        const ptrdiff_t k = rows->counts[i];
+        if (k > 0 && own.from <= runs[k - 1].to + 1 + gap) {
+            runs[k - 1].to = own.to > runs[k - 1].to ? own.to : runs[k - 1].to;
+        } else {
+            runs[k] = own;
+            rows->counts[i] = (int32_t)k + 1;
         }
-        wide_first[i] = a - sideways > 0 ? a - sideways : 0;
-        wide_last[i] = b < 0 ? -1 : b + sideways < (int32_t)n - 1 ? b + sideways : (int32_t)n - 1;
     }
 }
 
-/* Between the values at the top, a and b, and at the bottom, c and d, at shares u to the right and v down. The
- * products with what is left of 1 are in double precision. */
+/* The runs of the maps that the samples (count points of K each) read, and of the patch that those are made of. */
+static void find_runs(description_scratch *s, ptrdiff_t n, ptrdiff_t r, ptrdiff_t count, ptrdiff_t K)
+{
+    ptrdiff_t i, k;
+    for (i = 0; i < count; ++i) {
+        run x = {(int32_t)n, -1}, y = {(int32_t)n, -1};
+        for (k = i * K; k < (i + 1) * K; ++k) {
+            x.from = s->columns[k] < x.from ? s->columns[k] : x.from;
+            x.to = s->columns[k] > x.to ? s->columns[k] : x.to;
+            y.from = s->rows[k] < y.from ? s->rows[k] : y.from;
+            y.to = s->rows[k] > y.to ? s->rows[k] : y.to;
+        }
+        s->boxes_x[i] = x;
+        s->boxes_y[i] = y;
+        /* From left to right. */
+        for (k = i; k > 0 && s->boxes_x[s->order[k - 1]].from > x.from; --k) s->order[k] = s->order[k - 1];
+        s->order[k] = (int32_t)i;
+    }
+    memset(s->seen.counts, 0, n * sizeof(int32_t));
+    memset(s->blurred.counts, 0, n * sizeof(int32_t));
+    for (i = 0; i < count; ++i) {
+        const run x = s->boxes_x[s->order[i]], y = s->boxes_y[s->order[i]];
+        /* A sample reads the pixels right of and below its own, too, and the blur r rows around them. The slopes that
+         * are blurred along the rows, r columns to either side, come from the pixels around them. */
+        add_runs(&s->blurred, n, y.from - r, y.to + 1 + r, x.from, x.to + 1, 2 * r);
+        add_runs(&s->seen, n, y.from - r - 1, y.to + r + 2, x.from - r - 1, x.to + r + 2, 0);
+    }
+}
+
+/* Between the values at the top, a and b, and at the bottom, c and d, at shares u to the right and v down. */
 PYCLNF_INLINE float between(float a, float b, float c, float d, float u, float v)
 {
-    const float upper = (float)(a * (1.0 - u) + b * u), lower = (float)(c * (1.0 - u) + d * u);
-    return (float)(upper * (1.0 - v) + lower * v);
+    const float upper = a * (1.0f - u) + b * u, lower = c * (1.0f - u) + d * u;
+    return upper * (1.0f - v) + lower * v;
 }
 
 /* Columns from..to of row i of the patch: the crop (side, side) through a matrix (2, 3), bilinear. */
@@ -98,9 +149,12 @@ static void sample_row(const uint8_t *crop, ptrdiff_t side, const double *matrix
     double *PYCLNF_RESTRICT x = s->x, *PYCLNF_RESTRICT y = s->y;
     const float *PYCLNF_RESTRICT u = s->u, *PYCLNF_RESTRICT v = s->v;
     const uint32_t *PYCLNF_RESTRICT packed = s->packed;
+    const double a = matrix[0], b = matrix[1] * (double)i, c = matrix[2];
+    const double d = matrix[3], e = matrix[4] * (double)i, f = matrix[5];
     ptrdiff_t j;
-    for (j = from; j <= to; ++j) x[j] = matrix[0] * (double)j + matrix[1] * (double)i + matrix[2];
-    for (j = from; j <= to; ++j) y[j] = matrix[3] * (double)j + matrix[4] * (double)i + matrix[5];
+    /* (AVX2 makes doubles of whole numbers of 32 bits only.) */
+    for (j = from; j <= to; ++j) x[j] = a * (double)(int32_t)j + b + c;
+    for (j = from; j <= to; ++j) y[j] = d * (double)(int32_t)j + e + f;
     split_coordinates(x + from, to - from + 1, (int32_t)side - 1, s->columns, s->u);
     split_coordinates(y + from, to - from + 1, (int32_t)side - 1, s->rows, s->v);
     read_packed(crop, side, to - from + 1, s->columns, s->rows, s->packed);
@@ -162,7 +216,6 @@ static void blur_line(const float *line, const float *taps, ptrdiff_t n_taps, pt
 PYCLNF_INLINE void blurred_sample(const float *maps, ptrdiff_t n, ptrdiff_t stride, const float *taps, ptrdiff_t r,
                                     ptrdiff_t row, ptrdiff_t column, float u, float v, float *PYCLNF_RESTRICT out)
 {
-    float corners[4][LANES], upper[LANES], lower[LANES];
     floats a = splat8(0.0f), b = a, c = a, d = a, left, right;
     const float *at = maps + column * stride;
     ptrdiff_t k;
@@ -187,26 +240,16 @@ PYCLNF_INLINE void blurred_sample(const float *maps, ptrdiff_t n, ptrdiff_t stri
     c = muladd8(splat8(taps[2 * r]), left, c);
     d = muladd8(splat8(taps[2 * r]), right, d);
 #undef PYCLNF_READ_ROW
-    /* As `between`, of all lanes. (Compilers that vectorise it leave out the rounding of `upper`.) */
-    store8(corners[0], a);
-    store8(corners[1], mul8(b, splat8(u)));
-    store8(corners[2], c);
-    store8(corners[3], mul8(d, splat8(u)));
-    for (k = 0; k < LANES; k += WIDE) {
-        const wide rest = splat_wide(1.0 - u);
-        narrow_wide(upper + k, muladd_wide(widen_wide(corners[0] + k), rest, widen_wide(corners[1] + k)));
-        narrow_wide(lower + k, muladd_wide(widen_wide(corners[2] + k), rest, widen_wide(corners[3] + k)));
-    }
-    store8(lower, mul8(load8(lower), splat8(v)));
-    for (k = 0; k < LANES; k += WIDE) {
-        narrow_wide(out + k, muladd_wide(widen_wide(upper + k), splat_wide(1.0 - v), widen_wide(lower + k)));
-    }
+    /* As `between`, of all lanes. */
+    a = muladd8(a, splat8(1.0f - u), mul8(b, splat8(u)));
+    c = muladd8(c, splat8(1.0f - u), mul8(d, splat8(u)));
+    store8(out, muladd8(a, splat8(1.0f - v), mul8(c, splat8(v))));
 }
 
 /* Descriptors (count, samples * directions) of points (count, 2) of the patch that a matrix (2, 3) maps to the
  * crop (side, side). */
 static void describe(const uint8_t *crop, ptrdiff_t side, const double *matrix, const patch_layout *layout,
-                     const double *points, ptrdiff_t count, const description_scratch *s, float *out)
+                     const double *points, ptrdiff_t count, description_scratch *s, float *out)
 {
     const ptrdiff_t n = layout->side, stride = layout->stride, r = layout->radius, K = layout->samples;
     const ptrdiff_t B = layout->directions, width = K * B;
@@ -225,21 +268,7 @@ static void describe(const uint8_t *crop, ptrdiff_t side, const double *matrix, 
     }
     split_coordinates(s->x, count * K, (int32_t)n - 1, s->columns, s->u);
     split_coordinates(s->y, count * K, (int32_t)n - 1, s->rows, s->v);
-    for (i = 0; i < n; ++i) s->first[i] = (int32_t)n, s->last[i] = -1;
-    for (i = 0; i < count * K; ++i) {
-        const int32_t column = s->columns[i];
-        int32_t *first = s->first + s->rows[i], *last = s->last + s->rows[i];
-        *first = column < *first ? column : *first;
-        *last = column + 1 > *last ? column + 1 : *last;
-    }
-    for (i = n - 1; i > 0; --i) {
-        /* A sample reads the row below its own, too. */
-        s->first[i] = s->first[i - 1] < s->first[i] ? s->first[i - 1] : s->first[i];
-        s->last[i] = s->last[i - 1] > s->last[i] ? s->last[i - 1] : s->last[i];
-    }
-    /* What the blur down the columns reads, then the slopes, which are blurred along the rows. */
-    widen_ranges(s->first, s->last, n, r, 0, s->wide_first, s->wide_last);
-    widen_ranges(s->wide_first, s->wide_last, n, 1, (int32_t)r + 1, s->first, s->last);
+    find_runs(s, n, r, count, K);
     {
         /* The samples' positions are needed again: until there are maps, their memory is that of a row's positions. */
         description_scratch row = *s;
@@ -250,22 +279,26 @@ static void describe(const uint8_t *crop, ptrdiff_t side, const double *matrix, 
         row.u = (float *)(row.rows + n);
         row.v = row.u + n;
         for (i = 0; i < n; ++i) {
-            if (s->first[i] <= s->last[i]) {
-                sample_row(crop, side, matrix, i, s->first[i], s->last[i], &row, s->patch + i * n);
-            }
+            const run *own = s->seen.runs + i * s->seen.most, *end = own + s->seen.counts[i];
+            for (; own < end; ++own) sample_row(crop, side, matrix, i, own->from, own->to, &row, s->patch + i * n);
         }
     }
     memset(s->line, 0, ((n + 2 * r) * stride + 4 * BROAD) * sizeof(float));
     for (i = 0; i < n; ++i) {
-        const ptrdiff_t from = s->wide_first[i], to = s->wide_last[i];
-        const ptrdiff_t low = from - r > 0 ? from - r : 0, high = to + r < n - 1 ? to + r : n - 1;
-        float *line = s->line + r * stride;
-        if (from > to) continue;
-        slopes_of_row(s->patch, n, i, low, high, s->cosines, s->sines, stride, line);
-        for (j = from - r; j < low; ++j) memcpy(line + j * stride, line + low * stride, stride * sizeof(float));
-        for (j = high + 1; j <= to + r; ++j) memcpy(line + j * stride, line + high * stride, stride * sizeof(float));
-        blur_line(s->line + from * stride, layout->taps, 2 * r + 1, stride, (to - from + 1) * stride,
-                  s->maps + (i * n + from) * stride);
+        const run *own = s->blurred.runs + i * s->blurred.most, *end = own + s->blurred.counts[i];
+        for (; own < end; ++own) {
+            const ptrdiff_t from = own->from, to = own->to;
+            const ptrdiff_t low = from - r > 0 ? from - r : 0, high = to + r < n - 1 ? to + r : n - 1;
+            float *line = s->line + r * stride;
+            slopes_of_row(s->patch, n, i, low, high, s->cosines, s->sines, stride, line);
+            for (j = from - r; j < low; ++j) memcpy(line + j * stride, line + low * stride, stride * sizeof(float));
+            for (j = high + 1; j <= to + r; ++j) {
+                memcpy(line + j * stride, line + high * stride, stride * sizeof(float));
+            }
+            /* (What is written beyond the run is written anew with the next run, or row.) */
+            blur_line(s->line + from * stride, layout->taps, 2 * r + 1, stride, (to - from + 1) * stride,
+                      s->maps + (i * n + from) * stride);
+        }
     }
     for (i = 0; i < count; ++i, out += width) {
         double total = 0.0;

@@ -14,7 +14,7 @@ cdef extern from "describe.h":
     Py_ssize_t description_parts(const patch_layout *layout, Py_ssize_t points, float *memory,
                                  description_scratch *parts) noexcept nogil
     void describe(const uint8_t *crop, Py_ssize_t side, const double *matrix, const patch_layout *layout,
-                  const double *points, Py_ssize_t count, const description_scratch *scratch, float *out) noexcept nogil
+                  const double *points, Py_ssize_t count, description_scratch *scratch, float *out) noexcept nogil
     void weigh(const float *descriptors, const signed char *weights, const float *units, const float *bias,
                Py_ssize_t count, Py_ssize_t length, Py_ssize_t width, double *out) noexcept nogil
 
@@ -82,7 +82,7 @@ cdef void c_take_step(const uint8_t *crop, Py_ssize_t crop_side, const double[::
                       const double[::1] limits, const int32_t[::1] mirror, const double[::1] signs,
                       const double[::1] edges, double patch_scale, const patch_layout *layout,
                       const signed char[:, :, :, ::1] weights, const float[:, ::1] units, const float[:, ::1] bias,
-                      double *R, double *placement, double *shape, const description_scratch *scratch,
+                      double *R, double *placement, double *shape, description_scratch *scratch,
                       float *descriptors, double *work) noexcept nogil:
     cdef Py_ssize_t n = mean.shape[0] // 3, count = limits.shape[0], i, j, view = 0
     cdef double *points = work                    # x1..xn, y1..yn, z1..zn in object space

@@ -20,10 +20,12 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define PYCLNF_INLINE static __forceinline
+#define PYCLNF_APART static __declspec(noinline)
 #define PYCLNF_RESTRICT __restrict
 #else
 #define PYCLNF_RESTRICT restrict
 #define PYCLNF_INLINE static inline __attribute__((always_inline))
+#define PYCLNF_APART static __attribute__((noinline))
 #endif
 
 #if defined(__GNUC__)

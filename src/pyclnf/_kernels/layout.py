@@ -15,13 +15,19 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CHANNELS", "LANES", "PAIR", "blocked", "folded_blocks", "reflection_basis", "unblocked"]
+__all__ = [
+    "CHANNELS", "LANES", "LEVELS", "PAIR", "blocked", "blocked_size", "folded_blocks", "reflection_basis",
+    "unblocked",
+]  # fmt: skip
 
 # Rows of blocks are padded to a multiple of this.
 LANES = 8
 
 # Outputs of a layer of a network are worked on in blocks of this many.
 CHANNELS = 16
+
+# Greatest magnitude of the whole numbers that a layer sees.
+LEVELS = 16383
 
 # In place of a plane's number: a block of neurons of two kinds, of which the even lanes work on plane 0 and
 # the odd lanes on plane 1.
@@ -69,11 +75,33 @@ def folded_blocks(window: int) -> list[tuple[NDArray[np.intp], int]]:
     return [(quarter.reshape(-1), -(-quarter.size // LANES) * LANES) for quarter in quarters]
 
 
-def blocked(weights: NDArray[np.int8], outputs: int) -> NDArray[np.int8]:
-    """Return a layer's weights (..., outputs), of any shape, as (blocks, ..., outputs of a block), flat."""
-    return np.moveaxis(weights.reshape(-1, outputs // CHANNELS, CHANNELS), 1, 0).reshape(-1)
+def blocked(weights: NDArray[np.int8], kernel: int, outputs: int) -> NDArray[np.int8]:
+    """Return a layer's weights as the kernel reads them.
+
+    Parameters
+    ----------
+    weights : ndarray, int8
+        (kernel, kernel, inputs, outputs), of any shape.
+    kernel, outputs : int
+
+    Returns
+    -------
+    ndarray, int8
+        (outputs / 16, kernel, pairs, 16, 2), flat: the columns of a row and their inputs in pairs, the last
+        with a 0 where they are odd.
+    """
+    rows = weights.reshape(kernel, -1, outputs)
+    rows = np.pad(rows, [(0, 0), (0, rows.shape[1] % 2), (0, 0)])
+    pairs = rows.reshape(kernel, rows.shape[1] // 2, 2, outputs // CHANNELS, CHANNELS)
+    return pairs.transpose(3, 0, 1, 4, 2).reshape(-1)
 
 
-def unblocked(weights: NDArray[np.int8], outputs: int) -> NDArray[np.int8]:
-    """Return a layer's weights (places and inputs, outputs) from what `blocked` makes of them."""
-    return np.moveaxis(weights.reshape(outputs // CHANNELS, -1, CHANNELS), 0, 1).reshape(-1, outputs)
+def unblocked(weights: NDArray[np.int8], kernel: int, inputs: int, outputs: int) -> NDArray[np.int8]:
+    """Return a layer's weights (kernel * kernel * inputs, outputs) from what `blocked` makes of them."""
+    pairs = weights.reshape(outputs // CHANNELS, kernel, -1, CHANNELS, 2).transpose(1, 2, 4, 0, 3)
+    return pairs.reshape(kernel, -1, outputs)[:, : kernel * inputs].reshape(-1, outputs)
+
+
+def blocked_size(kernel: int, inputs: int, outputs: int) -> int:
+    """Return how many numbers `blocked` gives."""
+    return kernel * (kernel * inputs + kernel * inputs % 2) * outputs
