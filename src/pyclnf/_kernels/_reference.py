@@ -390,11 +390,7 @@ def run_cascade(
             difference = pool[pair[:, 0]].astype(np.float64) - pool[pair[:, 1]]
             node = 2 * node + 1 + (difference > thresholds[stage, trees, node])
         update = leaves[stage, trees, node - splits.shape[2]].sum(axis=0, dtype=np.float64) * units[stage]
-        turn = np.append(upright @ update[1:3], update[3])
-        placement[1:] += scale * upright @ update[4:6]
-        placement[0] = scale * np.exp(update[0])
-        rotation[:] = _axis_angle_to_matrix(turn) @ rotation
-        shape[:] = np.clip(shape + update[6:], -limits, limits)
+        _move_face(update, upright, limits, rotation, placement, shape)
 
 
 def describe_points(
@@ -588,11 +584,18 @@ def take_steps(
             weigh_descriptors(descriptors, *numbers, update)
             if mirrored:
                 update *= signs
-            with np.errstate(over="ignore"):
-                placement[0] = scale * np.exp(update[0])
-            placement[1:] += scale * upright @ update[4:6]
-            rotation[:] = _axis_angle_to_matrix(np.append(upright @ update[1:3], update[3])) @ rotation
-            shape[:] = np.clip(shape + update[6:], -limits, limits)
+            _move_face(update, upright, limits, rotation, placement, shape)
+
+
+def _move_face(
+    update: Float, upright: Float, limits: Float, rotation: Float, placement: Float, shape: Float
+) -> None:
+    """Move a face by an update: log scale, turn and shift as an upright face has them, and shape."""
+    placement[1:] += placement[0] * upright @ update[4:6]
+    with np.errstate(over="ignore"):
+        placement[0] *= np.exp(update[0])
+    rotation[:] = _axis_angle_to_matrix(np.append(upright @ update[1:3], update[3])) @ rotation
+    shape[:] = np.clip(shape + update[6:], -limits, limits)
 
 
 def _upright(rotation: Float) -> Float:

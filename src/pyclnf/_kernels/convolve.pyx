@@ -177,7 +177,7 @@ cdef bint c_place_face(const double *matrix, Py_ssize_t side, const double *plan
     """Move a face to where it is seen in a patch; whether its numbers can be used."""
     cdef Py_ssize_t i
     cdef double turn[3]
-    cdef double x, y, value, scale = placement[0] * exp(said[0])
+    cdef double x, y, scale = placement[0] * exp(said[0])
     for i in range(9):
         R[i] = 1.0 if i % 4 == 0 else 0.0
     for i in range(3):
@@ -192,9 +192,7 @@ cdef bint c_place_face(const double *matrix, Py_ssize_t side, const double *plan
     placement[2] += side * (matrix[3] * said[4] + matrix[4] * said[5])
     placement[0] = scale
     for i in range(limits.shape[0]):
-        value = said[6 + i] * mode_units[i]
-        value = limits[i] if value > limits[i] else value
-        shape[i] = -limits[i] if value < -limits[i] else value
+        shape[i] = c_limited(said[6 + i] * mode_units[i], limits[i])
     # (Not finite: the difference from itself is not zero.)
     if (scale >= MIN_SCALE and scale - scale == 0.0 and placement[1] - placement[1] == 0.0
             and placement[2] - placement[2] == 0.0):

@@ -27,9 +27,9 @@ static patch_layout layout_of_patch(ptrdiff_t side, const float *unit_vectors, p
     return layout;
 }
 
-/* Columns of a row, the last included. */
+/* Columns of a row, the last included, and where the maps of the first lie among those of all runs, px. */
 typedef struct {
-    int32_t from, to;
+    int32_t from, to, at;
 } run;
 
 /* For each row of the patch so many runs, from left to right; there is room for `most` of them a row. */
@@ -46,6 +46,7 @@ typedef struct {
     run *boxes_x, *boxes_y;               /* what the samples of each point read */
     row_runs seen, blurred;               /* of the patch, and of its maps */
     float *u, *v, *patch, *line, *maps, *found, *cosines, *sines;
+    const float **lines;                  /* for a row of the patch, where the maps of column 0 would lie */
     uint32_t *packed;
 } description_scratch;
 
@@ -78,8 +79,10 @@ static ptrdiff_t description_parts(const patch_layout *layout, ptrdiff_t points,
     PYCLNF_PART(cosines, float, layout->stride)
     PYCLNF_PART(sines, float, layout->stride)
     PYCLNF_PART(found, float, layout->samples * layout->directions + layout->stride)
+    PYCLNF_PART(lines, const float *, n)
     PYCLNF_PART(patch, float, n * n)
-    /* Lines are worked on four registers at a time. */
+    /* Lines are worked on four registers at a time. The maps lie run after run: of what all would take little is used,
+     * which then stays in the cache. */
     PYCLNF_PART(line, float, (n + 2 * layout->radius) * layout->stride + 4 * BROAD)
     PYCLNF_PART(maps, float, n * n * layout->stride + 4 * BROAD)
 #undef PYCLNF_PART
@@ -91,7 +94,7 @@ static ptrdiff_t description_parts(const patch_layout *layout, ptrdiff_t points,
 static void add_runs(row_runs *rows, ptrdiff_t n, ptrdiff_t top, ptrdiff_t bottom, ptrdiff_t from, ptrdiff_t to,
                      ptrdiff_t gap)
 {
-    const run own = {(int32_t)(from > 0 ? from : 0), (int32_t)(to < n - 1 ? to : n - 1)};
+    const run own = {(int32_t)(from > 0 ? from : 0), (int32_t)(to < n - 1 ? to : n - 1), 0};
     const ptrdiff_t last = bottom < n - 1 ? bottom : n - 1;
     ptrdiff_t i;
     for (i = top > 0 ? top : 0; i <= last; ++i) {
@@ -111,7 +114,7 @@ static void find_runs(description_scratch *s, ptrdiff_t n, ptrdiff_t r, ptrdiff_
 {
     ptrdiff_t i, k;
     for (i = 0; i < count; ++i) {
-        run x = {(int32_t)n, -1}, y = {(int32_t)n, -1};
+        run x = {(int32_t)n, -1, 0}, y = {(int32_t)n, -1, 0};
         for (k = i * K; k < (i + 1) * K; ++k) {
             x.from = s->columns[k] < x.from ? s->columns[k] : x.from;
             x.to = s->columns[k] > x.to ? s->columns[k] : x.to;
@@ -132,6 +135,18 @@ static void find_runs(description_scratch *s, ptrdiff_t n, ptrdiff_t r, ptrdiff_
          * are blurred along the rows, r columns to either side, come from the pixels around them. */
         add_runs(&s->blurred, n, y.from - r, y.to + 1 + r, x.from, x.to + 1, 2 * r);
         add_runs(&s->seen, n, y.from - r - 1, y.to + r + 2, x.from - r - 1, x.to + r + 2, 0);
+    }
+}
+
+/* Find the lines of the maps that the samples of a point read: each lies in one run, with all that they read of it. */
+static void find_lines(const description_scratch *s, ptrdiff_t n, ptrdiff_t stride, ptrdiff_t r, ptrdiff_t point)
+{
+    const ptrdiff_t top = s->boxes_y[point].from - r, bottom = s->boxes_y[point].to + 1 + r;
+    ptrdiff_t i;
+    for (i = top > 0 ? top : 0; i <= bottom && i < n; ++i) {
+        const run *own = s->blurred.runs + i * s->blurred.most;
+        while (own->to < s->boxes_x[point].from) ++own;
+        s->lines[i] = s->maps + (own->at - own->from) * stride;
     }
 }
 
@@ -212,18 +227,19 @@ static void blur_line(const float *line, const float *taps, ptrdiff_t n_taps, pt
     }
 }
 
-/* One sample of eight directions: the maps blurred down the columns at four pixels, and what is between them. */
-PYCLNF_INLINE void blurred_sample(const float *maps, ptrdiff_t n, ptrdiff_t stride, const float *taps, ptrdiff_t r,
-                                    ptrdiff_t row, ptrdiff_t column, float u, float v, float *PYCLNF_RESTRICT out)
+/* One sample of eight directions, the first of which lie at `at` in the lines: the maps blurred down the columns at four
+ * pixels, and what is between them. */
+PYCLNF_INLINE void blurred_sample(const float *const *lines, ptrdiff_t at, ptrdiff_t n, ptrdiff_t stride,
+                                  const float *taps, ptrdiff_t r, ptrdiff_t row, float u, float v,
+                                  float *PYCLNF_RESTRICT out)
 {
     floats a = splat8(0.0f), b = a, c = a, d = a, left, right;
-    const float *at = maps + column * stride;
     ptrdiff_t k;
 #define PYCLNF_READ_ROW(OFFSET)                                                      \
     {                                                                                \
         const ptrdiff_t y = row + (OFFSET), inside = y < 0 ? 0 : y < n ? y : n - 1;  \
-        left = load8(at + inside * n * stride);                                      \
-        right = load8(at + inside * n * stride + stride);                            \
+        left = load8(lines[inside] + at);                                            \
+        right = load8(lines[inside] + at + stride);                                  \
     }
     PYCLNF_READ_ROW(-r)
     a = muladd8(splat8(taps[0]), left, a);
@@ -253,7 +269,7 @@ static void describe(const uint8_t *crop, ptrdiff_t side, const double *matrix, 
 {
     const ptrdiff_t n = layout->side, stride = layout->stride, r = layout->radius, K = layout->samples;
     const ptrdiff_t B = layout->directions, width = K * B;
-    ptrdiff_t i, j, k, b;
+    ptrdiff_t i, j, k, b, done = 0;
     memset(s->cosines, 0, stride * sizeof(float));
     memset(s->sines, 0, stride * sizeof(float));
     for (b = 0; b < B; ++b) {
@@ -285,7 +301,8 @@ static void describe(const uint8_t *crop, ptrdiff_t side, const double *matrix, 
     }
     memset(s->line, 0, ((n + 2 * r) * stride + 4 * BROAD) * sizeof(float));
     for (i = 0; i < n; ++i) {
-        const run *own = s->blurred.runs + i * s->blurred.most, *end = own + s->blurred.counts[i];
+        run *own = s->blurred.runs + i * s->blurred.most;
+        const run *end = own + s->blurred.counts[i];
         for (; own < end; ++own) {
             const ptrdiff_t from = own->from, to = own->to;
             const ptrdiff_t low = from - r > 0 ? from - r : 0, high = to + r < n - 1 ? to + r : n - 1;
@@ -295,19 +312,22 @@ static void describe(const uint8_t *crop, ptrdiff_t side, const double *matrix, 
             for (j = high + 1; j <= to + r; ++j) {
                 memcpy(line + j * stride, line + high * stride, stride * sizeof(float));
             }
-            /* (What is written beyond the run is written anew with the next run, or row.) */
+            /* (What is written beyond the run is written anew with the next one.) */
             blur_line(s->line + from * stride, layout->taps, 2 * r + 1, stride, (to - from + 1) * stride,
-                      s->maps + (i * n + from) * stride);
+                      s->maps + done * stride);
+            own->at = (int32_t)done;
+            done += to - from + 1;
         }
     }
     for (i = 0; i < count; ++i, out += width) {
         double total = 0.0;
         float scale;
+        find_lines(s, n, stride, r, i);
         for (k = 0; k < K; ++k) {
             const ptrdiff_t at = i * K + k;
             for (b = 0; b < B; b += LANES) {
-                blurred_sample(s->maps + b, n, stride, layout->taps, r, s->rows[at], s->columns[at], s->u[at],
-                               s->v[at], s->found + k * B + b);
+                blurred_sample(s->lines, s->columns[at] * stride + b, n, stride, layout->taps, r, s->rows[at],
+                               s->u[at], s->v[at], s->found + k * B + b);
             }
         }
         for (k = 0; k < width; ++k) total += (double)s->found[k] * s->found[k];

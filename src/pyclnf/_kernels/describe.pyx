@@ -92,7 +92,6 @@ cdef void c_take_step(const uint8_t *crop, Py_ssize_t crop_side, const double[::
     cdef double *update = seen + 2 * n
     cdef double[6] matrix
     cdef double[4] plane
-    cdef double[3] turn
     cdef double scale = placement[0], c, s, yaw, centre_x, centre_y, middle = (layout.side - 1) / 2.0
     cdef double a, b, value
     cdef bint mirrored
@@ -143,17 +142,7 @@ cdef void c_take_step(const uint8_t *crop, Py_ssize_t crop_side, const double[::
     if mirrored:
         for j in range(6 + count):
             update[j] *= signs[j]
-    turn[0] = c * update[1] - s * update[2]
-    turn[1] = s * update[1] + c * update[2]
-    turn[2] = update[3]
-    placement[1] += scale * (c * update[4] - s * update[5])
-    placement[2] += scale * (s * update[4] + c * update[5])
-    placement[0] = scale * exp(update[0])
-    c_turn(R, turn)
-    for j in range(count):
-        value = shape[j] + update[6 + j]
-        value = limits[j] if value > limits[j] else value
-        shape[j] = -limits[j] if value < -limits[j] else value
+    c_move_face(update, c, s, limits, R, placement, shape)
 
 
 cdef bint stepped(const uint8_t *crop, Py_ssize_t crop_side, const double[::1] mean, const double[:, ::1] modes,

@@ -315,6 +315,31 @@ cdef void c_turn(double *R, const double *w) noexcept nogil:
     memcpy(R, product, 9 * sizeof(double))
 
 
+cdef double c_limited(double value, double limit) noexcept nogil:
+    value = limit if value > limit else value
+    return -limit if value < -limit else value
+
+
+cdef void c_move_face(const double *update, double c, double s, const double[::1] limits, double *R, double *placement,
+                      double *shape) noexcept nogil:
+    """Move a face by an update: log scale, turn and shift as an upright face has them, and shape.
+
+    c, s: cosine and sine of the face's roll.
+    """
+    cdef Py_ssize_t j
+    cdef double turn[3]
+    cdef double scale = placement[0]
+    turn[0] = c * update[1] - s * update[2]
+    turn[1] = s * update[1] + c * update[2]
+    turn[2] = update[3]
+    placement[1] += scale * (c * update[4] - s * update[5])
+    placement[2] += scale * (s * update[4] + c * update[5])
+    placement[0] = scale * exp(update[0])
+    c_turn(R, turn)
+    for j in range(limits.shape[0]):
+        shape[j] = c_limited(shape[j] + update[6 + j], limits[j])
+
+
 cdef void c_run_stage(Py_ssize_t stage, const uint8_t[:, ::1] crop, const double[::1] mean,
                       const double[:, ::1] modes, const double[::1] limits, const uint8_t[:, ::1] landmarks,
                       const float[:, :, ::1] offsets, const uint16_t[:, :, :, ::1] splits,
@@ -338,8 +363,7 @@ cdef void c_run_stage(Py_ssize_t stage, const uint8_t[:, ::1] crop, const double
     cdef int32_t *sums = <int32_t *>(packed + pool_size)
     cdef int32_t *found = sums + width                # a leaf of each tree
     cdef double plane[4]
-    cdef double turn[3]
-    cdef double c, s, scale = placement[0], value
+    cdef double c, s, scale = placement[0]
     memcpy(points, &mean[0], 3 * n * sizeof(double))
     for j in range(modes_count):
         add_scaled(shape[j], &modes[j, 0], 3 * n, points)
@@ -356,17 +380,7 @@ cdef void c_run_stage(Py_ssize_t stage, const uint8_t[:, ::1] crop, const double
               splits.shape[1], splits.shape[2], width, found, sums)
     for j in range(width):
         update[j] = <double>sums[j] * units[stage, j]
-    turn[0] = c * update[1] - s * update[2]
-    turn[1] = s * update[1] + c * update[2]
-    turn[2] = update[3]
-    placement[1] += scale * (c * update[4] - s * update[5])
-    placement[2] += scale * (s * update[4] + c * update[5])
-    placement[0] = scale * exp(update[0])
-    c_turn(R, turn)
-    for j in range(modes_count):
-        value = shape[j] + update[6 + j]
-        value = limits[j] if value > limits[j] else value
-        shape[j] = -limits[j] if value < -limits[j] else value
+    c_move_face(update, c, s, limits, R, placement, shape)
 
 
 def run_cascade(const uint8_t[:, ::1] crop, const double[::1] mean, const double[:, ::1] modes,
