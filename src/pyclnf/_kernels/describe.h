@@ -43,10 +43,10 @@ typedef struct {
 typedef struct {
     double *x, *y;                        /* positions of a row of the patch, or of all samples */
     int32_t *columns, *rows, *order;
+    int32_t *lines;                       /* for a row of the patch, where column 0 would lie among the maps, px */
     run *boxes_x, *boxes_y;               /* what the samples of each point read */
     row_runs seen, blurred;               /* of the patch, and of its maps */
     float *u, *v, *patch, *line, *maps, *found, *cosines, *sines;
-    const float **lines;                  /* for a row of the patch, where the maps of column 0 would lie */
     uint32_t *packed;
 } description_scratch;
 
@@ -79,7 +79,7 @@ static ptrdiff_t description_parts(const patch_layout *layout, ptrdiff_t points,
     PYCLNF_PART(cosines, float, layout->stride)
     PYCLNF_PART(sines, float, layout->stride)
     PYCLNF_PART(found, float, layout->samples * layout->directions + layout->stride)
-    PYCLNF_PART(lines, const float *, n)
+    PYCLNF_PART(lines, int32_t, n)
     PYCLNF_PART(patch, float, n * n)
     /* Lines are worked on four registers at a time. The maps lie run after run: of what all would take little is used,
      * which then stays in the cache. */
@@ -139,14 +139,14 @@ static void find_runs(description_scratch *s, ptrdiff_t n, ptrdiff_t r, ptrdiff_
 }
 
 /* Find the lines of the maps that the samples of a point read: each lies in one run, with all that they read of it. */
-static void find_lines(const description_scratch *s, ptrdiff_t n, ptrdiff_t stride, ptrdiff_t r, ptrdiff_t point)
+static void find_lines(const description_scratch *s, ptrdiff_t n, ptrdiff_t r, ptrdiff_t point)
 {
     const ptrdiff_t top = s->boxes_y[point].from - r, bottom = s->boxes_y[point].to + 1 + r;
     ptrdiff_t i;
     for (i = top > 0 ? top : 0; i <= bottom && i < n; ++i) {
         const run *own = s->blurred.runs + i * s->blurred.most;
         while (own->to < s->boxes_x[point].from) ++own;
-        s->lines[i] = s->maps + (own->at - own->from) * stride;
+        s->lines[i] = own->at - own->from;
     }
 }
 
@@ -227,10 +227,9 @@ static void blur_line(const float *line, const float *taps, ptrdiff_t n_taps, pt
     }
 }
 
-/* One sample of eight directions, the first of which lie at `at` in the lines: the maps blurred down the columns at four
- * pixels, and what is between them. */
-PYCLNF_INLINE void blurred_sample(const float *const *lines, ptrdiff_t at, ptrdiff_t n, ptrdiff_t stride,
-                                  const float *taps, ptrdiff_t r, ptrdiff_t row, float u, float v,
+/* One sample of eight directions: the maps blurred down the columns at four pixels, and what is between them. */
+PYCLNF_INLINE void blurred_sample(const float *maps, const int32_t *lines, ptrdiff_t n, ptrdiff_t stride,
+                                  const float *taps, ptrdiff_t r, ptrdiff_t row, ptrdiff_t column, float u, float v,
                                   float *PYCLNF_RESTRICT out)
 {
     floats a = splat8(0.0f), b = a, c = a, d = a, left, right;
@@ -238,8 +237,8 @@ PYCLNF_INLINE void blurred_sample(const float *const *lines, ptrdiff_t at, ptrdi
 #define PYCLNF_READ_ROW(OFFSET)                                                      \
     {                                                                                \
         const ptrdiff_t y = row + (OFFSET), inside = y < 0 ? 0 : y < n ? y : n - 1;  \
-        left = load8(lines[inside] + at);                                            \
-        right = load8(lines[inside] + at + stride);                                  \
+        left = load8(maps + (lines[inside] + column) * stride);                      \
+        right = load8(maps + (lines[inside] + column + 1) * stride);                 \
     }
     PYCLNF_READ_ROW(-r)
     a = muladd8(splat8(taps[0]), left, a);
@@ -322,11 +321,11 @@ static void describe(const uint8_t *crop, ptrdiff_t side, const double *matrix, 
     for (i = 0; i < count; ++i, out += width) {
         double total = 0.0;
         float scale;
-        find_lines(s, n, stride, r, i);
+        find_lines(s, n, r, i);
         for (k = 0; k < K; ++k) {
             const ptrdiff_t at = i * K + k;
             for (b = 0; b < B; b += LANES) {
-                blurred_sample(s->lines, s->columns[at] * stride + b, n, stride, layout->taps, r, s->rows[at],
+                blurred_sample(s->maps + b, s->lines, n, stride, layout->taps, r, s->rows[at], s->columns[at],
                                s->u[at], s->v[at], s->found + k * B + b);
             }
         }
