@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Float32 = NDArray[np.float32]
 
-__all__ = ["MIN_CONTRAST", "Network"]
+__all__ = ["MIN_CONTRAST", "Network", "weight_units"]
 
 # The contrast of the patch is measured with this much added, grey levels, so that noise in a
 # flat image stays small.
@@ -47,6 +47,29 @@ MIN_CONTRAST = 4.0
 MAX_SUM = 2**31 - 1
 
 _NAMES = ("layers", "patch", "limits", "weights", "units", "biases")
+
+
+def weight_units(weights: Float, biases: Float, limit: float) -> Float:
+    """Return the units in which the weights of a layer become whole numbers of eight bits.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (k, m)
+        Of m outputs, each of which adds k products.
+    biases : ndarray, shape (m,)
+    limit : float
+        The greatest magnitude of what the layer sees.
+
+    Returns
+    -------
+    ndarray, shape (m,), float64
+        The finest in which no weight exceeds 127, and no sum 32 bits.
+    """
+    levels, least = _kernels.layout.LEVELS, np.finfo(np.float32).tiny
+    # Rounding may add a half to each weight, and a little to the bias.
+    room = MAX_SUM * (1 - 1e-6) - 0.5 * levels * len(weights)
+    sums = levels * (np.abs(weights).sum(axis=0) + np.abs(biases) / limit) / room
+    return np.asarray(np.maximum(np.maximum(np.abs(weights).max(axis=0) / 127, sums), least))
 
 
 class Network:

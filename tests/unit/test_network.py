@@ -10,7 +10,7 @@ from pyclnf import ModelError
 from pyclnf._kernels import VARIANT, load_variant
 from pyclnf._kernels.layout import LEVELS
 from pyclnf.descent import upright
-from pyclnf.network import MIN_CONTRAST, Network
+from pyclnf.network import MIN_CONTRAST, Network, weight_units
 from pyclnf.pdm import PDM, Parameters, axis_angle_to_matrix
 from pyclnf.start import LearnedStart
 
@@ -260,6 +260,25 @@ def test_sums_stay_within_32_bits() -> None:
         else:
             with pytest.raises(ModelError, match="32 bits"):
                 Network(PDM_, content)
+
+
+@pytest.mark.parametrize("bias", (0.0, 2.0, -500.0))
+def test_weights_get_units_in_which_sums_fit(bias: float) -> None:
+    rng = np.random.default_rng(5)
+    real = rng.normal(0, 0.02, (1600, OUTPUTS))
+    real[:, 0] = 0.05  # of 127 each their sum would leave 32 bits
+    real[:, 1] = 0
+    real[7, 2] = 1  # the others are small beside it
+    biases = np.full(OUTPUTS, bias)
+    unit = weight_units(real, biases, 8.0)
+    content = arrays(limits=np.array([8.0, 20.0, 8.0]))
+    content["start/network_weights"][-real.size :] = np.rint(real / unit).astype(np.int8).reshape(-1)
+    content["start/network_units"][-OUTPUTS:] = unit
+    content["start/network_biases"][-OUTPUTS:] = biases
+    assert np.abs(np.rint(real / unit)).max() <= 127
+    assert unit[2] == pytest.approx(1 / 127)
+    assert unit[0] > 0.05 / 82  # see above
+    Network(PDM_, content)
 
 
 def test_a_network_must_say_all_modes() -> None:
