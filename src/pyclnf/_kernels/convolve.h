@@ -19,16 +19,22 @@
 /* Greatest magnitude of the numbers that a layer sees: with it, sums of some thousands of products fit into 32 bits. */
 #define LEVELS 16383
 
-/* SLICES registers hold the sums of a block, and hold_pairs the weights that belong to them. */
+/* What a processor does with pairs. SLICES of sums_t hold the sums of a block; beside the weights, a pixel and its
+ * products there is room for those of so many positions of a row and blocks at once: MOST_..., and COLUMNS_OF so many
+ * blocks. */
 #if defined(__AVX512BW__)
 #define SLICES 1
 #define WIDENS_BLOCKS 0
+#define MOST_BLOCKS 4
+#define MOST_COLUMNS 12
+static const ptrdiff_t COLUMNS_OF[] = {0, 12, 12, 8, 6};
 typedef __m512i sums_t;
 typedef __m512i pairs_t;
+typedef __m512i pixels_t;
 typedef signed char weight;
 PYCLNF_INLINE sums_t no_sums(void) { return _mm512_setzero_si512(); }
 PYCLNF_INLINE void store_sums(int32_t *p, sums_t v) { _mm512_storeu_si512(p, v); }
-PYCLNF_INLINE pairs_t splat_pair(const int16_t *p)
+PYCLNF_INLINE pixels_t splat_pair(const int16_t *p)
 {
     int32_t both;
     memcpy(&both, p, sizeof both);
@@ -38,19 +44,23 @@ PYCLNF_INLINE pairs_t hold_pairs(const weight *p)
 {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p));
 }
-PYCLNF_INLINE sums_t add_pairs(pairs_t pixels, pairs_t weights, sums_t sums)
+PYCLNF_INLINE sums_t add_pairs(pixels_t pixels, pairs_t weights, sums_t sums)
 {
     return _mm512_add_epi32(sums, _mm512_madd_epi16(pixels, weights));
 }
 #elif defined(__AVX2__)
 #define SLICES 2
 #define WIDENS_BLOCKS 0
+#define MOST_BLOCKS 1
+#define MOST_COLUMNS 6
+static const ptrdiff_t COLUMNS_OF[] = {0, 6};
 typedef __m256i sums_t;
 typedef __m256i pairs_t;
+typedef __m256i pixels_t;
 typedef signed char weight;
 PYCLNF_INLINE sums_t no_sums(void) { return _mm256_setzero_si256(); }
 PYCLNF_INLINE void store_sums(int32_t *p, sums_t v) { _mm256_storeu_si256((__m256i *)p, v); }
-PYCLNF_INLINE pairs_t splat_pair(const int16_t *p)
+PYCLNF_INLINE pixels_t splat_pair(const int16_t *p)
 {
     int32_t both;
     memcpy(&both, p, sizeof both);
@@ -60,7 +70,7 @@ PYCLNF_INLINE pairs_t hold_pairs(const weight *p)
 {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p));
 }
-PYCLNF_INLINE sums_t add_pairs(pairs_t pixels, pairs_t weights, sums_t sums)
+PYCLNF_INLINE sums_t add_pairs(pixels_t pixels, pairs_t weights, sums_t sums)
 {
     return _mm256_add_epi32(sums, _mm256_madd_epi16(pixels, weights));
 }
@@ -68,28 +78,77 @@ PYCLNF_INLINE sums_t add_pairs(pairs_t pixels, pairs_t weights, sums_t sums)
 #include <emmintrin.h>
 #define SLICES 4
 #define WIDENS_BLOCKS 1
+#define MOST_BLOCKS 1
+#define MOST_COLUMNS 2
+static const ptrdiff_t COLUMNS_OF[] = {0, 2};
 typedef __m128i sums_t;
 typedef __m128i pairs_t;
+typedef __m128i pixels_t;
 typedef int16_t weight;
 PYCLNF_INLINE sums_t no_sums(void) { return _mm_setzero_si128(); }
 PYCLNF_INLINE void store_sums(int32_t *p, sums_t v) { _mm_storeu_si128((__m128i *)p, v); }
-PYCLNF_INLINE pairs_t splat_pair(const int16_t *p)
+PYCLNF_INLINE pixels_t splat_pair(const int16_t *p)
 {
     int32_t both;
     memcpy(&both, p, sizeof both);
     return _mm_set1_epi32(both);
 }
 PYCLNF_INLINE pairs_t hold_pairs(const weight *p) { return _mm_loadu_si128((const __m128i *)p); }
-PYCLNF_INLINE sums_t add_pairs(pairs_t pixels, pairs_t weights, sums_t sums)
+PYCLNF_INLINE sums_t add_pairs(pixels_t pixels, pairs_t weights, sums_t sums)
 {
     return _mm_add_epi32(sums, _mm_madd_epi16(pixels, weights));
+}
+#elif defined(__ARM_NEON) || defined(_M_ARM64)
+#include <arm_neon.h>
+#define SLICES 2
+#define WIDENS_BLOCKS 0
+#define MOST_BLOCKS 1
+#define MOST_COLUMNS 5
+static const ptrdiff_t COLUMNS_OF[] = {0, 5};
+typedef struct { int32x4_t low, high; } sums_t;
+typedef struct { int16x8_t first, second; } pairs_t;
+typedef int16x4_t pixels_t;
+typedef signed char weight;
+PYCLNF_INLINE sums_t no_sums(void)
+{
+    const sums_t none = {vdupq_n_s32(0), vdupq_n_s32(0)};
+    return none;
+}
+PYCLNF_INLINE void store_sums(int32_t *p, sums_t v)
+{
+    vst1q_s32(p, v.low);
+    vst1q_s32(p + 4, v.high);
+}
+PYCLNF_INLINE pixels_t splat_pair(const int16_t *p)
+{
+    int32_t both;
+    memcpy(&both, p, sizeof both);
+    return vreinterpret_s16_s32(vdup_n_s32(both));
+}
+PYCLNF_INLINE pairs_t hold_pairs(const weight *p)
+{
+    const int8x8x2_t eight = vld2_s8(p);
+    const pairs_t pairs = {vmovl_s8(eight.val[0]), vmovl_s8(eight.val[1])};
+    return pairs;
+}
+PYCLNF_INLINE sums_t add_pairs(pixels_t pixels, pairs_t weights, sums_t sums)
+{
+    sums.low = vmlal_lane_s16(sums.low, vget_low_s16(weights.first), pixels, 0);
+    sums.high = vmlal_lane_s16(sums.high, vget_high_s16(weights.first), pixels, 0);
+    sums.low = vmlal_lane_s16(sums.low, vget_low_s16(weights.second), pixels, 1);
+    sums.high = vmlal_lane_s16(sums.high, vget_high_s16(weights.second), pixels, 1);
+    return sums;
 }
 #else
 /* The first of all pairs, then the second; what the compiler makes of loops over four. */
 #define SLICES 4
 #define WIDENS_BLOCKS 1
+#define MOST_BLOCKS 1
+#define MOST_COLUMNS 2
+static const ptrdiff_t COLUMNS_OF[] = {0, 2};
 typedef struct { int32_t v[4]; } sums_t;
 typedef struct { int32_t v[2][4]; } pairs_t;
+typedef pairs_t pixels_t;
 typedef int16_t weight;
 PYCLNF_INLINE sums_t no_sums(void)
 {
@@ -97,9 +156,9 @@ PYCLNF_INLINE sums_t no_sums(void)
     return none;
 }
 PYCLNF_INLINE void store_sums(int32_t *p, sums_t v) { memcpy(p, v.v, sizeof v.v); }
-PYCLNF_INLINE pairs_t splat_pair(const int16_t *p)
+PYCLNF_INLINE pixels_t splat_pair(const int16_t *p)
 {
-    const pairs_t pair = {{{p[0], p[0], p[0], p[0]}, {p[1], p[1], p[1], p[1]}}};
+    const pixels_t pair = {{{p[0], p[0], p[0], p[0]}, {p[1], p[1], p[1], p[1]}}};
     return pair;
 }
 PYCLNF_INLINE pairs_t hold_pairs(const weight *p)
@@ -107,7 +166,7 @@ PYCLNF_INLINE pairs_t hold_pairs(const weight *p)
     const pairs_t pairs = {{{p[0], p[2], p[4], p[6]}, {p[1], p[3], p[5], p[7]}}};
     return pairs;
 }
-PYCLNF_INLINE sums_t add_pairs(pairs_t pixels, pairs_t weights, sums_t sums)
+PYCLNF_INLINE sums_t add_pairs(pixels_t pixels, pairs_t weights, sums_t sums)
 {
     int i;
     for (i = 0; i < 4; ++i) sums.v[i] += pixels.v[0][i] * weights.v[0][i] + pixels.v[1][i] * weights.v[1][i];
@@ -124,21 +183,6 @@ static void widen_block(const signed char *PYCLNF_RESTRICT weights, ptrdiff_t co
     ptrdiff_t i;
     for (i = 0; i < count; ++i) out[i] = weights[i];
 }
-#endif
-
-/* Sums that the registers hold beside the weights, a pixel and its products: positions by blocks. */
-#if SLICES == 1
-#define MOST_BLOCKS 4
-#define MOST_COLUMNS 12
-static const ptrdiff_t COLUMNS_OF[] = {0, 12, 12, 8, 6};
-#elif SLICES == 2
-#define MOST_BLOCKS 1
-#define MOST_COLUMNS 6
-static const ptrdiff_t COLUMNS_OF[] = {0, 6};
-#else
-#define MOST_BLOCKS 1
-#define MOST_COLUMNS 2
-static const ptrdiff_t COLUMNS_OF[] = {0, 2};
 #endif
 
 typedef struct {
@@ -222,7 +266,7 @@ PYCLNF_INLINE void convolve_columns(const int P, const int B, const convolution 
 #pragma GCC unroll 12
 #endif
             for (int p = 0; p < P; ++p) {
-                const pairs_t pair = splat_pair(pixels + p * step);
+                const pixels_t pair = splat_pair(pixels + p * step);
 #ifdef __GNUC__
 #pragma GCC unroll 8
 #endif
@@ -256,7 +300,8 @@ typedef void (*convolve_function)(const convolution *, const int16_t *, const we
         convolve_columns(P, B, c, image, weights, factors, bias, added, out, said);                               \
     }
 #define TO_2(DO, B) DO(1, B) DO(2, B)
-#define TO_6(DO, B) TO_2(DO, B) DO(3, B) DO(4, B) DO(5, B) DO(6, B)
+#define TO_5(DO, B) TO_2(DO, B) DO(3, B) DO(4, B) DO(5, B)
+#define TO_6(DO, B) TO_5(DO, B) DO(6, B)
 #define TO_8(DO, B) TO_6(DO, B) DO(7, B) DO(8, B)
 #define TO_12(DO, B) TO_8(DO, B) DO(9, B) DO(10, B) DO(11, B) DO(12, B)
 #define NAME_CONVOLVE(P, B) convolve_##P##_##B,
@@ -267,6 +312,8 @@ TO_8(DEFINE_CONVOLVE, 3)
 TO_6(DEFINE_CONVOLVE, 4)
 #elif MOST_COLUMNS == 6
 TO_6(DEFINE_CONVOLVE, 1)
+#elif MOST_COLUMNS == 5
+TO_5(DEFINE_CONVOLVE, 1)
 #else
 TO_2(DEFINE_CONVOLVE, 1)
 #endif
@@ -279,6 +326,8 @@ static const convolve_function CONVOLVE[MOST_BLOCKS + 1][MOST_COLUMNS + 1] = {
     {NULL, TO_6(NAME_CONVOLVE, 4)},
 #elif MOST_COLUMNS == 6
     {NULL, TO_6(NAME_CONVOLVE, 1)},
+#elif MOST_COLUMNS == 5
+    {NULL, TO_5(NAME_CONVOLVE, 1)},
 #else
     {NULL, TO_2(NAME_CONVOLVE, 1)},
 #endif
