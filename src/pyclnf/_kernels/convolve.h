@@ -194,15 +194,11 @@ typedef struct {
 /* Numbers of a row of the weights of one output: an even number, the last of which may meet a weight of 0. */
 PYCLNF_INLINE ptrdiff_t row_numbers(ptrdiff_t kernel, ptrdiff_t inputs) { return (kernel * inputs + 1) / 2 * 2; }
 
-PYCLNF_INLINE float within(float value, float least, float most)
-{
-    value = value > most ? most : value;
-    return value < least ? least : value;
-}
+PYCLNF_INLINE float at_least(float least, float value) { return value < least ? least : value; }
 
-/* What the next layer sees of n sums: (sum + bias) factor, and what is added (NULL: nothing), rounded. Both are kept
- * within bounds before they are added, so that no variant makes one instruction of product and sum, which would
- * round otherwise. (n is not said as a constant, for which GCC writes all out instead of using vectors.) */
+/* What the next layer sees of n sums: (sum + bias) factor, and what is added (NULL: nothing), rounded and within bounds.
+ * Both products are bounded before they are added, so that no variant makes one instruction of product and sum, which
+ * would round otherwise. (n is not said as a constant, for which GCC writes all out instead of using vectors.) */
 PYCLNF_APART void keep_numbers(ptrdiff_t n, const int32_t *PYCLNF_RESTRICT sums, const int32_t *PYCLNF_RESTRICT bias,
                                const float *PYCLNF_RESTRICT factors, int rectify,
                                const int16_t *PYCLNF_RESTRICT added, float share, int16_t *PYCLNF_RESTRICT out)
@@ -210,11 +206,11 @@ PYCLNF_APART void keep_numbers(ptrdiff_t n, const int32_t *PYCLNF_RESTRICT sums,
     const float least = rectify ? 0.0f : (float)-LEVELS;
     ptrdiff_t o;
     for (o = 0; o < n; ++o) {
-        float value = within((float)(sums[o] + bias[o]) * factors[o], -65536.0f, 65536.0f);
-        if (added) value += within((float)added[o] * share, -65536.0f, 65536.0f);
-        value = within(value, least, (float)LEVELS);
+        float value = at_least(-65536.0f, (float)(sums[o] + bias[o]) * factors[o]);
+        if (added) value += at_least(-65536.0f, (float)added[o] * share);
         /* Adding 1.5 * 2^23 rounds to an integer. */
-        value += 12582912.0f;
+        value = at_least(least, value) + 12582912.0f;
+        value = value > 12582912.0f + LEVELS ? 12582912.0f + LEVELS : value;
         out[o] = (int16_t)(int32_t)(value - 12582912.0f);
     }
 }
