@@ -196,22 +196,31 @@ PYCLNF_INLINE ptrdiff_t row_numbers(ptrdiff_t kernel, ptrdiff_t inputs) { return
 
 PYCLNF_INLINE float at_least(float least, float value) { return value < least ? least : value; }
 
+/* A whole number between least and LEVELS; adding 1.5 * 2^23 rounds. */
+PYCLNF_INLINE int16_t whole_number(float least, float value)
+{
+    value = at_least(least, value) + 12582912.0f;
+    value = value > 12582912.0f + LEVELS ? 12582912.0f + LEVELS : value;
+    return (int16_t)(int32_t)(value - 12582912.0f);
+}
+
 /* What the next layer sees of n sums: (sum + bias) factor, and what is added (NULL: nothing), rounded and within bounds.
  * Both products are bounded before they are added, so that no variant makes one instruction of product and sum, which
- * would round otherwise. (n is not said as a constant, for which GCC writes all out instead of using vectors.) */
+ * would round otherwise. (n is not said as a constant, for which GCC writes all out instead of using vectors; a loop of
+ * its own where nothing is added, since Clang uses none otherwise.) */
 PYCLNF_APART void keep_numbers(ptrdiff_t n, const int32_t *PYCLNF_RESTRICT sums, const int32_t *PYCLNF_RESTRICT bias,
                                const float *PYCLNF_RESTRICT factors, int rectify,
                                const int16_t *PYCLNF_RESTRICT added, float share, int16_t *PYCLNF_RESTRICT out)
 {
     const float least = rectify ? 0.0f : (float)-LEVELS;
     ptrdiff_t o;
+    if (!added) {
+        for (o = 0; o < n; ++o) out[o] = whole_number(least, (float)(sums[o] + bias[o]) * factors[o]);
+        return;
+    }
     for (o = 0; o < n; ++o) {
-        float value = at_least(-65536.0f, (float)(sums[o] + bias[o]) * factors[o]);
-        if (added) value += at_least(-65536.0f, (float)added[o] * share);
-        /* Adding 1.5 * 2^23 rounds to an integer. */
-        value = at_least(least, value) + 12582912.0f;
-        value = value > 12582912.0f + LEVELS ? 12582912.0f + LEVELS : value;
-        out[o] = (int16_t)(int32_t)(value - 12582912.0f);
+        const float found = at_least(-65536.0f, (float)(sums[o] + bias[o]) * factors[o]);
+        out[o] = whole_number(least, found + at_least(-65536.0f, (float)added[o] * share));
     }
 }
 
