@@ -1,6 +1,7 @@
 """Print the table of benchmarks/README.md for this machine.
 
-    python benchmarks/table.py --model OPENFACE_MODEL_DIR [--quick]
+    python benchmarks/table.py --model MODEL [--quick]
+    python benchmarks/table.py --model MODEL --beside OPENFACE_MODEL_DIR    # fits with both, in turns
 
 Times are medians of the thread's own processor time, so that other programs
 count only as far as they slow the memory and the clock; the times of several
@@ -98,6 +99,24 @@ def print_fits(model: Model, budget: float) -> None:
         print(f"| {small.name} | {1e3 * ours:.2f} | {1e3 * most:.2f} | {numpy} | {ratio} |")
 
 
+def print_beside(model: Model, other: Model, budget: float) -> None:
+    """Print fits with two models in turns, so that what slows the machine slows both."""
+    print("| fit | this model, ms | the other, ms | this / the other |")
+    print("|---|---|---|---|")
+    for pair in zip(fits(model), fits(other), strict=True):
+        taken: list[tuple[float, ...]] = []
+        begin = time.process_time()
+        while time.process_time() - begin < budget or len(taken) < 25:
+            marks = [time.thread_time()]
+            for fit in pair:
+                fit()
+                marks.append(time.thread_time())
+            taken.append(tuple(np.diff(marks)))
+        ours, others = np.array(taken[5:]).T
+        times = f"{1e3 * np.median(ours):.2f} | {1e3 * np.median(others):.2f}"
+        print(f"| {pair[0].name} | {times} | {np.median(ours / others):.2f} |")
+
+
 def print_workers(model: Model, repeats: int) -> None:
     """Print how the time of many faces goes with their number and the number of workers."""
     clnf, image = CLNF(model), photograph(480, 640)
@@ -166,6 +185,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", required=True, help="an .npz or OpenFace's model folder")
+    parser.add_argument("--beside", metavar="MODEL", help="compare with this model, and print nothing else")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
     options = parser.parse_args()
     model = measured_model(options.model)
@@ -175,6 +195,9 @@ def main() -> None:
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{platform.machine()}, {os.cpu_count()} cores{load}, kernels {_kernels.VARIANT}, "
           f"peak {1e-9 * most:.0f} GFLOP/s float32 on one core\n")  # fmt: skip
+    if options.beside:
+        print_beside(model, measured_model(options.beside), 4 * budget)
+        return
     print_fits(model, budget)
     print()
     print_kernels(model, budget / 5)
