@@ -343,10 +343,11 @@ def _run_on_dask(settings: Settings, jobs: Sequence[Job], scheduler: str) -> Ite
         futures = {client.submit(run_job, settings, job, pure=False): job for job in absolute}
         for future in distributed.as_completed(futures):
             job = futures[future]
+            outcome = _dask_outcome(future, names[job].source)
             if future.status == "error" and isinstance(future.exception(), distributed.KilledWorker):
                 suspects.append(job)
                 continue
-            yield _dask_outcome(future, names[job].source)
+            yield outcome
         # Dask also blames a job that shared its workers with the one that killed them: each again, alone.
         for job in suspects:
             future = client.submit(run_job, settings, job, pure=False)
@@ -377,10 +378,12 @@ def _ends(client: Any, future: Any) -> bool:
 
 
 def _dask_outcome(future: Any, source: str) -> Outcome:
-    if future.status == "finished":
+    """Return what a job came to. A result that its worker took with it when it died is waited for anew."""
+    try:
         outcome: Outcome = future.result()
-        return replace(outcome, source=source)
-    return Outcome(source, failure=f"on the cluster: {future.exception()!r}")
+    except Exception as error:  # whatever the job or the cluster raised
+        return Outcome(source, failure=f"on the cluster: {error!r}")
+    return replace(outcome, source=source)
 
 
 def _absolute(path: str) -> str:

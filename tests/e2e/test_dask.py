@@ -74,6 +74,21 @@ def test_a_file_that_kills_its_workers_is_a_failure(
     assert "KilledWorker" in (failed.failure or "")
 
 
+def test_a_result_that_is_lost_with_its_worker_is_waited_for() -> None:
+    """A job that has ended, and is under way again since its worker died before anybody got the result."""
+
+    class Future:
+        status = "lost"
+
+        def result(self) -> batch.Outcome:
+            return batch.Outcome("/there/face.png", faces=1)
+
+        def exception(self) -> None:
+            return None
+
+    assert batch._dask_outcome(Future(), "face.png") == batch.Outcome("face.png", faces=1)
+
+
 def test_what_waits_for_workers_that_stay_away_is_a_failure(
     generated: Generated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
