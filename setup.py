@@ -52,6 +52,8 @@ else:
     # GCC's predictive commoning would pass pixels from one turn of the correlation's loop to
     # the next through memory, which halves its speed (Clang has no such pass and ignores it).
     COMMON = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-predictive-commoning", "-Wno-psabi"]
+    # Where a loop begins is otherwise left to chance, which costs the network up to a tenth.
+    COMMON += ["-falign-loops=64"]
     # Debug information would be three quarters of a module, and name the folder where it was built.
     COMMON += ["-g0"]
     AVX2 = ["-mavx2", "-mfma", "-ffp-contract=fast"]

@@ -36,14 +36,15 @@ class Crop:
     ----------
     pixels : ndarray, shape (side, side), uint8 or float32
         Grey values, rounded where the image is of uint8; 0 outside the image.
-    origin : ndarray, shape (2,), float64
-        Outer corner (x, y) of the first pixel in the image, where pixel p reaches from p to p + 1.
+    left, top : float
+        Outer corner of the first pixel in the image, where pixel p reaches from p to p + 1.
     step : float
         Image pixels a crop's pixel.
     """
 
     pixels: NDArray[Any]
-    origin: Float
+    left: float
+    top: float
     step: float
 
     @classmethod
@@ -73,26 +74,30 @@ class Crop:
         # Of an 8-bit image the crop is one, too: it is sampled faster than one of floats.
         out = np.empty((side, side), np.uint8 if image.dtype == np.uint8 else np.float32)
         _kernels.cut_square(image, left, top, step, taps, sampled, out)
-        return cls(out, np.array([left, top]), step)
+        return cls(out, left, top, step)
 
-    def points_in(self, points: Float) -> Float:
-        """Return points (..., 2) of the image, px, in the crop's pixels."""
-        return np.asarray((points + 0.5 - self.origin) / self.step - 0.5)
+    # Single points in plain numbers: NumPy takes longer for two.
+
+    def point_in(self, x: float, y: float) -> tuple[float, float]:
+        """Return a point of the image, px, in the crop's pixels."""
+        return (x + 0.5 - self.left) / self.step - 0.5, (y + 0.5 - self.top) / self.step - 0.5
+
+    def point_out(self, x: float, y: float) -> tuple[float, float]:
+        """Return a point of the crop in the image's pixels."""
+        return self.left + self.step * (x + 0.5) - 0.5, self.top + self.step * (y + 0.5) - 0.5
 
     def points_out(self, points: Float) -> Float:
         """Return points (..., 2) of the crop in the image's pixels."""
-        return np.asarray(self.origin + self.step * (points + 0.5) - 0.5)
+        return np.asarray(self.step * points + np.array(self.point_out(0.0, 0.0)))
 
     def parameters_in(self, parameters: Parameters) -> Parameters:
         """Return the parameters of a face in the image as they are in the crop."""
-        pose = parameters.pose.copy()
-        pose[0] /= self.step
-        pose[4:6] = self.points_in(pose[4:6])
+        scale, rx, ry, rz, tx, ty = parameters.pose.tolist()
+        pose = np.array([scale / self.step, rx, ry, rz, *self.point_in(tx, ty)])
         return Parameters(pose, parameters.shape)
 
     def parameters_out(self, parameters: Parameters) -> Parameters:
         """Return the parameters of a face in the crop as they are in the image."""
-        pose = parameters.pose.copy()
-        pose[0] *= self.step
-        pose[4:6] = self.points_out(pose[4:6])
+        scale, rx, ry, rz, tx, ty = parameters.pose.tolist()
+        pose = np.array([scale * self.step, rx, ry, rz, *self.point_out(tx, ty)])
         return Parameters(pose, parameters.shape)

@@ -23,6 +23,8 @@ from pyclnf._limits import MAX_LANDMARKS, MAX_MODES, MAX_NUMBER, MIN_VARIANCE
 from pyclnf.errors import BoxError, ModelError, ParameterError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     Float = NDArray[np.float64]
@@ -91,14 +93,18 @@ def matrix_to_euler(rotation: ArrayLike) -> Float:
     ndarray, shape (3,), float64
         Radians.
     """
-    # In plain numbers: NumPy takes longer for three.
-    (a, b, c), (_, e, f), (_, h, i) = np.asarray(rotation, dtype=np.float64).tolist()
+    return np.array(euler_angles(np.asarray(rotation, dtype=np.float64).tolist()))
+
+
+def euler_angles(rotation: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+    """Return what `matrix_to_euler` does, in plain numbers: NumPy takes longer for three."""
+    (a, b, c), (_, e, f), (_, h, i) = rotation
     # atan2 of both columns keeps full precision near ±pi/2, where asin loses half the digits.
     cosine = math.hypot(a, b)
     # Not true for NaN.
     if cosine < 1e-12:
-        return np.array([math.atan2(h, e), math.atan2(c, cosine), 0.0])
-    return np.array([math.atan2(-f, i), math.atan2(c, cosine), math.atan2(-b, a)])
+        return math.atan2(h, e), math.atan2(c, cosine), 0.0
+    return math.atan2(-f, i), math.atan2(c, cosine), math.atan2(-b, a)
 
 
 def axis_angle_to_matrix(axis_angle: ArrayLike) -> Float:

@@ -7,6 +7,7 @@ near; linear steps from what the image shows around all of them (`pyclnf.descent
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from pyclnf.crop import Crop
 from pyclnf.descent import Descent
 from pyclnf.errors import ModelError, ParameterError
 from pyclnf.network import Network
-from pyclnf.pdm import PDM, Parameters, ShapePrior, check_box, matrix_to_euler
+from pyclnf.pdm import PDM, Parameters, ShapePrior, check_box, euler_angles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -83,9 +84,9 @@ class Guesses(list[Parameters]):
         limit : float
             The largest size that the model knows, px per mm.
         """
-        crop, pose = self.crop, self[0].pose
-        scale, side = float(pose[0]) / crop.step, len(crop.pixels)
-        x, y = crop.points_in(pose[4:]).tolist()
+        crop = self.crop
+        scale, _, _, _, *at = self[0].pose.tolist()
+        (x, y), scale, side = crop.point_in(*at), scale / crop.step, len(crop.pixels)
         room = _ROOM * scale * self._mean_side
         inside = room <= min(x, y) and max(x, y) <= side - 1 - room
         return bool(inside and _LEAST_SHARE * limit <= scale <= _GREATEST_SHARE * limit)
@@ -192,11 +193,11 @@ class LearnedStart:
         if not 1 <= count <= len(BOX_CHANGES):
             raise ParameterError(f"a learned start gives 1 to {len(BOX_CHANGES)} hypotheses, not {count}")
         x, y, w, h = check_box(box)
-        placements = np.empty((count, 3))
-        for row, (right, down, size) in zip(placements, _CHANGES, strict=False):
+        placements = []
+        for right, down, size in _CHANGES[:count]:
             width, height = w * size, h * size
             left, top = x + w * right - (width - w) / 2, y + h * down - (height - h) / 2
-            row[:] = self.pdm.placement(left, top, width, height)
+            placements.append(self.pdm.placement(left, top, width, height))
         rotations = np.repeat(np.eye(3)[None], count, axis=0)
         centre, length = (x + w / 2, y + h / 2), self.margin * math.sqrt(w * h)
         return self._looked_at(image, centre, length, rotations, placements)
@@ -218,8 +219,8 @@ class LearnedStart:
             One.
         """
         scale, *_, x, y = parameters.pose.tolist()
-        placements, rotations = np.array([[scale, x, y]]), parameters.rotation[None]
-        return self._looked_at(image, (x, y), self.margin * scale * self._mean_side, rotations, placements)
+        length = self.margin * scale * self._mean_side
+        return self._looked_at(image, (x, y), length, parameters.rotation[None], [(scale, x, y)])
 
     def _looked_at(
         self,
@@ -227,24 +228,21 @@ class LearnedStart:
         centre: tuple[float, float],
         length: float,
         rotations: Float,
-        placements: Float,
+        placements: Sequence[tuple[float, float, float]],
     ) -> Guesses:
-        """Return what is seen in a square of the image around faces with given pose; both change."""
+        """Return what is seen in a square of the image around faces with given pose; the rotations change."""
         crop = Crop.cut(image, centre, length, self.side)
         pixels = crop.pixels if crop.pixels.dtype == np.uint8 else np.rint(crop.pixels).astype(np.uint8)
-        placements[:, 0] /= crop.step
-        placements[:, 1:] = crop.points_in(placements[:, 1:])
-        shapes = np.zeros((len(placements), self.predictor.n_modes))
-        self.predictor.run(pixels, rotations, placements, shapes, self.descent)
-        if not (np.isfinite(rotations).all() and np.isfinite(placements).all()):
-            raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
-        if shapes.shape[1] < self.pdm.n_modes:
-            shapes = np.pad(shapes, [(0, 0), (0, self.pdm.n_modes - shapes.shape[1])])
+        step, total = crop.step, self.pdm.n_modes
+        seen = np.array([(scale / step, *crop.point_in(x, y)) for scale, x, y in placements])
+        shapes = np.zeros((len(seen), self.predictor.n_modes))
+        self.predictor.run(pixels, rotations, seen, shapes, self.descent)
+        if shapes.shape[1] < total:
+            shapes = np.pad(shapes, [(0, 0), (0, total - shapes.shape[1])])
         found = []
-        for rotation, (scale, *at), shape in zip(rotations, placements.tolist(), shapes, strict=True):
-            pose = np.empty(6)
-            pose[0] = scale * crop.step
-            pose[1:4] = matrix_to_euler(rotation)
-            pose[4:] = crop.points_out(np.array(at))
-            found.append(Parameters(pose, shape))
+        for rotation, (scale, *at), shape in zip(rotations.tolist(), seen.tolist(), shapes, strict=True):
+            numbers = scale * step, *euler_angles(rotation), *crop.point_out(*at)
+            if not all(map(math.isfinite, chain(numbers, *rotation))):
+                raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
+            found.append(Parameters(np.array(numbers), shape))
         return Guesses(found, crop, self._mean_side)

@@ -69,6 +69,16 @@ def test_a_look_with_steps_is_one_after_the_other(kernels: ModuleType, seed: int
         np.testing.assert_array_equal(ours, expected)
 
 
+@pytest.mark.parametrize("value", (1e4, -1e6, 1e300, np.inf, -np.inf, np.nan))
+@pytest.mark.parametrize("place", range(6))
+def test_a_patch_may_lie_anywhere(compiled: ModuleType, value: float, place: int) -> None:
+    arguments = MAKERS["describe_points"](np.random.default_rng(3))
+    arguments[1].flat[place] = value
+    with np.errstate(invalid="ignore"):
+        _, theirs = call(_reference, "describe_points", arguments)
+    assert_close("describe_points", call(compiled, "describe_points", arguments)[1], theirs)
+
+
 @few
 @given(seed=SEEDS)
 def test_a_scale_is_its_kernels_one_after_the_other(kernels: ModuleType, seed: int) -> None:

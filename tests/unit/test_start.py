@@ -75,11 +75,11 @@ def test_outside_the_image_is_black() -> None:
 
 
 def test_parameters_go_in_and_out() -> None:
-    crop = Crop(np.empty((0, 0), np.float32), np.array([12.5, -7.0]), 3.3)
+    crop = Crop(np.empty((0, 0), np.float32), 12.5, -7.0, 3.3)
     parameters = Parameters(np.array([4.0, 0.1, -0.2, 0.3, 250.0, 180.0]), np.ones(MODEL.pdm.n_modes))
     inside = crop.parameters_in(parameters)
     np.testing.assert_allclose(
-        MODEL.pdm.landmarks_2d(inside), crop.points_in(MODEL.pdm.landmarks_2d(parameters)), atol=1e-9
+        crop.points_out(MODEL.pdm.landmarks_2d(inside)), MODEL.pdm.landmarks_2d(parameters), atol=1e-9
     )
     back = crop.parameters_out(inside)
     np.testing.assert_allclose(back.pose, parameters.pose, atol=1e-12)
@@ -295,7 +295,7 @@ def test_a_large_face_is_fitted_in_the_crop_in_which_it_was_seen(
     ),
 )
 def test_which_faces_are_fitted_in_the_crop(pose: tuple[float, float, float], fits: bool) -> None:
-    crop = Crop(np.zeros((300, 300), np.uint8), np.zeros(2), 1.0)
+    crop = Crop(np.zeros((300, 300), np.uint8), 0.0, 0.0, 1.0)
     face = Parameters(np.array([pose[0], 0, 0, 0, *pose[1:]]), np.zeros(MODEL.pdm.n_modes))
     assert Guesses([face], crop, 120.0).fits_in_crop(1.0) is fits
 

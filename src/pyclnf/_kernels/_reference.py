@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 FLAT = 1e-9
 MIN_SCALE = 1e-6
 FIXED_ONE, FIXED_HALF, FIXED_LIMIT = 1024, 16, 1e6
+# Where a row of a patch may begin, and how far apart its pixels may lie, px.
+FURTHEST, LONGEST_STEP = 8192.0, 64.0
 
 
 def has_avx2() -> bool:
@@ -406,8 +408,8 @@ def describe_points(
 ) -> None:
     """Describe points of a patch by the slopes around them in some directions."""
     row, column = np.mgrid[:side, :side]
-    x, y = (m[0] * column + m[1] * row + m[2] for m in matrix)
-    patch = _bilinear(crop[None], x, y)[0].astype(np.float64)
+    x, y = (_fixed(m[1] * row + m[2], FURTHEST) + column * _fixed(m[0], LONGEST_STEP) for m in matrix)
+    patch = _bilinear(crop[None], x / 65536, y / 65536)[0].astype(np.float64)
     padded = np.pad(patch, 1, mode="edge")
     dx, dy = padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]
     maps = np.maximum(directions[:, :1, None] * dx + directions[:, 1:, None] * dy, 0)
@@ -419,6 +421,11 @@ def describe_points(
     at = points[:, None] + offsets.astype(np.float64)
     found = _bilinear(maps, at[..., 0], at[..., 1]).transpose(1, 2, 0).reshape(out.shape)
     out[:] = found / (np.linalg.norm(found, axis=1, keepdims=True) + floor)
+
+
+def _fixed(values: Any, bound: float) -> Any:
+    """Return numbers in units of 2^-16, bounded."""
+    return np.floor(np.clip(np.nan_to_num(values, nan=bound), -bound, bound) * 65536 + 0.5).astype(np.int64)
 
 
 def _bilinear(maps: NDArray[Any], x: Float, y: Float) -> Float:

@@ -38,11 +38,33 @@ PYCLNF_INLINE double grid_edge(double start, double step, ptrdiff_t i)
     return start + product;
 }
 
+/* Ask for a line of an image that will soon be read. */
+static void expect_line(const char *line, ptrdiff_t bytes)
+{
+    ptrdiff_t i;
+    for (i = 0; i < bytes; i += 64) PYCLNF_PREFETCH(line + i);
+}
+
 /* out = sum of weights[k] * lines[k], all of which have room for whole registers. */
 static void sum_lines(const float *const *lines, const float *weights, ptrdiff_t lines_count, ptrdiff_t count, float *out)
 {
-    ptrdiff_t j, k;
-    for (j = 0; j < count; j += BROAD) {
+    ptrdiff_t j = 0, k;
+    for (; j + 4 * BROAD <= count; j += 4 * BROAD) {
+        broad a = splat_broad(0.0f), b = a, c = a, d = a;
+        for (k = 0; k < lines_count; ++k) {
+            const float *line = lines[k] + j;
+            const broad weight = splat_broad(weights[k]);
+            a = add_broad(a, product_broad(weight, load_broad(line)));
+            b = add_broad(b, product_broad(weight, load_broad(line + BROAD)));
+            c = add_broad(c, product_broad(weight, load_broad(line + 2 * BROAD)));
+            d = add_broad(d, product_broad(weight, load_broad(line + 3 * BROAD)));
+        }
+        store_broad(out + j, a);
+        store_broad(out + j + BROAD, b);
+        store_broad(out + j + 2 * BROAD, c);
+        store_broad(out + j + 3 * BROAD, d);
+    }
+    for (; j < count; j += BROAD) {
         broad sum = splat_broad(0.0f);
         for (k = 0; k < lines_count; ++k) {
             sum = add_broad(sum, product_broad(splat_broad(weights[k]), load_broad(lines[k] + j)));
@@ -99,18 +121,33 @@ static void turn_strip(const float *strip, ptrdiff_t pitch, ptrdiff_t count, flo
     }
 }
 
+/* See `sum_columns`, which calls it with the usual numbers of taps as constants. */
+PYCLNF_INLINE void sum_taps(const float *columns, const int32_t *picked, const float *weights, ptrdiff_t count,
+                            const ptrdiff_t TAPS, float *sums)
+{
+    ptrdiff_t j, k;
+    for (j = 0; j < count; ++j, picked += TAPS, weights += TAPS) {
+        broad sum = splat_broad(0.0f);
+        for (k = 0; k < TAPS; ++k) {
+            sum = add_broad(sum, product_broad(splat_broad(weights[k]), load_broad(columns + picked[k] * BROAD)));
+        }
+        store_broad(sums + j * BROAD, sum);
+    }
+}
+
 /* sums (count, BROAD): of each of the grid's columns the sum of `taps` columns of the strip that are picked, each with
  * its weight. */
 static void sum_columns(const float *columns, const int32_t *picked, const float *weights, ptrdiff_t count,
                         ptrdiff_t taps, float *sums)
 {
-    ptrdiff_t j, k;
-    for (j = 0; j < count; ++j, picked += taps, weights += taps) {
-        broad sum = splat_broad(0.0f);
-        for (k = 0; k < taps; ++k) {
-            sum = add_broad(sum, product_broad(splat_broad(weights[k]), load_broad(columns + picked[k] * BROAD)));
-        }
-        store_broad(sums + j * BROAD, sum);
+    if (taps == 2) {
+        sum_taps(columns, picked, weights, count, 2, sums);
+    } else if (taps == 3) {
+        sum_taps(columns, picked, weights, count, 3, sums);
+    } else if (taps == 4) {
+        sum_taps(columns, picked, weights, count, 4, sums);
+    } else {
+        sum_taps(columns, picked, weights, count, taps, sums);
     }
 }
 

@@ -11,6 +11,12 @@
 
 #include "cascade.h"
 #include "lanes.h"
+#include "sample.h"
+
+/* Where a row of a patch may begin in the crop, and how far apart its pixels may lie, px: with them, and up to 256
+ * pixels in a row, positions fit into 32 bits. What is further off is outside of any crop. */
+#define FURTHEST 8192.0
+#define LONGEST_STEP 64.0
 
 /* Where and how a patch is described; `stride`: the directions, padded. */
 typedef struct {
@@ -41,7 +47,7 @@ typedef struct {
 
 /* Where the memory lies that a description takes. */
 typedef struct {
-    double *x, *y;                        /* positions of a row of the patch, or of all samples */
+    double *x, *y;                        /* positions of all samples */
     int32_t *columns, *rows, *order;
     int32_t *lines;                       /* for a row of the patch, where column 0 would lie among the maps, px */
     run *boxes_x, *boxes_y;               /* what the samples of each point read */
@@ -54,7 +60,7 @@ typedef struct {
 static ptrdiff_t description_parts(const patch_layout *layout, ptrdiff_t points, float *memory,
                                    description_scratch *parts)
 {
-    const ptrdiff_t n = layout->side, all = points * layout->samples, longest = all > n ? all : n;
+    const ptrdiff_t n = layout->side, all = points * layout->samples;
     /* Runs do not touch. */
     const ptrdiff_t most = points < (n + 1) / 2 ? points : (n + 1) / 2;
     ptrdiff_t at = 0;
@@ -62,13 +68,13 @@ static ptrdiff_t description_parts(const patch_layout *layout, ptrdiff_t points,
 #define PYCLNF_PART(NAME, TYPE, COUNT)                                     \
     parts->NAME = memory ? (TYPE *)(memory + at) : NULL;                   \
     at += (ptrdiff_t)(sizeof(TYPE) / sizeof(float)) * (((COUNT) + 15) / 16 * 16);
-    PYCLNF_PART(x, double, longest)
-    PYCLNF_PART(y, double, longest)
-    PYCLNF_PART(columns, int32_t, longest)
-    PYCLNF_PART(rows, int32_t, longest)
-    PYCLNF_PART(u, float, longest)
-    PYCLNF_PART(v, float, longest)
-    PYCLNF_PART(packed, uint32_t, longest)
+    PYCLNF_PART(x, double, all)
+    PYCLNF_PART(y, double, all)
+    PYCLNF_PART(columns, int32_t, all)
+    PYCLNF_PART(rows, int32_t, all)
+    PYCLNF_PART(u, float, all)
+    PYCLNF_PART(v, float, all)
+    PYCLNF_PART(packed, uint32_t, n + BROAD)
     PYCLNF_PART(order, int32_t, points)
     PYCLNF_PART(boxes_x, run, points)
     PYCLNF_PART(boxes_y, run, points)
@@ -80,7 +86,7 @@ static ptrdiff_t description_parts(const patch_layout *layout, ptrdiff_t points,
     PYCLNF_PART(sines, float, layout->stride)
     PYCLNF_PART(found, float, layout->samples * layout->directions + layout->stride)
     PYCLNF_PART(lines, int32_t, n)
-    PYCLNF_PART(patch, float, n * n)
+    PYCLNF_PART(patch, float, n * n + BROAD)
     /* Lines are worked on four registers at a time. The maps lie run after run: of what all would take little is used,
      * which then stays in the cache. */
     PYCLNF_PART(line, float, (n + 2 * layout->radius) * layout->stride + 4 * BROAD)
@@ -157,25 +163,57 @@ PYCLNF_INLINE float between(float a, float b, float c, float d, float u, float v
     return upper * (1.0f - v) + lower * v;
 }
 
-/* Columns from..to of row i of the patch: the crop (side, side) through a matrix (2, 3), bilinear. */
-static void sample_row(const uint8_t *crop, ptrdiff_t side, const double *matrix, ptrdiff_t i, ptrdiff_t from,
-                       ptrdiff_t to, const description_scratch *s, float *PYCLNF_RESTRICT row)
+/* A number in units of 2^-16, bounded (also for NaN). */
+PYCLNF_INLINE int32_t fixed_point(double value, double bound)
 {
-    double *PYCLNF_RESTRICT x = s->x, *PYCLNF_RESTRICT y = s->y;
-    const float *PYCLNF_RESTRICT u = s->u, *PYCLNF_RESTRICT v = s->v;
-    const uint32_t *PYCLNF_RESTRICT packed = s->packed;
-    const double a = matrix[0], b = matrix[1] * (double)i, c = matrix[2];
-    const double d = matrix[3], e = matrix[4] * (double)i, f = matrix[5];
+    value = value < bound ? value : bound;
+    return (int32_t)floor((value > -bound ? value : -bound) * 65536.0 + 0.5);
+}
+
+/* Where a row of the patch begins in the crop, and how far apart its pixels lie, in units of 2^-16. */
+typedef struct {
+    int32_t x, y, step_x, step_y;
+} patch_row;
+
+static patch_row row_of_patch(const double *matrix, ptrdiff_t i)
+{
+    const patch_row row = {fixed_point(matrix[1] * (double)i + matrix[2], FURTHEST),
+                           fixed_point(matrix[4] * (double)i + matrix[5], FURTHEST),
+                           fixed_point(matrix[0], LONGEST_STEP), fixed_point(matrix[3], LONGEST_STEP)};
+    return row;
+}
+
+/* As `split_coordinates`, of positions start + step * j for j = 0 to count - 1, in units of 2^-16. */
+static void split_line(int32_t start, int32_t step, ptrdiff_t count, int32_t last, int32_t *PYCLNF_RESTRICT whole,
+                       float *PYCLNF_RESTRICT share)
+{
+    const int32_t high = last * 65536;
     ptrdiff_t j;
-    /* (AVX2 makes doubles of whole numbers of 32 bits only.) */
-    for (j = from; j <= to; ++j) x[j] = a * (double)(int32_t)j + b + c;
-    for (j = from; j <= to; ++j) y[j] = d * (double)(int32_t)j + e + f;
-    split_coordinates(x + from, to - from + 1, (int32_t)side - 1, s->columns, s->u);
-    split_coordinates(y + from, to - from + 1, (int32_t)side - 1, s->rows, s->v);
-    read_packed(crop, side, to - from + 1, s->columns, s->rows, s->packed);
-    for (j = 0; j <= to - from; ++j) {
+    for (j = 0; j < count; ++j) {
+        const int32_t at = start + (int32_t)j * step, bounded = at > 0 ? at : 0, x = bounded < high ? bounded : high;
+        const int32_t n = x >> 16;
+        whole[j] = n < last ? n : last - 1;
+        share[j] = (float)(x - whole[j] * 65536) * (1.0f / 65536.0f);
+    }
+}
+
+/* Columns from..to of a row of the patch, and up to BROAD - 1 more: the crop (side, side), whose lines lie in pairs,
+ * bilinear. Positions are whole numbers, and so the same in all variants. memory has five places for each column. */
+static void sample_row(const uint16_t *pairs, ptrdiff_t side, const patch_row *where, ptrdiff_t from, ptrdiff_t to,
+                       float *memory, uint32_t *PYCLNF_RESTRICT packed, float *PYCLNF_RESTRICT row)
+{
+    /* Whole registers. */
+    const ptrdiff_t count = (to - from + BROAD) / BROAD * BROAD;
+    float *u = memory, *v = u + count;
+    int32_t *x = (int32_t *)(v + count), *y = x + count;
+    const int32_t first = (int32_t)from, last = (int32_t)side - 1;
+    ptrdiff_t j;
+    split_line(where->x + first * where->step_x, where->step_x, count, last, x, u);
+    split_line(where->y + first * where->step_y, where->step_y, count, last, y, v);
+    read_pairs(pairs, (int32_t)side, 0, count, x, y, y + count, packed);
+    for (j = 0; j < count; ++j) {
         const int32_t four = (int32_t)packed[j];
-        row[from + j] = between((float)(four & 255), (float)((four >> 8) & 255), (float)((four >> 16) & 255),
+        row[from + j] = between((float)(four & 255), (float)((four >> 16) & 255), (float)((four >> 8) & 255),
                                 (float)((four >> 24) & 255), u[j], v[j]);
     }
 }
@@ -261,9 +299,15 @@ PYCLNF_INLINE void blurred_sample(const float *maps, const int32_t *lines, ptrdi
     store8(out, muladd8(a, splat8(1.0f - v), mul8(c, splat8(v))));
 }
 
+/* The lines of a crop (side, side) in pairs (side - 1, side), see `pair_lines`. */
+static void pair_crop(const uint8_t *crop, ptrdiff_t side, uint16_t *pairs)
+{
+    pair_lines(crop, crop + side, (side - 1) * side, pairs);
+}
+
 /* Descriptors (count, samples * directions) of points (count, 2) of the patch that a matrix (2, 3) maps to the
- * crop (side, side). */
-static void describe(const uint8_t *crop, ptrdiff_t side, const double *matrix, const patch_layout *layout,
+ * crop (side, side), whose lines lie in pairs. */
+static void describe(const uint16_t *pairs, ptrdiff_t side, const double *matrix, const patch_layout *layout,
                      const double *points, ptrdiff_t count, description_scratch *s, float *out)
 {
     const ptrdiff_t n = layout->side, stride = layout->stride, r = layout->radius, K = layout->samples;
@@ -284,18 +328,13 @@ static void describe(const uint8_t *crop, ptrdiff_t side, const double *matrix, 
     split_coordinates(s->x, count * K, (int32_t)n - 1, s->columns, s->u);
     split_coordinates(s->y, count * K, (int32_t)n - 1, s->rows, s->v);
     find_runs(s, n, r, count, K);
-    {
-        /* The samples' positions are needed again: until there are maps, their memory is that of a row's positions. */
-        description_scratch row = *s;
-        row.x = (double *)s->maps;
-        row.y = row.x + n;
-        row.columns = (int32_t *)(row.y + n);
-        row.rows = row.columns + n;
-        row.u = (float *)(row.rows + n);
-        row.v = row.u + n;
-        for (i = 0; i < n; ++i) {
-            const run *own = s->seen.runs + i * s->seen.most, *end = own + s->seen.counts[i];
-            for (; own < end; ++own) sample_row(crop, side, matrix, i, own->from, own->to, &row, s->patch + i * n);
+    for (i = 0; i < n; ++i) {
+        const run *own = s->seen.runs + i * s->seen.most, *end = own + s->seen.counts[i];
+        const patch_row row = row_of_patch(matrix, i);
+        for (; own < end; ++own) {
+            /* (Until there are maps, their memory is to be had; what is written beyond a run is written anew with the
+             * next one.) */
+            sample_row(pairs, side, &row, own->from, own->to, s->maps, s->packed, s->patch + i * n);
         }
     }
     memset(s->line, 0, ((n + 2 * r) * stride + 4 * BROAD) * sizeof(float));

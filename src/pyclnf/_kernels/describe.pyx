@@ -13,7 +13,8 @@ cdef extern from "describe.h":
                                  float floor) noexcept nogil
     Py_ssize_t description_parts(const patch_layout *layout, Py_ssize_t points, float *memory,
                                  description_scratch *parts) noexcept nogil
-    void describe(const uint8_t *crop, Py_ssize_t side, const double *matrix, const patch_layout *layout,
+    void pair_crop(const uint8_t *crop, Py_ssize_t side, uint16_t *pairs) noexcept nogil
+    void describe(const uint16_t *pairs, Py_ssize_t side, const double *matrix, const patch_layout *layout,
                   const double *points, Py_ssize_t count, description_scratch *scratch, float *out) noexcept nogil
     void weigh(const float *descriptors, const signed char *weights, const float *units, const float *bias,
                Py_ssize_t count, Py_ssize_t length, Py_ssize_t width, double *out) noexcept nogil
@@ -47,13 +48,16 @@ def describe_points(const uint8_t[:, ::1] crop, const double[:, ::1] matrix, Py_
     cdef patch_layout layout = layout_of_patch(side, &directions[0, 0], directions.shape[0], &taps[0],
                                                taps.shape[0] // 2, &offsets[0, 0], offsets.shape[0], floor)
     cdef description_scratch scratch
+    cdef Py_ssize_t size = description_parts(&layout, points.shape[0], NULL, &scratch)
     cdef float *memory = <float *>malloc(
-        description_parts(&layout, points.shape[0], NULL, &scratch) * sizeof(float))
+        size * sizeof(float) + crop.shape[0] * crop.shape[0] * sizeof(uint16_t))
+    cdef uint16_t *pairs = <uint16_t *>(memory + size)
     if memory == NULL:
         raise MemoryError
     with nogil:
         description_parts(&layout, points.shape[0], memory, &scratch)
-        describe(&crop[0, 0], crop.shape[0], &matrix[0, 0], &layout, &points[0, 0], points.shape[0], &scratch,
+        pair_crop(&crop[0, 0], crop.shape[0], pairs)
+        describe(pairs, crop.shape[0], &matrix[0, 0], &layout, &points[0, 0], points.shape[0], &scratch,
                  &out[0, 0])
     free(memory)
 
@@ -78,7 +82,7 @@ def weigh_descriptors(const float[:, ::1] descriptors, const signed char[:, :, :
 cdef double MIN_SCALE = 1e-6
 
 
-cdef void c_take_step(const uint8_t *crop, Py_ssize_t crop_side, const double[::1] mean, const double[:, ::1] modes,
+cdef void c_take_step(const uint16_t *pairs, Py_ssize_t crop_side, const double[::1] mean, const double[:, ::1] modes,
                       const double[::1] limits, const int32_t[::1] mirror, const double[::1] signs,
                       const double[::1] edges, double patch_scale, const patch_layout *layout,
                       const signed char[:, :, :, ::1] weights, const float[:, ::1] units, const float[:, ::1] bias,
@@ -136,7 +140,7 @@ cdef void c_take_step(const uint8_t *crop, Py_ssize_t crop_side, const double[::
         b = y[j] - centre_y
         seen[2 * i] = (a * matrix[0] + b * matrix[3]) / value + middle
         seen[2 * i + 1] = (a * matrix[1] + b * matrix[4]) / value + middle
-    describe(crop, crop_side, matrix, layout, seen, n, scratch, descriptors)
+    describe(pairs, crop_side, matrix, layout, seen, n, scratch, descriptors)
     weigh(descriptors, &weights[view, 0, 0, 0], &units[view, 0], &bias[view, 0], n, weights.shape[2],
           weights.shape[3], update)
     if mirrored:
@@ -158,10 +162,13 @@ cdef bint stepped(const uint8_t *crop, Py_ssize_t crop_side, const double[::1] m
     cdef description_scratch scratch
     cdef float *memory
     cdef float *descriptors
-    cdef double *work = <double *>malloc((7 * n + 6 + limits.shape[0]) * sizeof(double))
+    cdef Py_ssize_t numbers = 7 * n + 6 + limits.shape[0]
+    cdef double *work = <double *>malloc(numbers * sizeof(double) + crop_side * crop_side * sizeof(uint16_t))
     cdef double *shape
+    cdef uint16_t *pairs = <uint16_t *>(work + numbers)
     if work == NULL:
         return False
+    pair_crop(crop, crop_side, pairs)
     for step in range(weights.shape[0]):
         layout = layout_of_patch(<Py_ssize_t>patches[step, 1], &directions[0, 0], directions.shape[0],
                                  &taps[step, 0], <Py_ssize_t>patches[step, 3] // 2, &offsets[step, 0, 0],
@@ -174,7 +181,7 @@ cdef bint stepped(const uint8_t *crop, Py_ssize_t crop_side, const double[::1] m
         descriptors = memory + description_parts(&layout, n, memory, &scratch)
         for guess in range(placements.shape[0]):
             shape = &shapes[guess, 0] if limits.shape[0] > 0 else NULL
-            c_take_step(crop, crop_side, mean, modes, limits, mirror, signs, edges, patches[step, 0], &layout,
+            c_take_step(pairs, crop_side, mean, modes, limits, mirror, signs, edges, patches[step, 0], &layout,
                         weights[step], units[step], bias[step], &rotations[guess, 0, 0], &placements[guess, 0], shape,
                         &scratch, descriptors, work)
         free(memory)

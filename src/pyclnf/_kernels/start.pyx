@@ -18,6 +18,7 @@ cdef extern from "cascade.h":
 cdef extern from "average.h":
     Py_ssize_t BROAD
     double grid_edge(double start, double step, Py_ssize_t i) noexcept nogil
+    void expect_line(const char *line, Py_ssize_t bytes) noexcept nogil
     void sum_lines(const float *const *lines, const float *weights, Py_ssize_t lines_count, Py_ssize_t count,
                    float *out) noexcept nogil
     void turn_strip(const float *strip, Py_ssize_t pitch, Py_ssize_t count, float *columns) noexcept nogil
@@ -139,6 +140,11 @@ cdef Py_ssize_t slot_of(int32_t tap, Py_ssize_t row, int32_t *held, int32_t *use
     return slot
 
 
+# So many rows ahead of the one that is read, the image is asked for: it may lie outside of the processor's caches,
+# which begin to guess what is read next only after some of each row.
+cdef Py_ssize_t AHEAD = 2
+
+
 cdef bint averaged(const pixel_t[:, :, :] image, axis_areas rows, axis_areas columns,
                    average_t[:, ::1] out) noexcept nogil:
     """The same as `average_areas`; whether there was memory for it."""
@@ -192,6 +198,8 @@ cdef bint averaged(const pixel_t[:, :, :] image, axis_areas rows, axis_areas col
             slot = slot_of(rows.taps[k], i, held, used, kept)
             if held[slot] != rows.taps[k]:
                 held[slot] = rows.taps[k]
+                if width > last - first and image.strides[1] > 0 and rows.taps[k] + AHEAD < image.shape[0]:
+                    expect_line(<const char *>&image[rows.taps[k] + AHEAD, first, 0], width * image.strides[1])
                 read_line(image, rows.taps[k], first, NULL if width > last - first else all_columns, width,
                           held_lines + slot * pitch)
             lines[lines_count] = held_lines + slot * pitch

@@ -554,9 +554,9 @@ def _samples(
             length = config.margin * float(np.sqrt(box[2] * box[3]))
             crop = Crop.cut(image[..., None], (box[0] + box[2] / 2, box[1] + box[3] / 2), length, config.crop)
             crops.append(crop.pixels)
-            starts.append([*crop.points_in(box[:2]), *(box[2:] / crop.step)])
+            starts.append([*crop.point_in(box[0], box[1]), *(box[2:] / crop.step)])
             pose = parameters.pose
-            centre = crop.points_in(pose[4:6])
+            centre = np.array(crop.point_in(pose[4], pose[5]))
             truths.append((pose[0] / crop.step, parameters.rotation, centre, parameters.shape[:n_modes]))
     scale, rotation, translation, shape = (np.array(field) for field in zip(*truths, strict=True))
     state = _from_boxes(pdm, np.array(starts), n_modes)
