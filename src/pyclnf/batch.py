@@ -343,7 +343,7 @@ def _run_on_dask(settings: Settings, jobs: Sequence[Job], scheduler: str) -> Ite
         futures = {client.submit(run_job, settings, job, pure=False): job for job in absolute}
         for future in distributed.as_completed(futures):
             job = futures[future]
-            outcome = _dask_outcome(future, names[job].source)
+            outcome = _dask_outcome(client, future, names[job].source)
             if future.status == "error" and isinstance(future.exception(), distributed.KilledWorker):
                 suspects.append(job)
                 continue
@@ -351,39 +351,31 @@ def _run_on_dask(settings: Settings, jobs: Sequence[Job], scheduler: str) -> Ite
         # Dask also blames a job that shared its workers with the one that killed them: each again, alone.
         for job in suspects:
             future = client.submit(run_job, settings, job, pure=False)
-            if _ends(client, future):
-                yield _dask_outcome(future, names[job].source)
-            else:
-                future.cancel()
-                text = f"on the cluster: its workers died, and none came back within {NO_WORKER_SECONDS:g} s"
-                yield Outcome(names[job].source, failure=text)
+            yield _dask_outcome(client, future, names[job].source)
     for job in absolute:
         for path in job.outputs(settings.formats):
             remove_leftovers(path)
 
 
-def _ends(client: Any, future: Any) -> bool:
-    """Wait for a job, and return whether it ended: it does not where no worker takes the dead ones' place."""
-    import distributed
+def _dask_outcome(client: Any, future: Any, source: str) -> Outcome:
+    """Return what a job comes to, which takes for ever only where workers work on it.
 
+    A result that its worker took with it when it died is waited for anew.
+    """
     alone_since = time.monotonic()
-    while time.monotonic() - alone_since < NO_WORKER_SECONDS:
+    while True:
         try:
-            distributed.wait(future, timeout=min(1.0, NO_WORKER_SECONDS))
-            return True
+            outcome: Outcome = future.result(timeout=min(1.0, NO_WORKER_SECONDS))
+            return replace(outcome, source=source)
         except TimeoutError:
             if client.scheduler_info()["workers"]:
                 alone_since = time.monotonic()
-    return False
-
-
-def _dask_outcome(future: Any, source: str) -> Outcome:
-    """Return what a job came to. A result that its worker took with it when it died is waited for anew."""
-    try:
-        outcome: Outcome = future.result()
-    except Exception as error:  # whatever the job or the cluster raised
-        return Outcome(source, failure=f"on the cluster: {error!r}")
-    return replace(outcome, source=source)
+            elif time.monotonic() - alone_since >= NO_WORKER_SECONDS:
+                future.cancel()
+                text = f"on the cluster: its workers died, and none came back within {NO_WORKER_SECONDS:g} s"
+                return Outcome(source, failure=text)
+        except Exception as error:  # whatever the job or the cluster raised
+            return Outcome(source, failure=f"on the cluster: {error!r}")
 
 
 def _absolute(path: str) -> str:
