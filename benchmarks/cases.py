@@ -264,8 +264,7 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
         clnf.fit(image, BOX)
         if look := first.get("look_at_faces"):
             # The patch as it was seen, through the layers alone.
-            patch, levels = run("look_at_faces", look)["patch"][0], _kernels.layout.LEVELS
-            seen = np.rint(np.clip(patch * (levels / look["limit"]), -levels, levels)).astype(np.int16)
+            seen = _kernels.layout.in_levels(run("look_at_faces", look)["patch"][0], look["limit"])
             said = np.empty(int(look["table"][-1, 3]), np.float32)
             first["run_layers"] = look | {"image": seen, "out": said}
             operations["run_layers"] = 2.0 * _products(len(seen), look["table"])

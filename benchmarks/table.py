@@ -68,6 +68,8 @@ WHOLE = ("run_layers",)
 def print_kernels(model: Model, budget: float) -> None:
     """Print each kernel's time, its share of the peak and its NumPy twin's time."""
     turn, operations = peak()
+    most = PEAK_TURNS * operations / processor_seconds(lambda: turn(PEAK_TURNS), 5 * budget)
+    print(f"peak {1e-9 * most:.0f} GFLOP/s float32 on one core\n")
     print("| kernel | window | µs | GFLOP/s | of the peak | NumPy twin / this |")
     print("|---|---|---|---|---|---|")
     for group in (*(kernels(model, window) for window in (7, 11, 15)), kernels_of_fit(model)):
@@ -190,11 +192,8 @@ def main() -> None:
     options = parser.parse_args()
     model = measured_model(options.model)
     budget, repeats = (0.1, 3) if options.quick else (1.0, 9)
-    turn, operations = peak()
-    most = PEAK_TURNS * operations / processor_seconds(lambda: turn(PEAK_TURNS), budget)
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    print(f"{platform.machine()}, {os.cpu_count()} cores{load}, kernels {_kernels.VARIANT}, "
-          f"peak {1e-9 * most:.0f} GFLOP/s float32 on one core\n")  # fmt: skip
+    print(f"{platform.machine()}, {os.cpu_count()} cores{load}, kernels {_kernels.VARIANT}\n")
     if options.beside:
         print_beside(model, measured_model(options.beside), 4 * budget)
         return

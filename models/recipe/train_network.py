@@ -418,6 +418,19 @@ def train(
     return kept
 
 
+def trained(samples: Samples, aside: Array, config: NetworkConfig, work: Path) -> dict[str, Array]:
+    """Return the arrays of a network that has gone through all phases; who is put aside is only watched."""
+    work.mkdir(parents=True, exist_ok=True)
+    net: StartNetwork | None = None
+    for i, phase in enumerate(config.phases):
+        state = work / f"network_{i}.pt"
+        net = train(samples, np.flatnonzero(~aside), np.flatnonzero(aside)[:600], config, phase, net, state)
+    assert net is not None
+    rng = np.random.default_rng(config.seed)
+    drawn = rng.choice(np.flatnonzero(~aside), 4000)
+    return net.arrays(config, torch.from_numpy(np.stack([samples.draw(int(i), rng)[0] for i in drawn])))
+
+
 def _length(errors: Tensor, unit: Tensor) -> Tensor:
     """Return lengths of errors (N, k, 2) over the eye distance, rounded off near 0."""
     return torch.sqrt((errors**2).sum(2) / unit[:, None] ** 2 + 1e-4)
@@ -442,6 +455,7 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder for the state of the training")
     parser.add_argument("out", type=Path, help="the model with this start, .npz")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
+    parser.add_argument("--network", type=Path, help="take that of this model, and train the steps alone")
     parser.add_argument("--epochs", type=int, help="of each phase, in place of the configured numbers")
     args = parser.parse_args()
     table = tomllib.loads(args.config.read_text(encoding="utf-8"))["training"]
@@ -471,17 +485,12 @@ def main() -> None:
     faces = annotated(chosen)
     aside = put_aside(faces)
     samples = Samples(data.chosen(chosen), faces, model.pdm, config)
-    args.work.mkdir(parents=True, exist_ok=True)
-    net: StartNetwork | None = None
-    for i, phase in enumerate(config.phases):
-        state = args.work / f"network_{i}.pt"
-        net = train(samples, np.flatnonzero(~aside), np.flatnonzero(aside)[:600], config, phase, net, state)
-    assert net is not None
-    crop = np.array([training.start.crop, training.start.margin], np.float32)
-    rng = np.random.default_rng(training.seed)
-    drawn = rng.choice(np.flatnonzero(~aside), 4000)
-    patches = torch.from_numpy(np.stack([samples.draw(int(i), rng)[0] for i in drawn]))
-    arrays = net.arrays(config, patches) | {"start/crop": crop}
+    if args.network:
+        given = Model.load(args.network).arrays
+        arrays = {name: given[name] for name in given if name == "start/crop" or "network" in name}
+    else:
+        arrays = trained(samples, aside, config, args.work)
+        arrays["start/crop"] = np.array([training.start.crop, training.start.margin], np.float32)
     # One-sided faces several times, so that the steps and the prior do not take them for errors.
     faces = annotated(np.repeat(chosen, np.where(samples.palsy, config.steps_palsy, 1)))
     start = refine_start(arrays, faces, model.pdm, ~put_aside(faces), training.start, seed=training.seed)

@@ -12,7 +12,15 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from pyclnf._kernels.alignment import procrustes_similarity
-from pyclnf._kernels.layout import LEVELS, PAIR, blocked_size, folded_blocks, reflection_basis, unblocked
+from pyclnf._kernels.layout import (
+    LEVELS,
+    PAIR,
+    blocked_size,
+    folded_blocks,
+    in_levels,
+    reflection_basis,
+    unblocked,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -522,8 +530,7 @@ def look_at_faces(
             grey = values.sum() / values.size
             variance = (values * values).sum() / values.size - grey * grey
             patch[:] = (values - grey) / (np.sqrt(max(variance, 0.0)) + contrast)
-            numbers = np.clip(patch[0] * np.float32(LEVELS / limit), -LEVELS, LEVELS)
-            run_layers(np.rint(numbers).astype(np.int16), table, weights, factors, biases, shares, said)
+            run_layers(in_levels(patch[0], limit), table, weights, factors, biases, shares, said)
             found = said.astype(np.float64)
             with np.errstate(over="ignore"):
                 scale = placement[0] * np.exp(found[0])

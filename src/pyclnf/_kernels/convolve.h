@@ -19,6 +19,14 @@
 /* Greatest magnitude of the numbers that a layer sees: with it, sums of some thousands of products fit into 32 bits. */
 #define LEVELS 16383
 
+/* Two numbers as one of 32 bits. */
+PYCLNF_INLINE int32_t both_of(const int16_t *p)
+{
+    int32_t both;
+    memcpy(&both, p, sizeof both);
+    return both;
+}
+
 /* What a processor does with pairs. SLICES of sums_t hold the sums of a block; beside the weights, a pixel and its
  * products there is room for those of so many positions of a row and blocks at once: MOST_..., and COLUMNS_OF so many
  * blocks. */
@@ -34,12 +42,7 @@ typedef __m512i pixels_t;
 typedef signed char weight;
 PYCLNF_INLINE sums_t no_sums(void) { return _mm512_setzero_si512(); }
 PYCLNF_INLINE void store_sums(int32_t *p, sums_t v) { _mm512_storeu_si512(p, v); }
-PYCLNF_INLINE pixels_t splat_pair(const int16_t *p)
-{
-    int32_t both;
-    memcpy(&both, p, sizeof both);
-    return _mm512_set1_epi32(both);
-}
+PYCLNF_INLINE pixels_t splat_pair(const int16_t *p) { return _mm512_set1_epi32(both_of(p)); }
 PYCLNF_INLINE pairs_t hold_pairs(const weight *p)
 {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p));
@@ -60,12 +63,7 @@ typedef __m256i pixels_t;
 typedef signed char weight;
 PYCLNF_INLINE sums_t no_sums(void) { return _mm256_setzero_si256(); }
 PYCLNF_INLINE void store_sums(int32_t *p, sums_t v) { _mm256_storeu_si256((__m256i *)p, v); }
-PYCLNF_INLINE pixels_t splat_pair(const int16_t *p)
-{
-    int32_t both;
-    memcpy(&both, p, sizeof both);
-    return _mm256_set1_epi32(both);
-}
+PYCLNF_INLINE pixels_t splat_pair(const int16_t *p) { return _mm256_set1_epi32(both_of(p)); }
 PYCLNF_INLINE pairs_t hold_pairs(const weight *p)
 {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p));
@@ -87,12 +85,7 @@ typedef __m128i pixels_t;
 typedef int16_t weight;
 PYCLNF_INLINE sums_t no_sums(void) { return _mm_setzero_si128(); }
 PYCLNF_INLINE void store_sums(int32_t *p, sums_t v) { _mm_storeu_si128((__m128i *)p, v); }
-PYCLNF_INLINE pixels_t splat_pair(const int16_t *p)
-{
-    int32_t both;
-    memcpy(&both, p, sizeof both);
-    return _mm_set1_epi32(both);
-}
+PYCLNF_INLINE pixels_t splat_pair(const int16_t *p) { return _mm_set1_epi32(both_of(p)); }
 PYCLNF_INLINE pairs_t hold_pairs(const weight *p) { return _mm_loadu_si128((const __m128i *)p); }
 PYCLNF_INLINE sums_t add_pairs(pixels_t pixels, pairs_t weights, sums_t sums)
 {
@@ -119,12 +112,7 @@ PYCLNF_INLINE void store_sums(int32_t *p, sums_t v)
     vst1q_s32(p, v.low);
     vst1q_s32(p + 4, v.high);
 }
-PYCLNF_INLINE pixels_t splat_pair(const int16_t *p)
-{
-    int32_t both;
-    memcpy(&both, p, sizeof both);
-    return vreinterpret_s16_s32(vdup_n_s32(both));
-}
+PYCLNF_INLINE pixels_t splat_pair(const int16_t *p) { return vreinterpret_s16_s32(vdup_n_s32(both_of(p))); }
 PYCLNF_INLINE pairs_t hold_pairs(const weight *p)
 {
     const int8x8x2_t eight = vld2_s8(p);

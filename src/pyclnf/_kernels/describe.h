@@ -33,6 +33,11 @@ static patch_layout layout_of_patch(ptrdiff_t side, const float *unit_vectors, p
     return layout;
 }
 
+/* From the first to the last of some columns, or rows. */
+typedef struct {
+    int32_t from, to;
+} span;
+
 /* Columns of a row, the last included, and where the maps of the first lie among those of all runs, px. */
 typedef struct {
     int32_t from, to, at;
@@ -50,7 +55,7 @@ typedef struct {
     double *x, *y;                        /* positions of all samples */
     int32_t *columns, *rows, *order;
     int32_t *lines;                       /* for a row of the patch, where column 0 would lie among the maps, px */
-    run *boxes_x, *boxes_y;               /* what the samples of each point read */
+    span *boxes_x, *boxes_y;              /* what the samples of each point read */
     row_runs seen, blurred;               /* of the patch, and of its maps */
     float *u, *v, *patch, *line, *maps, *found, *cosines, *sines;
     uint32_t *packed;
@@ -76,8 +81,8 @@ static ptrdiff_t description_parts(const patch_layout *layout, ptrdiff_t points,
     PYCLNF_PART(v, float, all)
     PYCLNF_PART(packed, uint32_t, n + BROAD)
     PYCLNF_PART(order, int32_t, points)
-    PYCLNF_PART(boxes_x, run, points)
-    PYCLNF_PART(boxes_y, run, points)
+    PYCLNF_PART(boxes_x, span, points)
+    PYCLNF_PART(boxes_y, span, points)
     PYCLNF_PART(seen.counts, int32_t, n)
     PYCLNF_PART(seen.runs, run, n * most)
     PYCLNF_PART(blurred.counts, int32_t, n)
@@ -120,7 +125,7 @@ static void find_runs(description_scratch *s, ptrdiff_t n, ptrdiff_t r, ptrdiff_
 {
     ptrdiff_t i, k;
     for (i = 0; i < count; ++i) {
-        run x = {(int32_t)n, -1, 0}, y = {(int32_t)n, -1, 0};
+        span x = {(int32_t)n, -1}, y = {(int32_t)n, -1};
         for (k = i * K; k < (i + 1) * K; ++k) {
             x.from = s->columns[k] < x.from ? s->columns[k] : x.from;
             x.to = s->columns[k] > x.to ? s->columns[k] : x.to;
@@ -136,7 +141,7 @@ static void find_runs(description_scratch *s, ptrdiff_t n, ptrdiff_t r, ptrdiff_
     memset(s->seen.counts, 0, n * sizeof(int32_t));
     memset(s->blurred.counts, 0, n * sizeof(int32_t));
     for (i = 0; i < count; ++i) {
-        const run x = s->boxes_x[s->order[i]], y = s->boxes_y[s->order[i]];
+        const span x = s->boxes_x[s->order[i]], y = s->boxes_y[s->order[i]];
         /* A sample reads the pixels right of and below its own, too, and the blur r rows around them. The slopes that
          * are blurred along the rows, r columns to either side, come from the pixels around them. */
         add_runs(&s->blurred, n, y.from - r, y.to + 1 + r, x.from, x.to + 1, 2 * r);

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "CHANNELS", "LANES", "LEVELS", "PAIR", "blocked", "blocked_size", "folded_blocks", "reflection_basis",
-    "unblocked",
+    "CHANNELS", "LANES", "LEVELS", "PAIR", "blocked", "blocked_size", "folded_blocks", "in_levels",
+    "reflection_basis", "unblocked",
 ]  # fmt: skip
 
 # Rows of blocks are padded to a multiple of this.
@@ -105,3 +105,9 @@ def unblocked(weights: NDArray[np.int8], kernel: int, inputs: int, outputs: int)
 def blocked_size(kernel: int, inputs: int, outputs: int) -> int:
     """Return how many numbers `blocked` gives."""
     return kernel * (kernel * inputs + kernel * inputs % 2) * outputs
+
+
+def in_levels(values: NDArray[np.float32], limit: float) -> NDArray[np.int16]:
+    """Return numbers as a layer sees them, the limit as `LEVELS`; what is greater counts as that."""
+    levels = np.clip(values * np.float32(LEVELS / limit), -LEVELS, LEVELS)
+    return np.asarray(np.rint(levels), np.int16)
