@@ -431,7 +431,8 @@ def run_layers(random: np.random.Generator) -> Arguments:
         np.concatenate(weights),
         np.concatenate(factors).astype(np.float32),
         np.concatenate(biases).astype(np.int32),
-        random.uniform(0.1, 3, count).astype(np.float32),
+        # What is added may be far beyond what the next layer sees.
+        (random.uniform(0.1, 3, count) * random.choice((1, 40), count)).astype(np.float32),
         np.empty(side * side * inputs, np.float32),
     ]
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 
 from generate_model import generate_model
-from pyclnf import ModelError
+from pyclnf import CLNF, ModelError, _kernels
 from pyclnf._kernels import VARIANT, load_variant
 from pyclnf._kernels.layout import LEVELS
 from pyclnf.descent import upright
@@ -55,6 +60,31 @@ def run(network: Network, rotation: np.ndarray, placement: list[float]) -> tuple
     return rotations[0], placements[0], shapes[0]
 
 
+def said_in_floats(content: Mapping[str, np.ndarray], seen: np.ndarray, *, least: int = 0) -> np.ndarray:
+    """Return what a network says of a normalised patch in floats, or what its layer `least` sees of it."""
+    own = {name: content[f"start/network_{name}"] for name in ("layers", "weights", "units", "biases")}
+    seen, at, first = seen[:, :, None].astype(np.float64), 0, 0
+    for kernel, stride, padding, outputs, residual, rectify in own["layers"].tolist()[: least or None]:
+        inputs, last = seen.shape[2], first + outputs
+        size = kernel * kernel * inputs * outputs
+        real = own["weights"][at : at + size].reshape(-1, outputs) * own["units"][first:last].astype(
+            np.float64
+        )
+        padded = np.pad(seen, [(padding, padding), (padding, padding), (0, 0)])
+        windows = sliding_window_view(padded, (kernel, kernel), axis=(0, 1))[::stride, ::stride]
+        found = np.moveaxis(windows, 2, 4).reshape(*windows.shape[:2], -1) @ real + own["biases"][first:last]
+        found = found + seen if residual else found
+        seen, at, first = np.maximum(found, 0) if rectify else found, at + size, last
+    return np.asarray(seen.reshape(-1))
+
+
+def said_in_whole_numbers(network: Network, seen: np.ndarray) -> np.ndarray:
+    limit, table, *numbers = network._arguments
+    out = np.empty(int(table[-1, 3]), np.float32)
+    _kernels.run_layers(_kernels.layout.in_levels(seen.astype(np.float32), limit), table, *numbers, out)
+    return out
+
+
 def test_what_it_says_is_said_of_the_upright_patch() -> None:
     says = np.zeros(6 + M)
     says[:7] = 0.1, 0.2, -0.3, 0.05, 0.01, -0.02, 0.5
@@ -99,25 +129,47 @@ def test_weights_are_in_the_units_of_their_outputs() -> None:
     placements = np.array([[SIDE / LENGTH, (SIDE - 1) / 2, (SIDE - 1) / 2]])
     shapes = np.zeros((1, M))
     network.run(crop(), np.eye(3)[None].copy(), placements, shapes)
-    seen = ((image - image.mean()) / (image.std() + MIN_CONTRAST))[:, :, None]
-    layers = ((5, 2, 2, 16), (3, 1, 1, 16), (10, 1, 0, OUTPUTS))
-    at, first, inputs = 0, 0, 1
-    for i, (kernel, stride, padding, outputs) in enumerate(layers):
-        size = kernel * kernel * inputs * outputs
-        real = (
-            weights[at : at + size].reshape(kernel, kernel, inputs, outputs) * units[first : first + outputs]
-        )
-        padded = np.pad(seen, [(padding, padding), (padding, padding), (0, 0)])
-        side = (len(padded) - kernel) // stride + 1
-        found = np.empty((side, side, outputs))
-        for y, x in np.ndindex(side, side):
-            window = padded[y * stride : y * stride + kernel, x * stride : x * stride + kernel]
-            found[y, x] = np.einsum("yxc,yxco->o", window, real)
-        seen = (found, np.maximum(found + seen, 0) if i == 1 else np.maximum(found, 0))[i < 2]
-        at, first, inputs = at + size, first + outputs, outputs
-    expected = PDM_.clamp(seen[0, 0, 6 : 6 + M] * np.sqrt(PDM_.eigenvalues))
+    seen = (image - image.mean()) / (image.std() + MIN_CONTRAST)
+    said = said_in_floats(network.arrays(), seen)
+    expected = PDM_.clamp(said[6 : 6 + M] * np.sqrt(PDM_.eigenvalues))
     assert np.abs(expected).max() > 1
     np.testing.assert_allclose(shapes[0], expected, rtol=1e-3, atol=3e-3)
+
+
+def test_what_is_added_may_be_far_beyond_what_the_next_layer_sees() -> None:
+    # The second layer takes away nearly all of what it adds.
+    rng = np.random.default_rng(6)
+    content = arrays(units=np.repeat([0.003, 0.0095, 5e-3], [16, 16, OUTPUTS]).astype(np.float32))
+    weights = content["start/network_weights"]
+    weights[:400] = rng.integers(-127, 128, 400)
+    weights[400:2704].reshape(3, 3, 16, 16)[1, 1] = -100 * np.eye(16, dtype=np.int8)
+    weights[2704:] = rng.integers(-127, 128, weights.size - 2704)
+    seen = rng.normal(size=(SIDE, SIDE)).clip(-2, 2)
+    limits = [2.0] + [float(said_in_floats(content, seen, least=i).max()) for i in (1, 2)]
+    assert limits[2] / limits[1] == pytest.approx(0.05, rel=1e-3)
+    network = Network(PDM_, content | {"start/network_limits": np.array(limits, np.float32)})
+    expected = said_in_floats(content, seen)
+    assert np.abs(expected).max() > 0.3
+    np.testing.assert_allclose(said_in_whole_numbers(network, seen), expected, atol=2e-3)
+
+
+def test_the_shipped_network_says_what_floats_do() -> None:
+    # Of faces as they are looked for, and of noise, to some of which its layers answer strongly.
+    network = CLNF().learned_start.predictor
+    assert isinstance(network, Network)
+    face = cv2.imread(str(Path(__file__).parents[2] / "examples" / "rendered_face.jpg"), cv2.IMREAD_GRAYSCALE)
+    rng, content, side, differences = np.random.default_rng(7), network.arrays(), network.side, []
+    for i in range(80):
+        turn = cv2.getRotationMatrix2D((276, 230), rng.uniform(-50, 50), side / rng.uniform(150, 500))
+        turn[:, 2] += (side - 1) / 2 - np.array([276, 230]) + rng.normal(0, 8, 2)
+        patch = cv2.warpAffine(face, turn, (side, side), flags=cv2.INTER_AREA).astype(np.float64)
+        if i % 2:
+            patch = cv2.GaussianBlur(rng.normal(128, 300, (side, side)), (0, 0), rng.uniform(0.5, 5)).clip(
+                0, 255
+            )
+        seen = (patch - patch.mean()) / (patch.std() + MIN_CONTRAST)
+        differences.append(said_in_whole_numbers(network, seen) - said_in_floats(content, seen))
+    assert np.abs(differences).max() < 0.05
 
 
 def test_what_a_layer_sees_goes_up_to_its_limit() -> None:

@@ -477,9 +477,8 @@ def run_layers(
         sums = patches.reshape(*patches.shape[:2], -1) @ own.astype(np.float64) + biases[first:last]
         found: NDArray[Any] = sums.astype(np.float32) * factors[first:last]
         if i + 1 < len(table):
-            found = np.maximum(found, -65536)
             if residual:
-                found += np.maximum(seen.astype(np.float32) * shares[i], -65536)
+                found += seen.astype(np.float32) * shares[i]
             found = np.rint(np.clip(found, -LEVELS, LEVELS)).astype(np.float64)
         seen = np.maximum(found, 0) if rectify else found
         at, first = at + size, last

@@ -11,6 +11,8 @@
 #ifndef PYCLNF_CONVOLVE_H
 #define PYCLNF_CONVOLVE_H
 
+#include <float.h>
+
 #include "lanes.h"
 
 /* Output channels of a block. */
@@ -192,10 +194,14 @@ PYCLNF_INLINE int16_t whole_number(float least, float value)
     return (int16_t)(int32_t)(value - 12582912.0f);
 }
 
+/* A product as it is, rounded by itself: no compiler knows that nothing is less, and so makes one instruction of it and
+ * the sum that it goes into, which would round otherwise. (What is added may be far beyond what the next layer sees, and
+ * the sum not: a nearer bound would take part of it away.) */
+PYCLNF_INLINE float by_itself(float product) { return at_least(-FLT_MAX, product); }
+
 /* What the next layer sees of n sums: (sum + bias) factor, and what is added (NULL: nothing), rounded and within bounds.
- * Both products are bounded before they are added, so that no variant makes one instruction of product and sum, which
- * would round otherwise. (n is not said as a constant, for which GCC writes all out instead of using vectors; a loop of
- * its own where nothing is added, since Clang uses none otherwise.) */
+ * (n is not said as a constant, for which GCC writes all out instead of using vectors; a loop of its own where nothing is
+ * added, since Clang uses none otherwise.) */
 PYCLNF_APART void keep_numbers(ptrdiff_t n, const int32_t *PYCLNF_RESTRICT sums, const int32_t *PYCLNF_RESTRICT bias,
                                const float *PYCLNF_RESTRICT factors, int rectify,
                                const int16_t *PYCLNF_RESTRICT added, float share, int16_t *PYCLNF_RESTRICT out)
@@ -207,8 +213,8 @@ PYCLNF_APART void keep_numbers(ptrdiff_t n, const int32_t *PYCLNF_RESTRICT sums,
         return;
     }
     for (o = 0; o < n; ++o) {
-        const float found = at_least(-65536.0f, (float)(sums[o] + bias[o]) * factors[o]);
-        out[o] = whole_number(least, found + at_least(-65536.0f, (float)added[o] * share));
+        const float found = by_itself((float)(sums[o] + bias[o]) * factors[o]);
+        out[o] = whole_number(least, found + by_itself((float)added[o] * share));
     }
 }
 
