@@ -546,21 +546,24 @@ def _samples(
     """Return crops, and the states of their faces at the start and in truth."""
     flips = (None, mirror) if config.boxes > 1 else (None,)
     per_flip = -(-config.boxes // len(flips))
-    crops, starts, truths = [], [], []
+    # (A list would take the memory twice when it is made an array.)
+    crops = np.empty((chosen.size * len(flips) * per_flip, config.crop, config.crop), np.uint8)
+    starts: list[list[float]] = []
+    truths: list[tuple[Any, ...]] = []
     for image, landmarks, parameters in _both_ways(faces, pdm, chosen, flips):
         low, high = landmarks.min(axis=0), landmarks.max(axis=0)
         for _ in range(per_flip):
             box = _disturbed(low, high, config, rng)
             length = config.margin * float(np.sqrt(box[2] * box[3]))
             crop = Crop.cut(image[..., None], (box[0] + box[2] / 2, box[1] + box[3] / 2), length, config.crop)
-            crops.append(crop.pixels)
+            crops[len(starts)] = crop.pixels
             starts.append([*crop.point_in(box[0], box[1]), *(box[2:] / crop.step)])
             pose = parameters.pose
             centre = np.array(crop.point_in(pose[4], pose[5]))
             truths.append((pose[0] / crop.step, parameters.rotation, centre, parameters.shape[:n_modes]))
     scale, rotation, translation, shape = (np.array(field) for field in zip(*truths, strict=True))
     state = _from_boxes(pdm, np.array(starts), n_modes)
-    return np.array(crops), state, _State(scale, rotation, translation, shape)
+    return crops, state, _State(scale, rotation, translation, shape)
 
 
 def _both_ways(
