@@ -31,13 +31,17 @@ def disturbed_box(landmarks: NDArray[np.floating], rng: np.random.Generator) -> 
     return np.array([*(centre - size / 2), *size])
 
 
-def face_error(found: NDArray[np.floating], data: Dataset, i: int) -> float:
-    """Return the mean distance of the points over that of the outer eye corners at the picture's scale."""
+def eye_distance(data: Dataset, i: int) -> float:
+    """Return the distance of the outer eye corners in 3D at the picture's scale, px."""
     truth, solid = data.landmarks[i], data.landmarks3d[i]
     flat = truth - truth.mean(axis=0)
     scale = np.linalg.norm(flat) / np.linalg.norm((solid - solid.mean(axis=0))[:, :2])
-    unit = scale * np.linalg.norm(solid[36] - solid[45])
-    return float(np.linalg.norm(found - truth, axis=1).mean() / unit)
+    return float(scale * np.linalg.norm(solid[36] - solid[45]))
+
+
+def face_error(found: NDArray[np.floating], data: Dataset, i: int) -> float:
+    """Return the mean distance of the points over that of the outer eye corners at the picture's scale."""
+    return float(np.linalg.norm(found - data.landmarks[i], axis=1).mean() / eye_distance(data, i))
 
 
 def evaluate(

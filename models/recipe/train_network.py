@@ -92,7 +92,7 @@ class Samples:
         modes = pdm.components.reshape(3, 68, -1)
         mirrored = modes[:, MIRROR_68] * np.array([-1.0, 1.0, 1.0]).reshape(3, 1, 1)
         self._signs = np.sign(np.einsum("ijk,ijk->k", modes, mirrored))
-        self.palsy = np.array([meta["palsy_side"] != 0 for meta in data.meta])
+        self.palsy = one_sided(data)
 
     def draw(self, i: int, rng: np.random.Generator) -> tuple[Array, Array, Array, np.float32]:
         """Return a patch, the landmarks from its middle, px, the numbers wanted, and the eye distance, px."""
@@ -148,6 +148,11 @@ class Samples:
         extent = extent * np.exp(rng.normal(0, size)) * [wide, 1 / wide]
         scale, x, y = self.pdm.placement(*(centre - extent / 2), *extent)
         return float(scale), np.array([x, y])
+
+
+def one_sided(data: Dataset) -> NDArray[np.bool_]:
+    """Return which faces show a palsy."""
+    return np.array([meta["palsy_side"] != 0 for meta in data.meta])
 
 
 def vary_patch(patch: Array, other: Array | None, rng: np.random.Generator) -> Array:
@@ -482,17 +487,16 @@ def main() -> None:
     def put_aside(faces: AnnotatedFaces) -> Array:
         return held_out(faces.identities, training.held_out, training.seed)
 
-    faces = annotated(chosen)
-    aside = put_aside(faces)
-    samples = Samples(data.chosen(chosen), faces, model.pdm, config)
     if args.network:
         given = Model.load(args.network).arrays
         arrays = {name: given[name] for name in given if name == "start/crop" or "network" in name}
     else:
-        arrays = trained(samples, aside, config, args.work)
+        faces = annotated(chosen)
+        samples = Samples(data.chosen(chosen), faces, model.pdm, config)
+        arrays = trained(samples, put_aside(faces), config, args.work)
         arrays["start/crop"] = np.array([training.start.crop, training.start.margin], np.float32)
     # One-sided faces several times, so that the steps and the prior do not take them for errors.
-    faces = annotated(np.repeat(chosen, np.where(samples.palsy, config.steps_palsy, 1)))
+    faces = annotated(np.repeat(chosen, np.where(one_sided(data)[chosen], config.steps_palsy, 1)))
     start = refine_start(arrays, faces, model.pdm, ~put_aside(faces), training.start, seed=training.seed)
     others = {name: value for name, value in model.arrays.items() if not name.startswith("start/")}
     whole = Model(

@@ -27,7 +27,7 @@ MAX_SUPPORT = 64
 MAX_WINDOW = 31  # the cost of a fit grows with its fourth power
 MAX_SIGMA_COMPONENTS = 64
 MAX_PATCH_SCALE = 100.0  # px per mm
-# The learned start's linear steps (the shipped model's: 4, 249, 1.4, 5, 7), so that those of nine guesses
+# The learned start's linear steps (the shipped model's: 4, 187, 1.4, 5, 7), so that those of nine guesses
 # together take less than a second.
 MAX_DESCENT_STEPS = 8
 MAX_DESCENT_SIDE = 256

@@ -61,22 +61,19 @@ def write(renders: Path) -> None:
     """Write the file."""
     sys.path.insert(0, str(Path(__file__).parents[2] / "models" / "recipe"))
     from dataset import load_dataset  # type: ignore[import-not-found]
-    from evaluate import disturbed_box, face_error  # type: ignore[import-not-found]
+    from evaluate import disturbed_box, eye_distance  # type: ignore[import-not-found]
 
     data = load_dataset(renders)
     held_out = np.setdiff1d(np.flatnonzero(data.held_out), STRONG)
     assert data.held_out[list(STRONG)].all()
     chosen = [*STRONG, *np.random.default_rng(0).choice(held_out, OTHERS, replace=False).tolist()]
     jpeg = [np.asarray(data._jpeg[i], np.uint8).ravel() for i in chosen]
-    landmarks = data.landmarks[chosen]
-    # A shift of all points by a px errs by 1 / unit.
-    units = [1 / face_error(data.landmarks[i] + [1.0, 0.0], data, i) for i in chosen]
     np.savez(
         FILE,
         jpeg=np.concatenate(jpeg),
         sizes=np.array([data.size for data in jpeg], np.int32),
-        landmarks=landmarks,
-        units=np.array(units, np.float32),
+        landmarks=data.landmarks[chosen],
+        units=np.array([eye_distance(data, i) for i in chosen], np.float32),
         boxes=np.array([disturbed_box(data.landmarks[i], np.random.default_rng([0, i])) for i in chosen]),
     )
 

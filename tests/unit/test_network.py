@@ -60,11 +60,13 @@ def run(network: Network, rotation: np.ndarray, placement: list[float]) -> tuple
     return rotations[0], placements[0], shapes[0]
 
 
-def said_in_floats(content: Mapping[str, np.ndarray], seen: np.ndarray, *, least: int = 0) -> np.ndarray:
-    """Return what a network says of a normalised patch in floats, or what its layer `least` sees of it."""
+def said_in_floats(
+    content: Mapping[str, np.ndarray], seen: np.ndarray, layers: int | None = None
+) -> np.ndarray:
+    """Return what a network says of a normalised patch in floats, or what so many layers make of it."""
     own = {name: content[f"start/network_{name}"] for name in ("layers", "weights", "units", "biases")}
     seen, at, first = seen[:, :, None].astype(np.float64), 0, 0
-    for kernel, stride, padding, outputs, residual, rectify in own["layers"].tolist()[: least or None]:
+    for kernel, stride, padding, outputs, residual, rectify in own["layers"].tolist()[:layers]:
         inputs, last = seen.shape[2], first + outputs
         size = kernel * kernel * inputs * outputs
         real = own["weights"][at : at + size].reshape(-1, outputs) * own["units"][first:last].astype(
@@ -145,7 +147,7 @@ def test_what_is_added_may_be_far_beyond_what_the_next_layer_sees() -> None:
     weights[400:2704].reshape(3, 3, 16, 16)[1, 1] = -100 * np.eye(16, dtype=np.int8)
     weights[2704:] = rng.integers(-127, 128, weights.size - 2704)
     seen = rng.normal(size=(SIDE, SIDE)).clip(-2, 2)
-    limits = [2.0] + [float(said_in_floats(content, seen, least=i).max()) for i in (1, 2)]
+    limits = [2.0] + [float(said_in_floats(content, seen, i).max()) for i in (1, 2)]
     assert limits[2] / limits[1] == pytest.approx(0.05, rel=1e-3)
     network = Network(PDM_, content | {"start/network_limits": np.array(limits, np.float32)})
     expected = said_in_floats(content, seen)
