@@ -250,10 +250,22 @@ class PathTracer(Rasteriser):
         height = nodes.math("ADD", height, nodes.math("MULTIPLY", detail.outputs["Alpha"], w[3]))
         height = nodes.math("SUBTRACT", nodes.math("MULTIPLY", height, 2.0), sum(w))
         groove = nodes.math("MULTIPLY", height, -2.0, clamp=True)
+        specular: Any = _specular(m.specular)
+        made_up = scene.makeup
+        if made_up.strength.any():
+            painted = nodes.image(self._procedural["makeup"])
+            lips, lids, edges = nodes.split(painted.outputs["Color"])
+            areas = (painted.outputs["Alpha"], lids, lips, edges)
+            colours = (made_up.cheeks, made_up.lids, made_up.lips, np.full(3, 0.015))
+            strengths = made_up.strength[[3, 1, 0, 2]].tolist()
+            for area, strength, colour in zip(areas, strengths, colours, strict=True):
+                albedo = nodes.mix(nodes.math("MULTIPLY", area, strength), albedo, colour.tolist())
+            glossy = _specular(m.specular + made_up.gloss) - specular
+            shine = nodes.math("MULTIPLY", lips, glossy * float(made_up.strength[0]))
+            specular = nodes.math("ADD", shine, specular)
         albedo = nodes.times(albedo, nodes.math("SUBTRACT", 1.0, nodes.math("MULTIPLY", groove, 0.30)))
         cloth = nodes.math("GREATER_THAN", nodes.attribute("cloth"), 0.5)
         strand = self._strand(nodes)
-        specular: Any = _specular(m.specular)
         if bearded:
             hairy = nodes.math("ADD", nodes.attribute("hairy"), 0.0, clamp=True)
             cover = nodes.math("MULTIPLY", hairy, nodes.step(strand, 0.30, 0.62))
@@ -325,7 +337,7 @@ class PathTracer(Rasteriser):
     def _upload_procedural(self) -> None:
         """Take over the textures that `FaceFactory.prepare` gave to the rasteriser."""
         self._procedural = {}
-        for name, texture in (("detail", self.detail), ("strands", self.strands)):
+        for name, texture in (("detail", self.detail), ("strands", self.strands), ("makeup", self.makeup)):
             image = bpy.data.images.new(name, *texture.size, alpha=True, is_data=True)
             image.alpha_mode = "CHANNEL_PACKED"
             data = np.frombuffer(texture.read(), np.uint8).astype(np.float32) / 255

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import moderngl
 import numpy as np
+from makeup import MakeUp
 from numpy.typing import NDArray
 
 __all__ = ["Camera", "Geometry", "Lamp", "Material", "Part", "Rasteriser", "Scene", "Sky"]
@@ -31,6 +32,8 @@ _FRAGMENT = """#version 330
 centroid in vec3 wn; centroid in vec3 wp; centroid in vec3 ei; centroid in vec3 eg; centroid in vec2 t;
 centroid in vec4 m; centroid in vec4 lp;
 uniform sampler2D tex; uniform sampler2DShadow shadow; uniform sampler2D detail; uniform sampler2D strands;
+uniform sampler2D makeup; uniform vec4 paint; uniform vec3 lips; uniform vec3 lids; uniform vec3 cheeks;
+uniform float gloss;
 uniform vec3 L; uniform vec3 LC; uniform float soft; uniform vec3 eye;
 uniform vec3 tint; uniform float saturation; uniform float rough; uniform float spec; uniform float cut;
 uniform float opacity;
@@ -49,6 +52,8 @@ void main(){
     vec3 dx=dFdx(wp), dy=dFdy(wp); vec3 r1=cross(dy,N), r2=cross(N,dx); float det=dot(dx,r1);
     vec3 g = sign(det)*(dFdx(h)*r1+dFdy(h)*r2); B = normalize(max(abs(det),1e-3)*N-g);
     if(dot(B,N)<.3) B=N;
+    vec4 k = texture(makeup,t)*paint; alb = mix(alb,cheeks,k.w); alb = mix(alb,lids,k.y);
+    alb = mix(mix(alb,lips,k.x),vec3(.015),k.z); s_spec += gloss*k.x;
     alb *= 1.-.30*clamp(-h*2.,0.,1.);
     float hairy = dot(m.xyz,beard); float st = texture(strands,t*8.).r;
     // Hair is shorter towards the beard's edge.
@@ -231,6 +236,7 @@ class Scene:
     hair_colour: Array
     cloth: Array
     sky: Sky
+    makeup: MakeUp = field(default_factory=MakeUp)
 
 
 def fibonacci_sphere(n: int) -> Array:
@@ -287,6 +293,7 @@ class Rasteriser:
         self._static: dict[str, tuple[moderngl.Buffer, ...]] = {}
         self.detail = self._white
         self.strands = self._white
+        self.makeup = self._white
         self._views = [_orthographic(d, 190.0, 400.0) for d in self.directions]
 
     def texture(self, file: Path | None) -> moderngl.Texture:
@@ -497,16 +504,22 @@ class Rasteriser:
         program["LC"] = tuple(map(float, scene.lamp.colour))
         program["soft"] = scene.lamp.softness
         program["eye"] = (0.0, 0.0, scene.camera.distance)
-        for unit, name in enumerate(("tex", "shadow", "detail", "strands")):
+        for unit, name in enumerate(("tex", "shadow", "detail", "strands", "makeup")):
             program[name] = unit
         self._shadow_texture.use(1)
         self.detail.use(2)
         self.strands.use(3)
+        self.makeup.use(4)
+        program["gloss"] = scene.makeup.gloss
         for name, value in (
             ("wrinkle", scene.wrinkle),
             ("beard", scene.beard),
             ("hair", scene.hair_colour),
             ("cloth", scene.cloth),
+            ("paint", scene.makeup.strength),
+            ("lips", scene.makeup.lips),
+            ("lids", scene.makeup.lids),
+            ("cheeks", scene.makeup.cheeks),
         ):
             program[name] = tuple(map(float, value))
         for part, colour, _, shell in drawn:

@@ -28,7 +28,7 @@ from dataset import HELD_OUT_EVERY, write_shard
 from people import sample_expression, sample_identity
 from photo import develop
 from raster import Rasteriser
-from scene import FaceFactory, sample_pose, visibility
+from scene import FaceFactory, albedo_of, sample_pose, visibility
 from tqdm import tqdm
 
 # Identity numbers of the sets: those of the test sets are all held out. No person is in two sets.
@@ -72,7 +72,7 @@ class FaceRenderer:
             labels.self_occluded, labels.occluded = visibility(
                 scene.camera, labels, face_depth, occluder_depth
             )
-            albedo = float(np.mean(look.skin_tint)) * (0.16 if "dark" in look.skin.name else 0.42)
+            albedo = albedo_of(look)
             image = develop(linear, labels.landmarks, rng, albedo)
             meta = {
                 "kind": expression.kind, "palsy_side": expression.palsy_side,
@@ -80,7 +80,8 @@ class FaceRenderer:
                 "gaze": expression.gaze, "yaw": pose.yaw, "pitch": pose.pitch, "roll": pose.roll,
                 "gender": person.gender, "age": person.age, "race": person.race, "skin": look.skin.stem,
                 "albedo": albedo, "hair": look.hair, "beard_length": look.beard_length,
-                "beard": look.beard.tolist(), "brow": look.brow, "things": labels.things,
+                "beard": look.beard.tolist(), "brow": look.brow, "brow_opacity": look.brow_opacity,
+                "makeup": [round(v, 3) for v in look.makeup.strength.tolist()], "things": labels.things,
                 "units": {k: round(v, 3) for k, v in expression.weights.items() if v > 0.02},
             }  # fmt: skip
             yield {

@@ -13,6 +13,7 @@ import numpy as np
 import OpenEXR
 from assets import Assets
 from landmarks import LandmarkMap, Outline, brow_map, mean_head
+from makeup import MakeUp, makeup_maps, sample_brows, sample_makeup
 from mesh import BaseMesh, Proxy, rotation
 from numpy.typing import NDArray
 from people import Expression, Identity, IdentityModes
@@ -65,6 +66,9 @@ class Look:
     wrinkle: NDArray[np.float32]
     cloth: NDArray[np.float32]
     hairdo: hairdo.Hairdo
+    brow_colour: NDArray[np.float32]
+    brow_opacity: float
+    makeup: MakeUp
 
 
 @dataclass
@@ -94,6 +98,11 @@ def sample_pose(rng: Rng, cfg: dict[str, Any], yaw: tuple[float, float] | None =
 def _smooth_step(x: NDArray, low: float, high: float) -> NDArray:
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
+
+
+def albedo_of(look: Look) -> float:
+    """Return about how much light the skin reflects."""
+    return float(np.mean(look.skin_tint)) * (0.16 if "dark" in look.skin.name else 0.42)
 
 
 class FaceFactory:
@@ -183,7 +192,7 @@ class FaceFactory:
         return np.stack([cheeks, moustache, chin, cloth], 1)
 
     def prepare(self, raster: Rasteriser) -> None:
-        """Make the procedural textures of the skin (wrinkles, strands of hair)."""
+        """Make the procedural textures of the skin (wrinkles, make-up, strands of hair)."""
         rng = np.random.default_rng(7)
         geometry = Geometry(
             self._mean_used[self.skin.corner_of_used],
@@ -195,6 +204,7 @@ class FaceFactory:
         at = raster.positions_in_texture(geometry, size)
         detail = self._wrinkle_maps(at, rng)
         raster.detail = raster.upload(np.uint8(np.clip(detail * 127.5 + 127.5, 0, 255)))
+        raster.makeup = raster.upload(np.uint8(np.rint(255 * makeup_maps(at, self._mean_points))))
         noise = rng.random((256, 256)).astype(np.float32)
         noise = cv2.blur(np.tile(noise, (3, 3)), (2, 7))[256:512, 256:512]
         noise = (noise - noise.min()) / (noise.max() - noise.min())
@@ -303,7 +313,7 @@ class FaceFactory:
         hair = str(rng.choice(hair_pool)) if has_hair else None
         if falling.end is not None:  # locks fall over a short cut, which covers the scalp
             hair = str(rng.choice([h for h in self.hair if "short" in h]))
-        return Look(
+        look = Look(
             skin=skin, skin_tint=tint.astype(np.float32), saturation=float(rng.uniform(0.65, 1.0)),
             roughness=float(rng.uniform(0.5, 0.72)), specular=float(rng.uniform(0.02, 0.12)),
             eye=Path(str(rng.choice([str(e) for e in eyes]))), brow=str(rng.choice(list(self.brows))),
@@ -313,8 +323,19 @@ class FaceFactory:
             wrinkle=np.r_[strength, rng.uniform(0.0, 0.12)].astype(np.float32),
             cloth=rng.uniform(0.02, 0.8, 3).astype(np.float32) if rng.random() < 0.6
             else np.full(3, rng.choice([0.03, 0.1, 0.4, 0.8]), np.float32),
-            hairdo=falling,
+            hairdo=falling, brow_colour=colour.astype(np.float32), brow_opacity=1.0, makeup=MakeUp(),
         )  # fmt: skip
+        self._paint(rng, identity, look)
+        return look
+
+    def _paint(self, rng: Rng, identity: Identity, look: Look) -> None:
+        """Paint some women's faces, and change some brows."""
+        cfg = self.cfg["appearance"]
+        wears = not identity.is_male and identity.age > 0.42 and rng.random() < cfg["makeup_probability"]
+        if wears:
+            look.makeup = sample_makeup(rng, albedo_of(look))
+        if rng.random() < (0.5 if wears else cfg["thin_brows_probability"]):
+            look.brow_colour, look.brow_opacity = sample_brows(rng, look.hair_colour, wears)
 
     def vertices(self, identity: Identity, expression: Expression) -> NDArray[np.float32]:
         """Build the base mesh of this person with this expression and gaze."""
@@ -399,6 +420,7 @@ class FaceFactory:
             np.minimum(look.hair_colour, 1.0) ** 1.2 * 0.16 + 0.01,
             look.cloth,
             sky,
+            look.makeup,
         )
         nothing = np.zeros(68, bool)
         labels = Labels(
@@ -427,9 +449,9 @@ class FaceFactory:
         white = np.ones(3, np.float32)
         eye = Material(look.eye, white * 0.55, 0.85, 0.2, 0.25, cut=0.05, mode="blend")
         teeth = Material(self.teeth[look.teeth].texture, white * 0.85, 0.8, 0.35, 0.2, closed=True)
-        brow_colour = np.minimum(look.hair_colour * 1.2, 1.3)
+        brow_colour = np.minimum(look.brow_colour * 1.2, 1.3)
         hair = Material(None, look.hair_colour, 0.9, 0.55, 0.08, cut=0.25, mode="coverage")
-        brow = Material(None, brow_colour, 0.9, 0.8, 0.02, cut=0.04, mode="blend")
+        brow = Material(None, brow_colour, 0.9, 0.8, 0.02, opacity=look.brow_opacity, cut=0.04, mode="blend")
         lash = Material(None, white, 1.0, 0.8, 0.0, cut=0.04, mode="blend")
         tongue = Material(self.tongue.texture, white, 1.0, 0.4, 0.2, closed=True)
         pieces = [

@@ -249,3 +249,85 @@ def test_the_finest_scales_are_trained_with_numbers_of_their_own():
     assert fine_config(training_config(table | {"scales": [0.25, 0.5]}), table) is None
     del table["fine"]
     assert fine_config(config, table) is None
+
+
+def test_make_up_lies_on_lips_lids_and_cheeks():
+    from makeup import makeup_maps
+
+    from pyclnf.model import load_model
+    from pyclnf.store import resolve
+
+    # x right, y up, z to the camera, as in the head's coordinates; a face that looks ahead.
+    points = load_model(resolve(None)).pdm.mean.reshape(3, 68).T * [1, -1, -1] + [0, 0, 120.0]
+    size = 360
+    side = (np.arange(size, dtype=np.float32) - (size - 1) / 2) / 2
+    at = np.stack([*np.meshgrid(side, side), np.full((size, size), 120.0), np.ones((size, size))], -1)
+    maps = makeup_maps(at.astype(np.float32), points)
+    assert maps.shape == (size, size, 4) and maps.min() >= 0 and maps.max() <= 1
+
+    def there(k, place):
+        column, row = np.rint(2 * np.asarray(place)[:2] + (size - 1) / 2).astype(int)
+        return maps[row, column, k]
+
+    lips, lids, edges, cheeks = range(4)
+    inner = points[[61, 62, 63, 65, 66, 67]]
+    outer = points[[49, 50, 51, 52, 53, 55, 56, 57, 58, 59]]
+    middle = points[48:60].mean(axis=0)
+    for point in inner:
+        assert there(lips, point) > 0.9
+    for point in outer:
+        assert there(lips, middle + 0.8 * (point - middle)) > 0.9
+        assert there(lips, middle + 1.4 * (point - middle)) < 0.05
+    for above, lid, below, brow in ((37, 37, 41, 19), (44, 44, 46, 24)):
+        assert there(lids, 0.8 * points[above] + 0.2 * points[brow]) > 0.8
+        assert there(lids, points[brow]) < 0.1
+        assert there(lids, points[below] - [0, 4, 0]) < 0.1
+        assert there(edges, points[lid]) > 0.8
+        assert there(edges, points[lid] + [0, 4, 0]) < 0.1
+    assert max(there(lips, points[30]), there(lids, points[30]), there(edges, points[8])) == 0
+    assert there(cheeks, (points[36] + points[48]) / 2 - [8, 0, 0]) > 0.9 > 0.3 > there(cheeks, points[33])
+    np.testing.assert_allclose(maps[..., 1:], maps[:, ::-1, 1:], atol=1e-5)
+
+
+def test_make_up_is_drawn_where_its_map_says():
+    pytest.importorskip("OpenEXR")
+    moderngl = pytest.importorskip("moderngl")
+    try:
+        moderngl.create_context(standalone=True, backend="egl").release()
+    except Exception as error:
+        pytest.skip(f"no OpenGL: {error}")
+    from makeup import MakeUp
+    from raster import Camera, Geometry, Lamp, Material, Part, Rasteriser, Scene, Sky
+
+    square = np.array([[-50, -50, 0], [50, -50, 0], [50, 50, 0], [-50, 50, 0]], np.float32)
+    geometry = Geometry(
+        square,
+        np.tile(np.array([0, 0, 1], np.float32), (4, 1)),
+        square[:, :2] / 100 + 0.5,
+        np.array([[0, 1, 2], [0, 2, 3]], np.int32),
+    )
+    skin = Part(
+        "skin", geometry, Material(specular=0.0), role="face", mask=np.zeros((4, 4), np.float32)
+    )  # fmt: skip
+    zero = np.zeros(4, np.float32)
+    sky = Sky(np.ones((8, 16, 3), np.float32), np.eye(3), zero[:3])
+    raster = Rasteriser(64, 4, 64, 26, 16)
+    flat = np.full((4, 4, 4), 128, np.uint8)
+    raster.detail = raster.upload(flat)
+    areas = np.zeros((64, 64, 4), np.uint8)
+    areas[:, :32, 0] = 255  # lips on the left half
+    raster.makeup = raster.upload(areas)
+
+    def drawn(makeup):
+        lamp = Lamp(np.array([0, 0, 1], np.float32), np.ones(3, np.float32), 0.01)
+        camera = Camera(500.0, 250.0, 64, (31.5, 31.5))
+        radiance = np.full((26, 3), 4 * np.pi / 26, np.float32)
+        nothing = np.zeros((64, 64, 3), np.float32)
+        rest = (zero, zero[:3], zero[:3], zero[:3], sky)
+        return raster.render(Scene([skin], camera, lamp, radiance, nothing, *rest, makeup))[0]
+
+    bare = drawn(MakeUp())
+    lips = np.array([0.4, 0.1, 0.05], np.float32)
+    painted = drawn(MakeUp(strength=np.array([0.5, 1, 1, 1], np.float32), lips=lips))
+    np.testing.assert_array_equal(painted[20:44, 36:44], bare[20:44, 36:44])
+    np.testing.assert_allclose(painted[20:44, 20:28], bare[20:44, 20:28] * (0.5 + 0.5 * lips), rtol=0.02)
