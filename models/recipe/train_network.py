@@ -181,8 +181,8 @@ def vary_patch(patch: Array, other: Array | None, rng: np.random.Generator) -> A
         x = cv2.resize(cv2.resize(x, (small, small), interpolation=cv2.INTER_AREA), (side, side))
     if rng.random() < 0.12:
         kernel = rng.normal(0, 0.25, (3, 3)).astype(np.float32)
-        kernel[1, 1] += 1
-        x = cv2.filter2D(x, -1, kernel / max(kernel.sum(), 0.3))
+        kernel[1, 1] += 1 - kernel.sum()
+        x = cv2.filter2D(x, -1, kernel)
     y = np.clip(x / 255, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.35)))
     y = y + np.float32(rng.uniform(0, 0.03)) * rng.standard_normal(y.shape, np.float32)
     if other is not None and rng.random() < 0.3:
