@@ -117,6 +117,37 @@ def vary(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]
     return np.uint8(np.clip(y, 0, 1) * 255 + 0.5)
 
 
+def relight_neck(
+    grey: NDArray[np.number], outline: NDArray[np.floating], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Change the light on all that lies below the jaw.
+
+    Rendered necks are darker than faces; in photographs a flash lights both, and collars or scarves reflect.
+
+    Parameters
+    ----------
+    grey
+        (h, w), 0 to 255.
+    outline
+        (17, 2) landmarks of the jaw, px of it.
+    rng
+        Draws how much, and how soft the border is.
+
+    Returns
+    -------
+    Grey float32, (h, w), not clipped.
+    """
+    h, w = grey.shape[0], grey.shape[1]
+    jaw = outline[2:15]
+    ends = [jaw[-1] + [w, 0], jaw[-1] + [w, 3 * h], jaw[0] + [-w, 3 * h], jaw[0] + [-w, 0]]
+    below = np.zeros((h, w), np.float32)
+    corners = np.rint(np.clip(np.concatenate([jaw, ends]), -8 * w, 8 * w) * 16).astype(np.int32)
+    cv2.fillPoly(below, [corners], 1.0, shift=4)
+    below = cv2.GaussianBlur(below, (0, 0), float(np.exp(rng.uniform(np.log(0.7), np.log(6)))))
+    factor = np.float32(np.exp(rng.normal(0.1, 0.3)))
+    return np.asarray(grey * (1 + below * (factor - 1)), np.float32)
+
+
 def noise(shape: tuple[int, ...], step: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return noise of about unit variance whose grains are ``step`` px wide."""
     h, w = shape[0], shape[1]

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from dataset import Dataset, load_dataset
 from numpy.typing import NDArray
-from photo import noise
+from photo import noise, relight_neck
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -124,6 +124,9 @@ class Samples:
         size = (config.side, config.side)
         patch = cv2.warpAffine(picture, matrix, size, flags=flags, borderMode=border[rng.integers(4)])
         other = self.pictures[rng.integers(len(self.pictures))] if rng.random() < 0.5 else None
+        points = (landmarks - centre) @ turn / step
+        if rng.random() < 0.25:
+            patch = relight_neck(patch, points + middle, rng)
         patch = vary_patch(patch, other, rng)
         upright = np.eye(3)
         upright[:2, :2] = turn.T
@@ -135,7 +138,6 @@ class Samples:
                 shape,
             ]
         )
-        points = (landmarks - centre) @ turn / step
         unit = np.float32(self.units[i] / step)
         return patch, points.astype(np.float32), wanted.astype(np.float32), unit
 
