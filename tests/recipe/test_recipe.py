@@ -331,3 +331,21 @@ def test_make_up_is_drawn_where_its_map_says():
     painted = drawn(MakeUp(strength=np.array([0.5, 1, 1, 1], np.float32), lips=lips))
     np.testing.assert_array_equal(painted[20:44, 36:44], bare[20:44, 36:44])
     np.testing.assert_allclose(painted[20:44, 20:28], bare[20:44, 20:28] * (0.5 + 0.5 * lips), rtol=0.02)
+
+
+def test_the_light_changes_below_the_jaw_alone():
+    from photo import relight_neck
+
+    angle = np.linspace(np.pi, 0, 17)
+    outline = np.c_[60 + 40 * np.cos(angle), 50 + 45 * np.sin(angle)]
+    grey = np.full((120, 120), 100, np.uint8)
+    factors = []
+    for seed in range(20):
+        lit = relight_neck(grey, outline, np.random.default_rng(seed))
+        assert lit.shape == grey.shape
+        np.testing.assert_allclose(lit[:60, 30:90], 100, atol=0.5)  # the face
+        assert np.ptp(lit[118, 5:115]) < 0.01
+        factors.append(lit[118, 60] / 100)
+    assert 0.4 < min(factors) < 0.9 and 1.2 < max(factors) < 3
+    # A jaw that leaves the picture is no error.
+    assert np.isfinite(relight_neck(grey, outline * 50 - 2000, np.random.default_rng(0))).all()
