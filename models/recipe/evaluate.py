@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 from dataset import Dataset, load_dataset
 from numpy.typing import NDArray
+from photo import distort, relight_neck
 
 from pyclnf import CLNF
 
 BANDS = (0, 15, 30, 45, 60, 90)
+CHANGES = ("none", "unlike", "neck")
 
 
 def disturbed_box(landmarks: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -44,13 +46,24 @@ def face_error(found: NDArray[np.floating], data: Dataset, i: int) -> float:
     return float(np.linalg.norm(found - data.landmarks[i], axis=1).mean() / eye_distance(data, i))
 
 
+def changed_picture(data: Dataset, i: int, change: str) -> NDArray[np.uint8]:
+    """Return a picture as it is, or changed in one of the `CHANGES`, which is the same each time."""
+    if change == "none":
+        return data.image(i)
+    grey, rng = data.image(i, grey=True), np.random.default_rng([77, i])
+    if change == "unlike":
+        return distort(grey, rng)
+    lit = relight_neck(grey, data.landmarks[i, :17], rng)
+    return np.uint8(np.clip(lit, 0, 255) + 0.5)
+
+
 def evaluate(
-    clnf: CLNF, data: Dataset, chosen: NDArray[np.intp], seed: int = 0
+    clnf: CLNF, data: Dataset, chosen: NDArray[np.intp], seed: int = 0, change: str = "none"
 ) -> dict[str, NDArray[np.float64]]:
     """Return errors, confidences (NaN without), seconds and landmarks of the fits to the chosen pictures."""
     rows = []
     for i in chosen.tolist():
-        image = data.image(i)
+        image = changed_picture(data, i, change)
         box = disturbed_box(data.landmarks[i], np.random.default_rng([seed, i]))
         began = time.perf_counter()
         found, info = clnf.fit(image, box)
@@ -124,6 +137,7 @@ def main() -> None:
     parser.add_argument("--starts", help="learned, frontal or multiview, in place of the model's default")
     parser.add_argument("--parameters", default="image")
     parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--change", choices=CHANGES, default="none", help="change the pictures before")
     parser.add_argument("--asymmetry", action="store_true", help="measure left-right differences, too")
     parser.add_argument("--groups", action="store_true", help="errors by skin, age, sex and occlusion, too")
     args = parser.parse_args()
@@ -133,7 +147,7 @@ def main() -> None:
     yaw = np.abs(np.degrees(data.pose[chosen, 1]))
     for path in args.models:
         clnf = CLNF(path, parameters=args.parameters, starts=args.starts)
-        result = evaluate(clnf, data, chosen)
+        result = evaluate(clnf, data, chosen, change=args.change)
         errors = result["error"]
         print(f"{path}, {args.parameters}: {1000 * np.median(result['seconds']):.1f} ms a face")
         print(f"  all        {summary(errors)}")

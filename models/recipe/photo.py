@@ -84,8 +84,10 @@ def develop(
     return image
 
 
-def vary(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Vary a stored picture for training: shadows, texture, sharpening or blur, tone.
+def vary(
+    grey: NDArray[np.uint8], outline: NDArray[np.floating], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Vary a stored picture for training: light on the neck, shadows, texture, sharpening or blur, tone.
 
     Rendered skin is smoother and rendered light simpler than on photographs, and cameras sharpen.
 
@@ -93,6 +95,8 @@ def vary(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]
     ----------
     grey
         (h, w).
+    outline
+        (17, 2) landmarks of the jaw, px.
     rng
         Draws what happens.
 
@@ -101,6 +105,8 @@ def vary(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]
     Grey uint8, (h, w).
     """
     x = grey.astype(np.float32)
+    if rng.random() < 0.4:
+        x = relight_neck(x, outline, rng)
     if rng.random() < 0.3:
         x *= _shadow(grey.shape, rng)
     if rng.random() < 0.5:
@@ -146,6 +152,44 @@ def relight_neck(
     below = cv2.GaussianBlur(below, (0, 0), float(np.exp(rng.uniform(np.log(0.7), np.log(6)))))
     factor = np.float32(np.exp(rng.normal(0.1, 0.3)))
     return np.asarray(grey * (1 + below * (factor - 1)), np.float32)
+
+
+def distort(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Change a picture in a way that no training does, to see how a model bears it.
+
+    Local contrast, smoothed skin, uneven tone, few pixels or enhanced details, and strong compression.
+
+    Parameters
+    ----------
+    grey
+        (h, w).
+    rng
+        Draws what happens.
+
+    Returns
+    -------
+    Grey uint8, (h, w).
+    """
+    h, w = grey.shape[0], grey.shape[1]
+    kind = rng.integers(5)
+    if kind == 0:
+        tiles = int(rng.integers(3, 9))
+        x = cv2.createCLAHE(float(rng.uniform(2, 5)), (tiles, tiles)).apply(grey)
+    elif kind == 1:
+        x = cv2.bilateralFilter(grey, 9, float(rng.uniform(25, 60)), float(rng.uniform(3, 7)))
+    elif kind == 2:
+        coarse = np.exp(rng.normal(0, 0.35, (5, 5))).astype(np.float32)
+        power = cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC).clip(0.3, 3)
+        x = np.uint8(255 * (grey / np.float32(255)) ** power + 0.5)
+    elif kind == 3:
+        share = float(rng.uniform(0.3, 0.5))
+        small = cv2.resize(grey, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        x = cv2.resize(small, (w, h), interpolation=cv2.INTER_CUBIC)
+    else:
+        wide = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+        x = cv2.detailEnhance(wide, sigma_s=10, sigma_r=float(rng.uniform(0.15, 0.4)))[..., 0]
+    coded = cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(12, 50))])[1]
+    return np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE), np.uint8)
 
 
 def noise(shape: tuple[int, ...], step: int, rng: np.random.Generator) -> NDArray[np.float32]:

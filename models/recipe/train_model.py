@@ -49,8 +49,9 @@ class TrainingImages:
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         which = int(self.chosen[index])
-        # The same each time that it is asked for.
-        return vary(self.data.image(which, grey=True), np.random.default_rng([self.seed, which]))
+        # The same each time that it is asked for; other where a picture is chosen several times.
+        rng = np.random.default_rng([self.seed, index])
+        return vary(self.data.image(which, grey=True), self.data.landmarks[which, :17], rng)
 
 
 def training_config(table: dict[str, Any]) -> TrainingConfig:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from dataset import Dataset, load_dataset
-from evaluate import asymmetry, evaluate, summary
+from evaluate import CHANGES, asymmetry, evaluate, summary
 from numpy.typing import NDArray
 
 from pyclnf import CLNF, Model
@@ -39,8 +39,8 @@ def changed(model: Model, name: str, key: str, value: Any) -> Model:
     return Model(model.pdm, model.scales, name=model.name, metadata=metadata, arrays=model.arrays)
 
 
-def report(label: str, clnf: CLNF, data: Dataset, chosen: NDArray[np.intp]) -> None:
-    result = evaluate(clnf, data, chosen)
+def report(label: str, clnf: CLNF, data: Dataset, chosen: NDArray[np.intp], change: str) -> None:
+    result = evaluate(clnf, data, chosen, change=change)
     solid = data.landmarks3d[chosen]
     unit = np.linalg.norm(solid[:, 36] - solid[:, 45], axis=1)
     distance = np.linalg.norm(result["landmarks"] - data.landmarks[chosen], axis=2)
@@ -72,18 +72,19 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--set", dest="name", choices=("image", "video"), default="image")
     parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--change", choices=CHANGES, default="none", help="change the pictures before")
     parser.add_argument("--try", dest="trials", action="append", default=[], metavar="NAME=VALUE,VALUE...")
     args = parser.parse_args()
     data = load_dataset(args.renders)
     held_out = np.flatnonzero(data.held_out)
     chosen = np.sort(np.random.default_rng(5).permutation(held_out)[: args.images])
     model = Model.load(args.model)
-    report("as it is", CLNF(model, parameters=args.name), data, chosen)
+    report("as it is", CLNF(model, parameters=args.name), data, chosen, args.change)
     for trial in args.trials:
         key, _, values = trial.partition("=")
         for text in values.split(","):
             clnf = CLNF(changed(model, args.name, key, value_of(text)), parameters=args.name)
-            report(f"{key} = {text}", clnf, data, chosen)
+            report(f"{key} = {text}", clnf, data, chosen, args.change)
 
 
 if __name__ == "__main__":

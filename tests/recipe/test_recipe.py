@@ -349,3 +349,22 @@ def test_the_light_changes_below_the_jaw_alone():
     assert 0.4 < min(factors) < 0.9 and 1.2 < max(factors) < 3
     # A jaw that leaves the picture is no error.
     assert np.isfinite(relight_neck(grey, outline * 50 - 2000, np.random.default_rng(0))).all()
+
+
+def test_pictures_are_changed_the_same_each_time(tmp_path):
+    from dataset import load_dataset, write_shard
+    from evaluate import changed_picture
+
+    rows = [_row(i, 100) for i in range(12)]
+    for row in rows:
+        row["image"] = np.random.default_rng(row["identity"]).integers(0, 256, (64, 64, 3), np.uint8)
+        row["landmarks"] = 32 + 8 * row["landmarks"]
+    write_shard(tmp_path / "shard_00000.npz", rows, 95)
+    data = load_dataset(tmp_path)
+    for i in range(len(rows)):
+        np.testing.assert_array_equal(changed_picture(data, i, "none"), data.image(i))
+        for change in ("unlike", "neck"):
+            one = changed_picture(data, i, change)
+            assert one.dtype == np.uint8 and one.shape == (64, 64)
+            assert (one != data.image(i, grey=True)).any()
+            np.testing.assert_array_equal(changed_picture(data, i, change), one)
