@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from dataset import Dataset, load_dataset
 from numpy.typing import NDArray
-from photo import distort, relight_neck
+from photo import distort, relight_around
 
 from pyclnf import CLNF
 
 BANDS = (0, 15, 30, 45, 60, 90)
-CHANGES = ("none", "unlike", "neck")
+CHANGES = ("none", "unlike", "around")
 
 
 def disturbed_box(landmarks: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -53,7 +53,7 @@ def changed_picture(data: Dataset, i: int, change: str) -> NDArray[np.uint8]:
     grey, rng = data.image(i, grey=True), np.random.default_rng([77, i])
     if change == "unlike":
         return distort(grey, rng)
-    lit = relight_neck(grey, data.landmarks[i, :17], rng)
+    lit = relight_around(grey, data.landmarks[i], rng)
     return np.uint8(np.clip(lit, 0, 255) + 0.5)
 
 

@@ -85,9 +85,9 @@ def develop(
 
 
 def vary(
-    grey: NDArray[np.uint8], outline: NDArray[np.floating], rng: np.random.Generator
+    grey: NDArray[np.uint8], landmarks: NDArray[np.floating], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Vary a stored picture for training: light on the neck, shadows, texture, sharpening or blur, tone.
+    """Vary a stored picture for training: light around the face, shadows, texture, sharpening or blur, tone.
 
     Rendered skin is smoother and rendered light simpler than on photographs, and cameras sharpen.
 
@@ -95,8 +95,8 @@ def vary(
     ----------
     grey
         (h, w).
-    outline
-        (17, 2) landmarks of the jaw, px.
+    landmarks
+        (68, 2), px.
     rng
         Draws what happens.
 
@@ -106,7 +106,7 @@ def vary(
     """
     x = grey.astype(np.float32)
     if rng.random() < 0.4:
-        x = relight_neck(x, outline, rng)
+        x = relight_around(x, landmarks, rng)
     if rng.random() < 0.3:
         x *= _shadow(grey.shape, rng)
     if rng.random() < 0.5:
@@ -123,35 +123,46 @@ def vary(
     return np.uint8(np.clip(y, 0, 1) * 255 + 0.5)
 
 
-def relight_neck(
-    grey: NDArray[np.number], outline: NDArray[np.floating], rng: np.random.Generator
+def relight_around(
+    grey: NDArray[np.number], landmarks: NDArray[np.floating], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Change the light on all that lies below the jaw.
+    """Change the light below the jaw and on both sides of the face.
 
-    Rendered necks are darker than faces; in photographs a flash lights both, and collars or scarves reflect.
+    Rendered necks lie in the chin's shadow, and rendered hair beside the face is mostly dark; a flash lights
+    both, and collars or scarves reflect.
 
     Parameters
     ----------
     grey
         (h, w), 0 to 255.
-    outline
-        (17, 2) landmarks of the jaw, px of it.
+    landmarks
+        (68, 2), px of it. A side of the outline with other landmarks beyond it keeps its light, as in
+        profiles.
     rng
-        Draws how much, and how soft the border is.
+        Draws where, how much, and how soft the borders are.
 
     Returns
     -------
     Grey float32, (h, w), not clipped.
     """
     h, w = grey.shape[0], grey.shape[1]
-    jaw = outline[2:15]
-    ends = [jaw[-1] + [w, 0], jaw[-1] + [w, 3 * h], jaw[0] + [-w, 3 * h], jaw[0] + [-w, 0]]
-    below = np.zeros((h, w), np.float32)
-    corners = np.rint(np.clip(np.concatenate([jaw, ends]), -8 * w, 8 * w) * 16).astype(np.int32)
-    cv2.fillPoly(below, [corners], 1.0, shift=4)
-    below = cv2.GaussianBlur(below, (0, 0), float(np.exp(rng.uniform(np.log(0.7), np.log(6)))))
-    factor = np.float32(np.exp(rng.normal(0.1, 0.3)))
-    return np.asarray(grey * (1 + below * (factor - 1)), np.float32)
+    outline, inner = landmarks[:17], landmarks[27:].astype(np.float32)
+    middle = outline.mean(axis=0)
+    temples = 2 * outline[[0, 16]] - outline[[2, 14]]
+    sides = (np.r_[temples[:1], outline[:5]], outline[3:14], np.r_[outline[12:], temples[1:]])
+    x = grey.astype(np.float32)
+    for border, brighter in zip(sides, (0.0, 0.1, 0.0), strict=True):
+        if rng.random() < 0.4:
+            continue
+        beyond = middle + 12 * (border[::-1] - middle)
+        corners = np.clip(np.concatenate([border, beyond]), -1000, 2000).astype(np.float32)
+        if any(cv2.pointPolygonTest(corners, (float(a), float(b)), False) > 0 for a, b in inner):
+            continue
+        there = np.zeros((h, w), np.float32)
+        cv2.fillPoly(there, [np.rint(corners * 16).astype(np.int32)], 1.0, shift=4)
+        there = cv2.GaussianBlur(there, (0, 0), float(np.exp(rng.uniform(np.log(0.7), np.log(6)))))
+        x *= 1 + there * np.float32(np.exp(rng.normal(brighter, 0.35)) - 1)
+    return x
 
 
 def distort(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -51,7 +51,7 @@ class TrainingImages:
         which = int(self.chosen[index])
         # The same each time that it is asked for; other where a picture is chosen several times.
         rng = np.random.default_rng([self.seed, index])
-        return vary(self.data.image(which, grey=True), self.data.landmarks[which, :17], rng)
+        return vary(self.data.image(which, grey=True), self.data.landmarks[which], rng)
 
 
 def training_config(table: dict[str, Any]) -> TrainingConfig:

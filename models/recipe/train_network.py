@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from dataset import Dataset, load_dataset
 from numpy.typing import NDArray
-from photo import noise, relight_neck
+from photo import noise, relight_around
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -126,7 +126,7 @@ class Samples:
         other = self.pictures[rng.integers(len(self.pictures))] if rng.random() < 0.5 else None
         points = (landmarks - centre) @ turn / step
         if rng.random() < 0.25:
-            patch = relight_neck(patch, points + middle, rng)
+            patch = relight_around(patch, points + middle, rng)
         patch = vary_patch(patch, other, rng)
         upright = np.eye(3)
         upright[:2, :2] = turn.T
