@@ -126,7 +126,7 @@ def vary(
 def relight_around(
     grey: NDArray[np.number], landmarks: NDArray[np.floating], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Change the light below the jaw and on both sides of the face.
+    """Change the light below the jaw and on both sides of the face, often so that hardly a border is left.
 
     Rendered necks lie in the chin's shadow, and rendered hair beside the face is mostly dark; a flash lights
     both, and collars or scarves reflect.
@@ -145,24 +145,40 @@ def relight_around(
     -------
     Grey float32, (h, w), not clipped.
     """
-    h, w = grey.shape[0], grey.shape[1]
     outline, inner = landmarks[:17], landmarks[27:].astype(np.float32)
     middle = outline.mean(axis=0)
     temples = 2 * outline[[0, 16]] - outline[[2, 14]]
     sides = (np.r_[temples[:1], outline[:5]], outline[3:14], np.r_[outline[12:], temples[1:]])
     x = grey.astype(np.float32)
-    for border, brighter in zip(sides, (0.0, 0.1, 0.0), strict=True):
+    for border, alike in zip(sides, (0.2, 0.5, 0.2), strict=True):
         if rng.random() < 0.4:
             continue
-        beyond = middle + 12 * (border[::-1] - middle)
-        corners = np.clip(np.concatenate([border, beyond]), -1000, 2000).astype(np.float32)
-        if any(cv2.pointPolygonTest(corners, (float(a), float(b)), False) > 0 for a, b in inner):
+
+        def between(near: float, far: float, border: NDArray[np.floating] = border) -> NDArray[np.float32]:
+            pieces = middle + near * (border - middle), middle + far * (border[::-1] - middle)
+            return np.clip(np.concatenate(pieces), -1000, 2000).astype(np.float32)
+
+        beyond = between(1.0, 12.0)
+        if any(cv2.pointPolygonTest(beyond, (float(a), float(b)), False) > 0 for a, b in inner):
             continue
-        there = np.zeros((h, w), np.float32)
-        cv2.fillPoly(there, [np.rint(corners * 16).astype(np.int32)], 1.0, shift=4)
+        if rng.random() < alike:
+            within, outside = (
+                cv2.mean(x, _filled(x.shape, ring))[0] for ring in (between(0.85, 1.0), between(1.03, 1.18))
+            )
+            factor = np.clip((within + 1) / (outside + 1), 0.3, 3.0) * np.exp(rng.normal(0, 0.15))
+        else:
+            factor = np.exp(rng.normal(0.05, 0.35))
+        there = _filled(x.shape, beyond).astype(np.float32)
         there = cv2.GaussianBlur(there, (0, 0), float(np.exp(rng.uniform(np.log(0.7), np.log(6)))))
-        x *= 1 + there * np.float32(np.exp(rng.normal(brighter, 0.35)) - 1)
+        x *= 1 + there * np.float32(factor - 1)
     return x
+
+
+def _filled(shape: tuple[int, ...], corners: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return 1 inside of a polygon, 0 elsewhere."""
+    there = np.zeros(shape, np.uint8)
+    cv2.fillPoly(there, [np.rint(corners * 16).astype(np.int32)], 1, shift=4)
+    return there
 
 
 def distort(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -125,7 +125,7 @@ class Samples:
         patch = cv2.warpAffine(picture, matrix, size, flags=flags, borderMode=border[rng.integers(4)])
         other = self.pictures[rng.integers(len(self.pictures))] if rng.random() < 0.5 else None
         points = (landmarks - centre) @ turn / step
-        if rng.random() < 0.25:
+        if rng.random() < 0.4:
             patch = relight_around(patch, points + middle, rng)
         patch = vary_patch(patch, other, rng)
         upright = np.eye(3)
