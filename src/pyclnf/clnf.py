@@ -213,7 +213,8 @@ class CLNF:
 
         has_start = any(name.startswith("start/") for name in self.model.arrays)
         self.learned_start = LearnedStart(self.model.pdm, self.model.arrays) if has_start else None
-        self.hypotheses = _hypotheses(whole, parameters)
+        self.hypotheses, mirrored = _looks(whole, parameters)
+        self.mirrored = mirrored and self.learned_start is not None and self.learned_start.descent is not None
         self.starts: _Starts = self._check_starts(
             ("learned" if has_start else "frontal") if starts is None else starts
         )
@@ -295,7 +296,7 @@ class CLNF:
         where = self.starts if starts is None else starts
         if where == "learned":
             assert self.learned_start is not None
-            return self.learned_start.hypotheses(pixels, box, self.hypotheses)
+            return self.learned_start.hypotheses(pixels, box, self.hypotheses, mirrored=self.mirrored)
         return [self.model.pdm.from_box(box, rotation) for rotation in where]
 
     def start_near(self, pixels: NDArray[Any], parameters: Parameters) -> list[Parameters]:
@@ -696,13 +697,15 @@ def _parameter_set(model: Model, parameters: str | FitParameters, learned: bool)
     if numbers is None:
         return named
     try:
-        return named.changed(**{name: value for name, value in numbers.items() if name != "hypotheses"})
+        return named.changed(
+            **{name: value for name, value in numbers.items() if name not in ("hypotheses", "mirrored")}
+        )
     except ParameterError as error:
         raise ModelError(f"the model's own parameter set {parameters!r} is wrong: {error}") from error
 
 
-def _hypotheses(model: Model, parameters: str | FitParameters) -> int:
-    """Return how many guesses of the learned start a fit compares."""
+def _looks(model: Model, parameters: str | FitParameters) -> tuple[int, bool]:
+    """Return how many guesses a fit compares, and whether they are made of the mirror image, too."""
     own = model.metadata.get("fit", {})
     numbers = own.get(parameters, {}) if isinstance(parameters, str) else {}
-    return int(numbers.get("hypotheses", 1))  # checked by Model
+    return int(numbers.get("hypotheses", 1)), bool(numbers.get("mirrored", False))  # checked by Model

@@ -124,6 +124,33 @@ class Description:
     mirrored: bool
 
 
+def mode_signs(modes: Float, mirror: NDArray[np.intp]) -> Float:
+    """Return 1 for each symmetric mode and -1 for each antisymmetric one.
+
+    Parameters
+    ----------
+    modes : ndarray, shape (3n, k)
+        As a PDM's components.
+    mirror : ndarray, shape (n,), int
+        Counterpart of each landmark.
+
+    Returns
+    -------
+    ndarray, shape (k,)
+
+    Raises
+    ------
+    ModelError
+        If a mode is neither.
+    """
+    own = modes.reshape(3, -1, modes.shape[1])
+    mirrored = own[:, mirror] * np.array([-1.0, 1.0, 1.0]).reshape(3, 1, 1)
+    products = np.einsum("ijk,ijk->k", own, mirrored)
+    if (np.abs(products) < 0.99).any():
+        raise ModelError("a descent needs a PDM whose modes are symmetric or antisymmetric")
+    return np.asarray(np.sign(products))
+
+
 class DescentStep:
     """One trained step.
 
@@ -165,16 +192,7 @@ class DescentStep:
         self._taps, self._directions = layout.taps, layout.unit_vectors
         self._offsets = np.ascontiguousarray(layout.offsets, np.float32)
         self._modes = np.ascontiguousarray(pdm.components[:, : units.shape[1] - 6])
-        self.signs = np.concatenate([[1, 1, -1, -1, -1, 1], self._mode_signs()])
-
-    def _mode_signs(self) -> Float:
-        """Return 1 for each symmetric mode and -1 for each antisymmetric one."""
-        modes = self._modes.reshape(3, -1, self._modes.shape[1])
-        mirrored = modes[:, self.mirror] * np.array([-1.0, 1.0, 1.0]).reshape(3, 1, 1)
-        products = np.einsum("ijk,ijk->k", modes, mirrored)
-        if (np.abs(products) < 0.99).any():
-            raise ModelError("a descent needs a PDM whose modes are symmetric or antisymmetric")
-        return np.asarray(np.sign(products))
+        self.signs = np.concatenate([[1, 1, -1, -1, -1, 1], mode_signs(self._modes, self.mirror)])
 
     def describe(
         self, crop: NDArray[np.uint8], rotation: Float, placement: Float, shape: Float

@@ -324,6 +324,8 @@ def _check_metadata(metadata: Mapping[str, Any]) -> None:
                 if field == "windows":
                     valid = isinstance(value, list | tuple) and all(_is_number(side, int) for side in value)
                     require(valid, f"{key}/{name}/{field}", "whole numbers")
+                elif field == "mirrored":
+                    require(isinstance(value, bool), f"{key}/{name}/{field}", "true or false")
                 else:
                     require(_is_number(value), f"{key}/{name}/{field}", f"a number within ±{MAX_NUMBER:g}")
     for name, numbers in metadata.get("fit", {}).items():

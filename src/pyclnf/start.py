@@ -16,10 +16,18 @@ from pyclnf._arrays import converted
 from pyclnf._limits import MAX_NUMBER
 from pyclnf.cascade import Cascade
 from pyclnf.crop import Crop
-from pyclnf.descent import Descent
+from pyclnf.descent import Descent, mode_signs
 from pyclnf.errors import ModelError, ParameterError
 from pyclnf.network import Network
-from pyclnf.pdm import PDM, Parameters, ShapePrior, check_box, euler_angles
+from pyclnf.pdm import (
+    PDM,
+    Parameters,
+    ShapePrior,
+    axis_angle_to_matrix,
+    check_box,
+    euler_angles,
+    matrix_to_axis_angle,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -51,6 +59,9 @@ _ROOM = 0.65
 
 # A face is fitted in that crop if it is between so large, of the largest size that the model knows, and
 _LEAST_SHARE, _GREATEST_SHARE = 0.75, 1.25
+
+# Of a rotation matrix, what the mirror image of a face turns around: x becomes -x before and after.
+_MIRRORED = np.array([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])
 
 _CHANGES = [(right, down, math.exp(size)) for right, down, size in BOX_CHANGES]
 
@@ -171,7 +182,9 @@ class LearnedStart:
             own["start/variances"] = self.prior.variances.astype(np.float32)
         return own
 
-    def hypotheses(self, image: NDArray[Any], box: ArrayLike, count: int = 1) -> Guesses:
+    def hypotheses(
+        self, image: NDArray[Any], box: ArrayLike, count: int = 1, *, mirrored: bool = False
+    ) -> Guesses:
         """Return guesses at pose and shape from a box, and from shifted and scaled ones.
 
         Where they differ the face is hard to see; of fits from each, the one
@@ -185,11 +198,22 @@ class LearnedStart:
             (x, y, w, h), px, about the landmarks.
         count : int
             1 to 9; the first is that of the box itself.
+        mirrored : bool
+            Look at the mirror image, too, and take the middle of both guesses. It is right more often, takes
+            twice the time, and has no preference for a side.
 
         Returns
         -------
         Guesses
+
+        Raises
+        ------
+        ModelError
+            If it is to look at the mirror image, but has no linear steps, which know the landmarks'
+            counterparts.
         """
+        if mirrored and self.descent is None:
+            raise ModelError("a learned start without a descent cannot look at mirror images")
         if not 1 <= count <= len(BOX_CHANGES):
             raise ParameterError(f"a learned start gives 1 to {len(BOX_CHANGES)} hypotheses, not {count}")
         x, y, w, h = check_box(box)
@@ -200,7 +224,7 @@ class LearnedStart:
             placements.append(self.pdm.placement(left, top, width, height))
         rotations = np.repeat(np.eye(3)[None], count, axis=0)
         centre, length = (x + w / 2, y + h / 2), self.margin * math.sqrt(w * h)
-        return self._looked_at(image, centre, length, rotations, placements)
+        return self._looked_at(image, centre, length, rotations, placements, mirrored)
 
     def near(self, image: NDArray[Any], parameters: Parameters) -> Guesses:
         """Return a guess from where a face is taken to be, as in the frame before.
@@ -229,6 +253,7 @@ class LearnedStart:
         length: float,
         rotations: Float,
         placements: Sequence[tuple[float, float, float]],
+        mirrored: bool = False,
     ) -> Guesses:
         """Return what is seen in a square of the image around faces with given pose; the rotations change."""
         crop = Crop.cut(image, centre, length, self.side)
@@ -236,13 +261,48 @@ class LearnedStart:
         step, total = crop.step, self.pdm.n_modes
         seen = np.array([(scale / step, *crop.point_in(x, y)) for scale, x, y in placements])
         shapes = np.zeros((len(seen), self.predictor.n_modes))
-        self.predictor.run(pixels, rotations, seen, shapes, self.descent)
+        given = (rotations.copy(), seen.copy(), shapes.copy()) if mirrored else None
+        self._run(pixels, rotations, seen, shapes)
+        if given is not None:
+            rotations, seen, shapes = self._with_mirror_image(pixels, given, (rotations, seen, shapes))
         if shapes.shape[1] < total:
             shapes = np.pad(shapes, [(0, 0), (0, total - shapes.shape[1])])
         found = []
         for rotation, (scale, *at), shape in zip(rotations.tolist(), seen.tolist(), shapes, strict=True):
             numbers = scale * step, *euler_angles(rotation), *crop.point_out(*at)
-            if not all(map(math.isfinite, chain(numbers, *rotation))):
-                raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
             found.append(Parameters(np.array(numbers), shape))
         return Guesses(found, crop, self._mean_side)
+
+    def _run(self, pixels: NDArray[np.uint8], rotations: Float, placements: Float, shapes: Float) -> None:
+        """Move faces in a crop, see `Network.run`."""
+        self.predictor.run(pixels, rotations, placements, shapes, self.descent)
+        if not all(map(math.isfinite, chain(rotations.ravel().tolist(), placements.ravel().tolist()))):
+            raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
+
+    def _with_mirror_image(
+        self, pixels: NDArray[np.uint8], given: tuple[Float, ...], found: tuple[Float, ...]
+    ) -> tuple[Float, Float, Float]:
+        """Return the middle of what is found, and of what is found in the mirror from what was given.
+
+        Both are rotations, placements and shapes.
+        """
+        assert self.descent is not None
+        signs = mode_signs(self.pdm.components[:, : self.predictor.n_modes], self.descent.steps[0].mirror)
+        last = pixels.shape[1] - 1
+
+        def turned(rotations: Float, placements: Float, shapes: Float) -> tuple[Float, Float, Float]:
+            places = placements.copy()
+            places[:, 1] = last - places[:, 1]
+            return rotations * _MIRRORED, places, shapes * signs
+
+        other = turned(*given)
+        self._run(np.ascontiguousarray(pixels[:, ::-1]), *other)
+        rotations, placements, shapes = turned(*other)
+        half = [
+            one @ axis_angle_to_matrix(matrix_to_axis_angle(one.T @ two) / 2)
+            for one, two in zip(found[0], rotations, strict=True)
+        ]
+        scales = np.sqrt(found[1][:, 0]) * np.sqrt(placements[:, 0])
+        placements = (found[1] + placements) / 2
+        placements[:, 0] = scales
+        return np.array(half), placements, (found[2] + shapes) / 2

@@ -123,6 +123,7 @@ def test_models_that_are_too_large(make, message: str) -> None:
         ({"fit": {"image": {"windows": [5.5]}}}, "fit/image/windows must be whole numbers"),
         ({"fit": {"image": {"sigma": "1"}}}, "fit/image/sigma must be a number"),
         ({"fit": {"image": {"hypotheses": 1.5}}}, "fit/image/hypotheses must be a whole number"),
+        ({"fit": {"image": {"mirrored": 1}}}, "fit/image/mirrored must be true or false"),
         ({"confidence": 1}, "confidence must be an object"),
         ({"confidence": {"image": None}}, "confidence/image must be an object"),
         ({"confidence": {"image": {"intercept": 1.0}}}, "confidence must be three numbers a set"),

@@ -109,6 +109,15 @@ def test_hypotheses_start_from_other_boxes() -> None:
         start.hypotheses(image, (0, 0, 9, 9), len(BOX_CHANGES) + 1)
 
 
+def test_a_start_that_knows_no_counterparts_looks_at_no_mirror_image() -> None:
+    with pytest.raises(ModelError, match="mirror"):
+        LearnedStart(MODEL.pdm, arrays()).hypotheses(
+            np.zeros((300, 300, 1), np.uint8), (100, 100, 120, 110), mirrored=True
+        )
+    own = {"image": {"mirrored": True}}
+    assert not CLNF(Model(MODEL.pdm, MODEL.scales, metadata={"fit": own}, arrays=arrays())).mirrored
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     (
