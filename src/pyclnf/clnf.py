@@ -47,6 +47,8 @@ CROP_MARGIN, MAX_CROP = 1.8, 1024
 # Fits with a lower likelihood show no face (models/recipe/failure_bound.py finds it for a model).
 MIN_LIKELIHOOD = -0.75
 
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+
 
 class FitInfo(TypedDict):
     """What a fit tells besides the landmarks.
@@ -274,7 +276,11 @@ class CLNF:
         found = self.starts_in(pixels, box, where)
         settings = self.parameters if where == "learned" else self._far
         result, start = self.fit_from(pixels, found, settings, depths)
-        return result.landmarks.astype(np.float32), self._info(result, start)
+        landmarks = result.landmarks
+        if result.failure is not None:
+            # They may be too large for float32.
+            landmarks = np.clip(landmarks, -_MAX_FLOAT32, _MAX_FLOAT32)
+        return landmarks.astype(np.float32), self._info(result, start)
 
     def starts_in(
         self, pixels: NDArray[Any], box: ArrayLike, starts: _Starts | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -107,6 +109,20 @@ def test_hypotheses_start_from_other_boxes() -> None:
     assert found[0].pose.tolist() == start.hypotheses(image, (100, 100, 120, 110))[0].pose.tolist()
     with pytest.raises(ParameterError, match="1 to 9"):
         start.hypotheses(image, (0, 0, 9, 9), len(BOX_CHANGES) + 1)
+
+
+def test_landmarks_too_far_for_single_precision_are_a_failure_without_a_warning(monkeypatch) -> None:
+    clnf, image = CLNF(MODEL, starts="frontal"), np.zeros((300, 300), np.uint8)
+    fit_from = clnf.fit_from
+
+    def astray(*arguments: object) -> object:
+        result, start = fit_from(*arguments)
+        return replace(result, landmarks=result.landmarks * 1e300, failure="astray"), start
+
+    monkeypatch.setattr(clnf, "fit_from", astray)
+    landmarks, info = clnf.fit(image, (100, 100, 120, 110))
+    assert landmarks.dtype == np.float32 and not info["success"]
+    assert np.isfinite(landmarks).all() and np.abs(landmarks).max() > 1e38
 
 
 def test_a_start_that_knows_no_counterparts_looks_at_no_mirror_image() -> None:
