@@ -7,6 +7,7 @@ near; linear steps from what the image shows around all of them (`pyclnf.descent
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -270,14 +271,20 @@ class LearnedStart:
         found = []
         for rotation, (scale, *at), shape in zip(rotations.tolist(), seen.tolist(), shapes, strict=True):
             numbers = scale * step, *euler_angles(rotation), *crop.point_out(*at)
+            _check_finite(numbers)
             found.append(Parameters(np.array(numbers), shape))
         return Guesses(found, crop, self._mean_side)
 
     def _run(self, pixels: NDArray[np.uint8], rotations: Float, placements: Float, shapes: Float) -> None:
         """Move faces in a crop, see `Network.run`."""
         self.predictor.run(pixels, rotations, placements, shapes, self.descent)
-        if not all(map(math.isfinite, chain(rotations.ravel().tolist(), placements.ravel().tolist()))):
-            raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
+        _check_finite(chain(rotations.ravel().tolist(), placements.ravel().tolist()))
+
+    @cached_property
+    def _signs(self) -> Float:
+        """By which the shape coefficients of a mirror image differ."""
+        assert self.descent is not None
+        return mode_signs(self.pdm.components[:, : self.predictor.n_modes], self.descent.steps[0].mirror)
 
     def _with_mirror_image(
         self, pixels: NDArray[np.uint8], given: tuple[Float, ...], found: tuple[Float, ...]
@@ -286,9 +293,7 @@ class LearnedStart:
 
         Both are rotations, placements and shapes.
         """
-        assert self.descent is not None
-        signs = mode_signs(self.pdm.components[:, : self.predictor.n_modes], self.descent.steps[0].mirror)
-        last = pixels.shape[1] - 1
+        last, signs = pixels.shape[1] - 1, self._signs
 
         def turned(rotations: Float, placements: Float, shapes: Float) -> tuple[Float, Float, Float]:
             places = placements.copy()
@@ -306,3 +311,8 @@ class LearnedStart:
         placements = (found[1] + placements) / 2
         placements[:, 0] = scales
         return np.array(half), placements, (found[2] + shapes) / 2
+
+
+def _check_finite(numbers: Iterable[float]) -> None:
+    if not all(map(math.isfinite, numbers)):
+        raise ModelError("the learned start gives numbers that are not finite: its model is damaged")
