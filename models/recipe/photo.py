@@ -153,18 +153,13 @@ def relight_around(
     for border, alike in zip(sides, (0.2, 0.5, 0.2), strict=True):
         if rng.random() < 0.4:
             continue
-
-        def between(near: float, far: float, border: NDArray[np.floating] = border) -> NDArray[np.float32]:
-            pieces = middle + near * (border - middle), middle + far * (border[::-1] - middle)
-            return np.clip(np.concatenate(pieces), -1000, 2000).astype(np.float32)
-
-        beyond = between(1.0, 12.0)
+        around = border - middle
+        beyond = _ring(middle, around, 1.0, 12.0)
         if any(cv2.pointPolygonTest(beyond, (float(a), float(b)), False) > 0 for a, b in inner):
             continue
         if rng.random() < alike:
-            within, outside = (
-                cv2.mean(x, _filled(x.shape, ring))[0] for ring in (between(0.85, 1.0), between(1.03, 1.18))
-            )
+            rings = (_ring(middle, around, *ends) for ends in ((0.85, 1.0), (1.03, 1.18)))
+            within, outside = (cv2.mean(x, _filled(x.shape, ring))[0] for ring in rings)
             factor = np.clip((within + 1) / (outside + 1), 0.3, 3.0) * np.exp(rng.normal(0, 0.15))
         else:
             factor = np.exp(rng.normal(0.05, 0.35))
@@ -172,6 +167,13 @@ def relight_around(
         there = cv2.GaussianBlur(there, (0, 0), float(np.exp(rng.uniform(np.log(0.7), np.log(6)))))
         x *= 1 + there * np.float32(factor - 1)
     return x
+
+
+def _ring(
+    middle: NDArray[np.floating], around: NDArray[np.floating], near: float, far: float
+) -> NDArray[np.float32]:
+    """Return the corners of what lies between two multiples of a line around a middle."""
+    return np.clip(middle + np.r_[near * around, far * around[::-1]], -1000, 2000).astype(np.float32)
 
 
 def _filled(shape: tuple[int, ...], corners: NDArray[np.floating]) -> NDArray[np.uint8]:
