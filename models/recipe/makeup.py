@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from mesh import smooth_step
 from numpy.typing import NDArray
 
 __all__ = ["MakeUp", "makeup_maps", "sample_brows", "sample_makeup"]
@@ -77,7 +78,7 @@ def makeup_maps(at: NDArray[np.float32], points: NDArray[np.floating]) -> NDArra
     inside = np.array(
         [cv2.pointPolygonTest(border.astype(np.float32), (float(a), float(b)), True) for a, b in where]
     )
-    lips = _step(inside, -0.6, 0.6) * (z.ravel()[face] > points[[48, 54], 2].mean() - 12)
+    lips = smooth_step(inside, -0.6, 0.6) * (z.ravel()[face] > points[[48, 54], 2].mean() - 12)
 
     upper, lower = (_smooth(half[list(lid), :2], closed=False) for lid in _LEFT_LID)
     order = np.argsort(upper[:, 0])
@@ -85,22 +86,17 @@ def makeup_maps(at: NDArray[np.float32], points: NDArray[np.floating]) -> NDArra
     brow = np.interp(where[:, 0], np.sort(half[17:22, 0]), half[17:22, 1][np.argsort(half[17:22, 0])])
     share = (where[:, 1] - lid) / np.maximum(brow - lid, 1.0)
     inner, outer = half[39, 0], half[36, 0]
-    lids = _step(share, -0.12, 0.02) * _step(-share, -0.75, -0.3)
-    lids *= _step(where[:, 0], inner - 2, inner + 4) * _step(-where[:, 0], -outer - 7, -outer - 1)
+    lids = smooth_step(share, -0.12, 0.02) * smooth_step(-share, -0.75, -0.3)
+    lids *= smooth_step(where[:, 0], inner - 2, inner + 4) * smooth_step(-where[:, 0], -outer - 7, -outer - 1)
 
     edge = np.minimum(_distance(where, upper), 0.4 + 1.4 * _distance(where, lower))
-    edges = _step(-edge, -1.5, -0.6)
+    edges = smooth_step(-edge, -1.5, -0.6)
 
     middle = half[[36, 48], :2].mean(axis=0) + np.array([8.0, 0.0])
     away = (where - middle) / [17.0, 11.0]
     cheeks = np.exp(-(away**2).sum(axis=1))
     maps[face] = np.stack([lips, lids, edges, cheeks], -1)
     return cv2.GaussianBlur(maps.reshape(*at.shape[:2], 4), (0, 0), 0.6)
-
-
-def _step(x: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return np.asarray(t * t * (3 - 2 * t))
 
 
 def _distance(where: NDArray[np.floating], line: NDArray[np.floating]) -> NDArray[np.floating]:

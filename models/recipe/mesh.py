@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from assets import Assets
 from numpy.typing import NDArray
 
-__all__ = ["MM", "BaseMesh", "Proxy", "Surface", "load_obj", "macro_weights", "rotation"]
+__all__ = ["MM", "BaseMesh", "Proxy", "Surface", "load_obj", "macro_weights", "rotation", "smooth_step"]
 
 MM = 100.0  # MakeHuman's unit is the decimetre
 
@@ -289,6 +289,12 @@ class Proxy:
             scale[axis] = MM * abs(float(vertices[a, axis] - vertices[b, axis])) / distance
         bound = (vertices[self.reference] * self.weights[:, :, None]).sum(1)
         return (bound + self.offsets * scale).astype(np.float32)
+
+
+def smooth_step(x: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:
+    """Rise smoothly from 0 at ``low`` to 1 at ``high``."""
+    t = np.clip((x - low) / (high - low), 0, 1)
+    return np.asarray(t * t * (3 - 2 * t))
 
 
 def rotation(axis: str, degrees: float) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ import OpenEXR
 from assets import Assets
 from landmarks import LandmarkMap, Outline, brow_map, mean_head
 from makeup import MakeUp, makeup_maps, sample_brows, sample_makeup
-from mesh import BaseMesh, Proxy, rotation
+from mesh import BaseMesh, Proxy, rotation, smooth_step
 from numpy.typing import NDArray
 from people import Expression, Identity, IdentityModes
 from raster import Camera, Geometry, Lamp, Material, Part, Rasteriser, Scene, Sky, fibonacci_sphere
@@ -95,11 +95,6 @@ def sample_pose(rng: Rng, cfg: dict[str, Any], yaw: tuple[float, float] | None =
     return Pose(float(rng.uniform(*yaw) * rng.choice([-1, 1])), pitch, roll)
 
 
-def _smooth_step(x: NDArray, low: float, high: float) -> NDArray:
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def albedo_of(look: Look) -> float:
     """Return about how much light the skin reflects."""
     return float(np.mean(look.skin_tint)) * (0.16 if "dark" in look.skin.name else 0.42)
@@ -172,23 +167,23 @@ class FaceFactory:
         off_lips = np.array(
             [-cv2.pointPolygonTest(lip.astype(np.float32), (float(a), float(b)), True) for a, b in v[:, :2]]
         )
-        off_lips = np.where(z > 110, _smooth_step(off_lips, 0.0, 3.0), 1.0)
-        neck = _smooth_step(y, p[8, 1] - 22, p[8, 1] + 2)
+        off_lips = np.where(z > 110, smooth_step(off_lips, 0.0, 3.0), 1.0)
+        neck = smooth_step(y, p[8, 1] - 22, p[8, 1] + 2)
         # The beard's upper border runs from before the ear down to the corner of the mouth.
         border = np.interp(
             x, [0, 22, 40, 55, 64], [p[33, 1] - 3, p[48, 1] + 8, p[48, 1] + 3, p[3, 1] + 8, p[0, 1]]
         )
-        below = _smooth_step(border - y, -5, 9)
-        front = _smooth_step(z, 50, 72) * (x < 72)
+        below = smooth_step(border - y, -5, 9)
+        front = smooth_step(z, 50, 72) * (x < 72)
         cheeks = below * neck * front * off_lips
         moustache = (
-            _smooth_step(34 - x, 0, 16) * _smooth_step(p[33, 1] - y, 0, 6)
-            * _smooth_step(y, p[54, 1] - 6, p[54, 1]) * off_lips * (z > 125)
+            smooth_step(34 - x, 0, 16) * smooth_step(p[33, 1] - y, 0, 6)
+            * smooth_step(y, p[54, 1] - 6, p[54, 1]) * off_lips * (z > 125)
         )  # fmt: skip
-        chin = _smooth_step(30 - x, 0, 18) * _smooth_step(p[57, 1] - 2 - y, 0, 9) * neck * (z > 80)
+        chin = smooth_step(30 - x, 0, 18) * smooth_step(p[57, 1] - 2 - y, 0, 9) * neck * (z > 80)
         # Under the nose and between lip and chin the cheeks' beard gives way to the other two.
         cheeks *= 1 - np.maximum(moustache, 0.6 * chin * (x < 14))
-        cloth = _smooth_step(594 - 0.12 * z - y, -16, 16)
+        cloth = smooth_step(594 - 0.12 * z - y, -16, 16)
         return np.stack([cheeks, moustache, chin, cloth], 1)
 
     def prepare(self, raster: Rasteriser) -> None:
@@ -222,10 +217,10 @@ class FaceFactory:
         rows = np.cos((y - 0.004 * x * x + 1.2 * wobble) * (2 * np.pi / 8.5))
         forehead = (
             -(np.maximum(rows, 0) ** 5)
-            * _smooth_step(y, brow_top, brow_top + 8)
-            * _smooth_step(-y, -brow_top - 50, -brow_top - 32)
+            * smooth_step(y, brow_top, brow_top + 8)
+            * smooth_step(-y, -brow_top - 50, -brow_top - 32)
         )
-        forehead *= _smooth_step(50 - np.abs(x), 0, 16)
+        forehead *= smooth_step(50 - np.abs(x), 0, 16)
         glabella = -np.exp(-(((np.abs(x) - 5 - 0.4 * wobble) / 1.3) ** 2)) * np.exp(
             -(((y - p[21, 1]) / 9) ** 2)
         )
@@ -233,7 +228,7 @@ class FaceFactory:
         dx, dy = ax - p[45, 0], y - p[45, 1]
         radius, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
         crow = -(np.maximum(np.cos(angle * 11 + 0.5 * wobble), 0) ** 4) * (np.abs(angle) < 1.0)
-        crow *= _smooth_step(radius, 3, 7) * _smooth_step(-radius, -26, -12)
+        crow *= smooth_step(radius, 3, 7) * smooth_step(-radius, -26, -12)
         ex, ey = (ax - p[42:48, 0].mean()) / 15, (y - p[47, 1] + 7 + 0.5 * wobble) / 1.4
         bag = -np.exp(-((ey - 4 * ex * ex * 0.6) ** 2)) * (np.abs(ex) < 1.2)
         bag2 = -0.7 * np.exp(-(((y - p[47, 1] + 3.2) / 0.9 - 2 * ex * ex) ** 2)) * (np.abs(ex) < 1)
@@ -244,7 +239,7 @@ class FaceFactory:
         folds = (
             -np.exp(-(((ax - fold_x - 0.5 * wobble) / 1.7) ** 2)) * (y < p[31, 1] + 3) * (y > p[48, 1] - 12)
         )
-        folds *= _smooth_step(y, p[48, 1] - 12, p[48, 1])
+        folds *= smooth_step(y, p[48, 1] - 12, p[48, 1])
         pores = cv2.GaussianBlur(rng.normal(0, 1, (size, size)).astype(np.float32), (0, 0), 0.8)
         pores = 0.5 * pores / pores.std()
         maps = np.stack([forehead, eyes, folds, pores], -1) * inside[..., None]
@@ -292,7 +287,7 @@ class FaceFactory:
             else [0.25, 0.03, 0.01, 0.01, 0.7]
         )
         colour = palette[rng.choice(5, p=share)] * np.exp(rng.normal(0, 0.15))
-        if rng.random() < _smooth_step(np.array(identity.age), 0.6, 0.95) * 0.8:
+        if rng.random() < smooth_step(np.array(identity.age), 0.6, 0.95) * 0.8:
             colour = np.full(3, rng.uniform(0.7, 1.6))
         beard, length = np.zeros(3), 0.0
         if identity.gender > 0.6 and identity.age > 0.42 and rng.random() < cfg["beard_probability"]:
@@ -306,7 +301,7 @@ class FaceFactory:
             }[str(style)]  # fmt: skip
             if style != "stubble":
                 length = float(rng.uniform(2, 9) if style == "full" else rng.uniform(1, 4))
-        old = float(_smooth_step(np.array(identity.age), 0.5, 0.95))
+        old = float(smooth_step(np.array(identity.age), 0.5, 0.95))
         strength = cfg["wrinkle_strength"] * np.exp(rng.normal(0, 0.3, 3)) * (0.04 + 1.0 * old)
         sexes = (cfg["long_hair_probability"], cfg["fringe_probability"])
         falling = hairdo.sample_hairdo(rng, *(pair[identity.is_male] for pair in sexes))

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from train_model import TrainingImages, training_config, visibility
 
 from pyclnf import Model
+from pyclnf.descent import mode_signs
 from pyclnf.network import MIN_CONTRAST, weight_units
 from pyclnf.pdm import PDM
 from pyclnf.training import MIRROR_68, AnnotatedFaces, held_out, refine_start
@@ -89,9 +90,7 @@ class Samples:
         solid = data.landmarks3d - data.landmarks3d.mean(axis=1, keepdims=True)
         seen = np.linalg.norm(flat, axis=(1, 2)) / np.linalg.norm(solid[:, :, :2], axis=(1, 2))
         self.units = seen * np.linalg.norm(solid[:, 36] - solid[:, 45], axis=1) / 2
-        modes = pdm.components.reshape(3, 68, -1)
-        mirrored = modes[:, MIRROR_68] * np.array([-1.0, 1.0, 1.0]).reshape(3, 1, 1)
-        self._signs = np.sign(np.einsum("ijk,ijk->k", modes, mirrored))
+        self._signs = mode_signs(pdm.components, MIRROR_68)
         self.palsy = one_sided(data)
 
     def draw(self, i: int, rng: np.random.Generator) -> tuple[Array, Array, Array, np.float32]:

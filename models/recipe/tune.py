@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from dataset import Dataset, load_dataset
-from evaluate import CHANGES, asymmetry, evaluate, summary
+from evaluate import CHANGES, asymmetry, evaluate, eye_distance, summary
 from numpy.typing import NDArray
 
 from pyclnf import CLNF, Model
@@ -41,13 +41,8 @@ def changed(model: Model, name: str, key: str, value: Any) -> Model:
 
 def report(label: str, clnf: CLNF, data: Dataset, chosen: NDArray[np.intp], change: str) -> None:
     result = evaluate(clnf, data, chosen, change=change)
-    solid = data.landmarks3d[chosen]
-    unit = np.linalg.norm(solid[:, 36] - solid[:, 45], axis=1)
     distance = np.linalg.norm(result["landmarks"] - data.landmarks[chosen], axis=2)
-    spread = [
-        np.sqrt(np.var(points, axis=1)[:, :2].sum(axis=1)) for points in (data.landmarks[chosen], solid)
-    ]
-    distance /= (unit * spread[0] / spread[1])[:, None]
+    distance /= np.array([eye_distance(data, i) for i in chosen.tolist()])[:, None]
     parts = " ".join(
         f"{name} {np.median(distance[:, part].mean(axis=1)):.4f}" for name, part in PARTS.items()
     )

@@ -12,6 +12,7 @@ import rendered_faces
 from pyclnf import CLNF
 from pyclnf.images import as_pixels
 from pyclnf.training import MIRROR_68
+from pyclnf.training.symmetry import mirror_points
 
 
 @pytest.mark.parametrize("parameters", ("image", "video"))
@@ -40,13 +41,13 @@ def test_the_mirror_image_of_a_face_has_the_mirror_image_of_its_guess() -> None:
         for mirrored, found in differences.items():
             (one,) = start.hypotheses(pixels, face.box, mirrored=mirrored)
             (two,) = start.hypotheses(*other, mirrored=mirrored)
-            flipped = pdm.landmarks_2d(two)[MIRROR_68] * [-1, 1] + [last, 0]
+            flipped = mirror_points(pdm.landmarks_2d(two), MIRROR_68, last + 1)
             found.append(np.abs(flipped - pdm.landmarks_2d(one)).max())
             if mirrored:
                 # The middle of what is seen in both.
                 (left,) = start.hypotheses(pixels, face.box)
                 (right,) = start.hypotheses(*other)
-                seen = pdm.landmarks_2d(right)[MIRROR_68] * [-1, 1] + [last, 0]
+                seen = mirror_points(pdm.landmarks_2d(right), MIRROR_68, last + 1)
                 middle = (pdm.landmarks_2d(left) + seen) / 2
                 apart = np.abs(seen - middle).max()
                 assert np.abs(pdm.landmarks_2d(one) - middle).max() < 0.02 + 0.1 * apart
