@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import OpenEXR
+from complexion import COARSE, MIDDLE, Complexion
 from numpy.typing import NDArray
 from raster import Array, Camera, Geometry, Lamp, Material, Part, Rasteriser, Scene, Sky
 
@@ -54,6 +56,7 @@ class PathTracer(Rasteriser):
         folder = tempfile.mkdtemp()
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._images: dict[Path, Any] = {}
+        self._small: dict[tuple[Path, float], Any] = {}
         bpy.ops.wm.read_factory_settings(use_empty=True)
         self._scene = scene = bpy.context.scene
         scene.render.engine = "CYCLES"
@@ -243,7 +246,7 @@ class PathTracer(Rasteriser):
 
     def _skin(self, m: Material, scene: Scene, bearded: bool) -> Any:
         """Make the material of the skin: wrinkles, stubble, light under it, clothes below the neck."""
-        nodes, bsdf, albedo, _ = self._painted("skin", m)
+        nodes, bsdf, albedo, _ = self._painted("skin", m, scene.complexion)
         detail = nodes.image(self._procedural["detail"])
         w = [float(x) for x in scene.wrinkle]
         height = nodes.dot(detail.outputs["Color"], w[:3])
@@ -304,7 +307,9 @@ class PathTracer(Rasteriser):
         nodes.set(bsdf, "Specular IOR Level", _specular(0.3 * m.specular))
         return nodes.owner
 
-    def _painted(self, name: str, m: Material) -> tuple[_Nodes, Any, Any, Any]:
+    def _painted(
+        self, name: str, m: Material, complexion: Complexion | None = None
+    ) -> tuple[_Nodes, Any, Any, Any]:
         """Begin a material: its nodes, its principled shader, its colour, its texture's alpha (or None)."""
         nodes = _Nodes.of_material(name)
         bsdf = nodes.add("BsdfPrincipled")
@@ -313,17 +318,54 @@ class PathTracer(Rasteriser):
             return nodes, bsdf, m.tint.tolist(), None
         texture = nodes.image(self._texture_image(m.texture))
         colour = texture.outputs["Color"]
+        if complexion is not None and complexion.second is not None:
+            colour = self._mixed(nodes, colour, m.texture, complexion.second, complexion)
         if m.saturation != 1:
             colour = nodes.mix(m.saturation, nodes.dot(colour, [0.3, 0.5, 0.2]), colour)
         return nodes, bsdf, nodes.times(colour, m.tint.tolist()), texture.outputs["Alpha"]
 
+    def _mixed(self, nodes: _Nodes, colour: Any, first: Path, second: Path, complexion: Complexion) -> Any:
+        """Make another skin of the first one's colour, as the rasteriser's shader does."""
+        place = complexion.place.tolist()
+        wide = nodes.split(self._tiled(nodes, "uneven", 4.0, place).outputs["Color"])[0]
+        wide = nodes.math("MULTIPLY", nodes.math("SUBTRACT", wide, 0.5), 2.0)
+        share = nodes.math("ADD", wide, complexion.share, clamp=True)
+        fine = nodes.mix(share, colour, nodes.image(self._texture_image(second)).outputs["Color"])
+        coarse, middle = (
+            nodes.mix(
+                share, *(nodes.image(self._reduced(file, level)).outputs["Color"] for file in (first, second))
+            )
+            for level in (COARSE, MIDDLE)
+        )
+        features, pores = (
+            nodes.vector("POWER", nodes.vector("DIVIDE", a, b), [float(gain)] * 3)
+            for a, b, gain in zip((middle, fine), (coarse, middle), complexion.gains, strict=True)
+        )
+        colour = nodes.times(nodes.times(coarse, features), pores)
+        patches = self._tiled(nodes, "uneven", 6.0, place[::-1])
+        strengths = complexion.uneven.tolist()
+        x, y, z = (
+            nodes.math("MULTIPLY", nodes.math("SUBTRACT", one, 0.5), 5.0 * strength)
+            for one, strength in zip(nodes.split(patches.outputs["Color"]), strengths[:3], strict=True)
+        )
+        even = nodes.math("POWER", float(np.e), nodes.math("ADD", x, y))
+        red = nodes.vector("MULTIPLY", nodes.math("MAXIMUM", z, 0.0), [0.3, -0.7, -0.5])
+        red = nodes.vector("POWER", [float(np.e)] * 3, red)
+        freckles = nodes.math("MULTIPLY", patches.outputs["Alpha"], -0.6 * strengths[3])
+        freckles = nodes.vector("ADD", nodes.times([0.5, 0.8, 1.0], freckles), [1.0] * 3)
+        return nodes.times(nodes.times(nodes.times(colour, even), red), freckles)
+
     def _strand(self, nodes: _Nodes) -> Any:
+        return nodes.split(self._tiled(nodes, "strands", 8.0, [0.0, 0.0]).outputs["Color"])[0]
+
+    def _tiled(self, nodes: _Nodes, name: str, often: float, place: list[float]) -> Any:
+        """Lay a procedural texture side by side from a place on, so many times along each coordinate."""
         scaled = nodes.add("VectorMath", operation="SCALE")
         nodes.set(scaled, 0, nodes.add("UVMap").outputs["UV"])
-        nodes.set(scaled, "Scale", 8.0)
-        texture = nodes.image(self._procedural["strands"])
-        nodes.set(texture, "Vector", scaled.outputs[0])
-        return nodes.split(texture.outputs["Color"])[0]
+        nodes.set(scaled, "Scale", often)
+        texture = nodes.image(self._procedural[name])
+        nodes.set(texture, "Vector", nodes.vector("ADD", scaled.outputs[0], [*place, 0.0]))
+        return texture
 
     # ---------------------------------------------------------------- pictures
 
@@ -334,10 +376,25 @@ class PathTracer(Rasteriser):
             self._images[file] = image
         return self._images[file]
 
+    def _reduced(self, file: Path, level: float) -> Any:
+        """Return the picture of a file, halved so many times."""
+        if (file, level) not in self._small:
+            pixels = cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)[::-1]
+            h, w = (max(round(n / 2**level), 1) for n in pixels.shape[:2])
+            small = np.ones((h, w, 4), np.float32)
+            small[..., :3] = cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA) / np.float32(255)
+            image = bpy.data.images.new(file.stem, w, h)
+            image.pixels.foreach_set(small.ravel())
+            image.update()
+            image.pack()
+            self._small[file, level] = image
+        return self._small[file, level]
+
     def _upload_procedural(self) -> None:
         """Take over the textures that `FaceFactory.prepare` gave to the rasteriser."""
         self._procedural = {}
-        for name, texture in (("detail", self.detail), ("strands", self.strands), ("makeup", self.makeup)):
+        for name in ("detail", "strands", "makeup", "uneven"):
+            texture = getattr(self, name)
             image = bpy.data.images.new(name, *texture.size, alpha=True, is_data=True)
             image.alpha_mode = "CHANNEL_PACKED"
             data = np.frombuffer(texture.read(), np.uint8).astype(np.float32) / 255
@@ -400,9 +457,12 @@ class _Nodes:
 
     def times(self, colour: Any, factor: Any) -> Any:
         """Multiply a colour by a colour or a number."""
-        node = self.add("VectorMath", operation="MULTIPLY")
-        self.set(node, 0, colour)
-        self.set(node, 1, factor)
+        return self.vector("MULTIPLY", colour, factor)
+
+    def vector(self, operation: str, a: Any, b: Any) -> Any:
+        node = self.add("VectorMath", operation=operation)
+        self.set(node, 0, a)
+        self.set(node, 1, b)
         return node.outputs[0]
 
     def mix(self, share: Any, a: Any, b: Any) -> Any:

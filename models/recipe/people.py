@@ -175,6 +175,22 @@ def sample_identity(base: BaseMesh, rng: np.random.Generator, cfg: dict[str, Any
     return Identity(weights, modes, gender, age, race)
 
 
+def vary_neck(rng: np.random.Generator, base: BaseMesh, identity: Identity) -> None:
+    """Give a person another neck, often a double chin, from which the jaw hardly stands out."""
+    for low, high in detail_pairs(base):
+        if low is None or not high.startswith("neck/"):
+            continue
+        if "neck-double" in high:
+            value = float(rng.uniform(0, 1.2)) if rng.random() < 0.6 else 0.0
+        elif "height" in high or "trans" in high:
+            continue
+        else:
+            value = float(np.clip(rng.normal(0, 0.4), -1, 1))
+        identity.weights.pop(high, None)
+        identity.weights.pop(low, None)
+        identity.weights[high if value > 0 else low] = abs(value)
+
+
 def _action(rng: np.random.Generator, kind: str) -> tuple[Weights, Weights]:
     """Units of one kind of expression: (paired, single)."""
     u = rng.uniform

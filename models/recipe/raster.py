@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import moderngl
 import numpy as np
+from complexion import COARSE, MIDDLE, Complexion
 from makeup import MakeUp
 from numpy.typing import NDArray
 
@@ -39,11 +40,25 @@ uniform vec3 tint; uniform float saturation; uniform float rough; uniform float 
 uniform float opacity;
 uniform vec4 wrinkle; uniform vec3 beard; uniform vec3 hair; uniform vec3 cloth; uniform float layer;
 uniform int skin; uniform float edge;
+uniform sampler2D second; uniform sampler2D uneven; uniform float share; uniform vec2 gains;
+uniform vec4 patches; uniform vec2 place;
 out vec4 o;
+vec3 linear(vec3 c){ return pow(max(c,1e-4),vec3(2.2)); }
+vec3 painted(float level, float share){
+  return mix(linear(textureLod(tex,t,level).rgb),linear(textureLod(second,t,level).rgb),share);
+}
 void main(){
   if(t.x<edge) discard;
   vec4 a = texture(tex,t); float alpha = a.a*opacity; if(alpha<cut) discard;
-  vec3 alb = pow(max(a.rgb,1e-4),vec3(2.2));
+  vec3 alb = linear(a.rgb);
+  if(skin==1 && share>=0.){
+    vec4 u = texture(uneven,t*4.+place); float w = clamp(share+2.*(u.x-.5),0.,1.);
+    alb = mix(alb,linear(texture(second,t).rgb),w);
+    vec3 coarse = painted(COARSE,w), middle = painted(MIDDLE,w);
+    alb = coarse*pow(middle/coarse,vec3(gains.x))*pow(alb/middle,vec3(gains.y));
+    vec4 v = (texture(uneven,t*6.+place.yx)-vec4(.5,.5,.5,0.))*vec4(5.,5.,5.,1.)*patches;
+    alb *= exp(vec3(v.x+v.y)+max(v.z,0.)*vec3(.3,-.7,-.5))*(1.-.6*v.w*vec3(.5,.8,1.));
+  }
   float grey = dot(alb,vec3(.3,.5,.2)); alb = mix(vec3(grey),alb,saturation)*tint;
   vec3 N = wn/max(length(wn),1e-4); vec3 V = normalize(eye-wp); if(dot(N,V)<0.) N=-N;
   vec3 B = N; float s_spec = spec; float s_rough = rough;
@@ -78,7 +93,7 @@ void main(){
   float F=.04+.5*pow(clamp(1.-dot(B,V),0.,1.),5.);
   o=vec4(alb*(E/3.14159+LC*diff*s)+LC*sp*s+F*s_spec*E/3.14159,alpha);
 }
-"""
+""".replace("COARSE", str(COARSE)).replace("MIDDLE", str(MIDDLE))
 _DEPTH_VERTEX = """#version 330
 in vec3 p; in vec2 uv; uniform mat4 VP; out vec2 t; void main(){ t=uv; gl_Position=VP*vec4(p,1); }
 """
@@ -237,6 +252,7 @@ class Scene:
     cloth: Array
     sky: Sky
     makeup: MakeUp = field(default_factory=MakeUp)
+    complexion: Complexion = field(default_factory=Complexion)
 
 
 def fibonacci_sphere(n: int) -> Array:
@@ -294,6 +310,7 @@ class Rasteriser:
         self.detail = self._white
         self.strands = self._white
         self.makeup = self._white
+        self.uneven = self._white
         self._views = [_orthographic(d, 190.0, 400.0) for d in self.directions]
 
     def texture(self, file: Path | None) -> moderngl.Texture:
@@ -504,12 +521,16 @@ class Rasteriser:
         program["LC"] = tuple(map(float, scene.lamp.colour))
         program["soft"] = scene.lamp.softness
         program["eye"] = (0.0, 0.0, scene.camera.distance)
-        for unit, name in enumerate(("tex", "shadow", "detail", "strands", "makeup")):
+        for unit, name in enumerate(("tex", "shadow", "detail", "strands", "makeup", "second", "uneven")):
             program[name] = unit
         self._shadow_texture.use(1)
         self.detail.use(2)
         self.strands.use(3)
         self.makeup.use(4)
+        complexion = scene.complexion
+        self.texture(complexion.second).use(5)
+        self.uneven.use(6)
+        program["share"] = -1.0 if complexion.plain else complexion.share
         program["gloss"] = scene.makeup.gloss
         for name, value in (
             ("wrinkle", scene.wrinkle),
@@ -520,6 +541,9 @@ class Rasteriser:
             ("lips", scene.makeup.lips),
             ("lids", scene.makeup.lids),
             ("cheeks", scene.makeup.cheeks),
+            ("gains", complexion.gains),
+            ("patches", complexion.uneven),
+            ("place", complexion.place),
         ):
             program[name] = tuple(map(float, value))
         for part, colour, _, shell in drawn:

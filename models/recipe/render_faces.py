@@ -81,7 +81,8 @@ class FaceRenderer:
                 "gender": person.gender, "age": person.age, "race": person.race, "skin": look.skin.stem,
                 "albedo": albedo, "hair": look.hair, "beard_length": look.beard_length,
                 "beard": look.beard.tolist(), "brow": look.brow, "brow_opacity": look.brow_opacity,
-                "makeup": [round(v, 3) for v in look.makeup.strength.tolist()], "things": labels.things,
+                "makeup": [round(v, 3) for v in look.makeup.strength.tolist()],
+                "varied": not look.complexion.plain, "things": labels.things,
                 "units": {k: round(v, 3) for k, v in expression.weights.items() if v > 0.02},
             }  # fmt: skip
             yield {

@@ -12,11 +12,12 @@ import hairdo
 import numpy as np
 import OpenEXR
 from assets import Assets
+from complexion import Complexion, sample_complexion, uneven_maps
 from landmarks import LandmarkMap, Outline, brow_map, mean_head
 from makeup import MakeUp, makeup_maps, sample_brows, sample_makeup
 from mesh import BaseMesh, Proxy, rotation, smooth_step
 from numpy.typing import NDArray
-from people import Expression, Identity, IdentityModes
+from people import Expression, Identity, IdentityModes, vary_neck
 from raster import Camera, Geometry, Lamp, Material, Part, Rasteriser, Scene, Sky, fibonacci_sphere
 
 __all__ = ["FaceFactory", "Labels", "Look", "Pose", "sample_pose", "visibility"]
@@ -69,6 +70,7 @@ class Look:
     brow_colour: NDArray[np.float32]
     brow_opacity: float
     makeup: MakeUp
+    complexion: Complexion
 
 
 @dataclass
@@ -200,6 +202,7 @@ class FaceFactory:
         detail = self._wrinkle_maps(at, rng)
         raster.detail = raster.upload(np.uint8(np.clip(detail * 127.5 + 127.5, 0, 255)))
         raster.makeup = raster.upload(np.uint8(np.rint(255 * makeup_maps(at, self._mean_points))))
+        raster.uneven = raster.upload(uneven_maps(np.random.default_rng(8)), repeat=True)
         noise = rng.random((256, 256)).astype(np.float32)
         noise = cv2.blur(np.tile(noise, (3, 3)), (2, 7))[256:512, 256:512]
         noise = (noise - noise.min()) / (noise.max() - noise.min())
@@ -248,7 +251,7 @@ class FaceFactory:
     # ---------------------------------------------------------------- people
 
     def sample_look(self, rng: Rng, identity: Identity) -> Look:
-        """Skin, eyes, hair and so on of a person."""
+        """Skin, eyes, hair and so on of a person, whose neck may be changed."""
         cfg = self.cfg["appearance"]
         sex = "_male" if identity.is_male else "female"
         pool = [s for s in self.skins if sex in s.name]
@@ -319,8 +322,14 @@ class FaceFactory:
             cloth=rng.uniform(0.02, 0.8, 3).astype(np.float32) if rng.random() < 0.6
             else np.full(3, rng.choice([0.03, 0.1, 0.4, 0.8]), np.float32),
             hairdo=falling, brow_colour=colour.astype(np.float32), brow_opacity=1.0, makeup=MakeUp(),
+            complexion=Complexion(),
         )  # fmt: skip
         self._paint(rng, identity, look)
+        if rng.random() < cfg["variety_probability"]:
+            look.complexion = sample_complexion(rng, skin, self.skins)
+            if rng.random() < 0.6:
+                look.specular, look.roughness = float(rng.uniform(0.1, 0.35)), float(rng.uniform(0.3, 0.5))
+            vary_neck(rng, self.base, identity)
         return look
 
     def _paint(self, rng: Rng, identity: Identity, look: Look) -> None:
@@ -416,6 +425,7 @@ class FaceFactory:
             look.cloth,
             sky,
             look.makeup,
+            look.complexion,
         )
         nothing = np.zeros(68, bool)
         labels = Labels(

@@ -289,14 +289,14 @@ def test_make_up_lies_on_lips_lids_and_cheeks():
     np.testing.assert_allclose(maps[..., 1:], maps[:, ::-1, 1:], atol=1e-5)
 
 
-def test_make_up_is_drawn_where_its_map_says():
+def _skin_square():
+    """Return a rasteriser, and a function that draws a lit square of skin: texture, Scene's last fields."""
     pytest.importorskip("OpenEXR")
     moderngl = pytest.importorskip("moderngl")
     try:
         moderngl.create_context(standalone=True, backend="egl").release()
     except Exception as error:
         pytest.skip(f"no OpenGL: {error}")
-    from makeup import MakeUp
     from raster import Camera, Geometry, Lamp, Material, Part, Rasteriser, Scene, Sky
 
     square = np.array([[-50, -50, 0], [50, -50, 0], [50, 50, 0], [-50, 50, 0]], np.float32)
@@ -306,31 +306,102 @@ def test_make_up_is_drawn_where_its_map_says():
         square[:, :2] / 100 + 0.5,
         np.array([[0, 1, 2], [0, 2, 3]], np.int32),
     )
-    skin = Part(
-        "skin", geometry, Material(specular=0.0), role="face", mask=np.zeros((4, 4), np.float32)
-    )  # fmt: skip
     zero = np.zeros(4, np.float32)
     sky = Sky(np.ones((8, 16, 3), np.float32), np.eye(3), zero[:3])
     raster = Rasteriser(64, 4, 64, 26, 16)
     flat = np.full((4, 4, 4), 128, np.uint8)
     raster.detail = raster.upload(flat)
-    areas = np.zeros((64, 64, 4), np.uint8)
-    areas[:, :32, 0] = 255  # lips on the left half
-    raster.makeup = raster.upload(areas)
+    raster.makeup = raster.upload(np.zeros((4, 4, 4), np.uint8))
+    raster.uneven = raster.upload(np.array([128, 128, 128, 0], np.uint8) * np.ones((4, 4, 1), np.uint8))
 
-    def drawn(makeup):
+    def drawn(*last, texture=None):
+        skin = Part(
+            "skin", geometry, Material(texture, specular=0.0), role="face", mask=np.zeros((4, 4), np.float32)
+        )  # fmt: skip
         lamp = Lamp(np.array([0, 0, 1], np.float32), np.ones(3, np.float32), 0.01)
         camera = Camera(500.0, 250.0, 64, (31.5, 31.5))
         radiance = np.full((26, 3), 4 * np.pi / 26, np.float32)
         nothing = np.zeros((64, 64, 3), np.float32)
         rest = (zero, zero[:3], zero[:3], zero[:3], sky)
-        return raster.render(Scene([skin], camera, lamp, radiance, nothing, *rest, makeup))[0]
+        return raster.render(Scene([skin], camera, lamp, radiance, nothing, *rest, *last))[0]
 
+    return raster, drawn
+
+
+def test_make_up_is_drawn_where_its_map_says():
+    raster, drawn = _skin_square()
+    from makeup import MakeUp
+
+    areas = np.zeros((64, 64, 4), np.uint8)
+    areas[:, :32, 0] = 255  # lips on the left half
+    raster.makeup = raster.upload(areas)
     bare = drawn(MakeUp())
     lips = np.array([0.4, 0.1, 0.05], np.float32)
     painted = drawn(MakeUp(strength=np.array([0.5, 1, 1, 1], np.float32), lips=lips))
     np.testing.assert_array_equal(painted[20:44, 36:44], bare[20:44, 36:44])
     np.testing.assert_allclose(painted[20:44, 20:28], bare[20:44, 20:28] * (0.5 + 0.5 * lips), rtol=0.02)
+
+
+def test_a_complexion_mixes_skins_and_their_features(tmp_path):
+    raster, drawn = _skin_square()
+    from complexion import Complexion
+    from makeup import MakeUp
+
+    first, second = tmp_path / "first.png", tmp_path / "second.png"
+    spot = np.full((64, 64, 3), 120, np.uint8)
+    spot[26:38, 26:38] = 60
+    cv2.imwrite(str(first), spot)
+    cv2.imwrite(str(second), np.full((64, 64, 3), (80, 120, 200), np.uint8))
+    one = np.ones(2, np.float32)
+
+    def albedo(complexion):
+        shown, white = drawn(MakeUp(), complexion, texture=first), drawn(MakeUp(), Complexion())
+        return shown[31, 31] / white[31, 31], shown[31, 44] / white[31, 44]  # spot, skin
+
+    def linear(*blue_green_red):
+        return (np.array(blue_green_red[::-1]) / 255) ** 2.2
+
+    dark, grey, other = linear(60, 60, 60), linear(120, 120, 120), linear(80, 120, 200)
+    more = 2 * (128 / 255 - 0.5)  # an even map of eight bits is not quite one half
+    for complexion, share in (
+        (Complexion(), 0.0),
+        (Complexion(second, 0.0, one), more),
+        (Complexion(second, 0.5, one), 0.5 + more),
+        (Complexion(second, 1.0, one), 1.0),
+    ):
+        on, beside = albedo(complexion)
+        np.testing.assert_allclose(on, (1 - share) * dark + share * other, rtol=0.03)
+        np.testing.assert_allclose(beside, (1 - share) * grey + share * other, rtol=0.03)
+    # Without features and pores the spot is hardly seen; with more of them it is darker.
+    on, beside = albedo(Complexion(second, 0.0, np.zeros(2, np.float32)))
+    assert (on > 0.8 * beside).all()
+    on, _ = albedo(Complexion(second, 0.0, np.full(2, 1.5, np.float32)))
+    assert (on < 0.75 * dark).all()
+    # Patches: a map that is bright everywhere brightens everything alike.
+    narrow = Complexion(second, 0.0, one, np.array([0, 0.3, 0, 0], np.float32))
+    before = albedo(narrow)
+    raster.uneven = raster.upload(np.array([128, 179, 128, 0], np.uint8) * np.ones((4, 4, 1), np.uint8))
+    for bright, dim in zip(albedo(narrow), before, strict=True):
+        np.testing.assert_allclose(bright, dim * np.exp(0.3 * 5 * (179 - 128) / 255), rtol=0.03)
+
+
+def test_complexions_are_drawn_from_skins_about_as_dark():
+    from complexion import sample_complexion, uneven_maps
+
+    skins = [Path(f"{name}_diffuse.png") for name in ("dark_a", "dark_b", "light_a", "light_b", "light_c")]
+    rng = np.random.default_rng(0)
+    drawn = [sample_complexion(rng, skins[2], skins) for _ in range(200)]
+    assert {one.second for one in drawn} == set(skins[3:])
+    assert {sample_complexion(rng, skins[0], skins).second for _ in range(20)} == {skins[1]}
+    gains = np.array([one.gains for one in drawn])
+    assert 0.1 <= gains.min() < 0.3 and 1.2 < gains.max() <= 2.0
+    maps = uneven_maps(np.random.default_rng(0), 256) / 255
+    np.testing.assert_allclose(maps[..., :3].mean((0, 1)), 0.5, atol=0.02)
+    np.testing.assert_allclose(maps[..., :3].std((0, 1)), 0.2, atol=0.03)
+    assert maps[..., 3].max() == 1 and 0.002 < (maps[..., 3] > 0.5).mean() < 0.1
+    # Put side by side there is no border.
+    inner = np.abs(np.diff(maps[..., :3], axis=1)).mean((0, 1))
+    assert (np.abs(maps[:, 0, :3] - maps[:, -1, :3]).mean(0) < 3 * inner).all()
 
 
 def test_the_light_changes_around_the_face_alone():
