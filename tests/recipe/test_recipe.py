@@ -404,6 +404,32 @@ def test_complexions_are_drawn_from_skins_about_as_dark():
     assert (np.abs(maps[:, 0, :3] - maps[:, -1, :3]).mean(0) < 3 * inner).all()
 
 
+def test_another_neck_leaves_the_face_alone():
+    from types import SimpleNamespace
+
+    from people import Identity, detail_pairs, vary_neck
+
+    ends = ("double-decr", "double-incr", "scale-depth-decr", "scale-depth-incr", "trans-down", "trans-up")
+    names = [*(f"neck/neck-{end}" for end in ends), "nose/nose-width-decr", "nose/nose-width-incr"]
+    base = SimpleNamespace(names=names, index={name: i for i, name in enumerate(names)})
+    assert len(detail_pairs(base)) == 4
+    chins = []
+    for seed in range(100):
+        before = {"neck/neck-double-decr": 0.2, "neck/neck-trans-up": 0.3, "nose/nose-width-incr": 0.4}
+        person = Identity(dict(before), np.zeros(3), 0.5, 0.5, {})
+        vary_neck(np.random.default_rng(seed), base, person)
+        assert {name: person.weights[name] for name in names[5:] if name in person.weights} == {
+            "neck/neck-trans-up": 0.3,
+            "nose/nose-width-incr": 0.4,
+        }
+        # One of two opposites at a time, none beyond what the meshes bear.
+        double = [person.weights.get(name, 0.0) for name in names[:2]]
+        depth = [person.weights.get(name, 0.0) for name in names[2:4]]
+        assert 0 in double and 0 in depth and 0 < max(depth) <= 1 and max(double) <= 1.2
+        chins.append(double[1])
+    assert 0.45 < np.mean(np.array(chins) > 0) < 0.75 and max(chins) > 1
+
+
 def test_the_light_changes_around_the_face_alone():
     from photo import relight_around
 
