@@ -63,10 +63,16 @@ def uneven_maps(rng: np.random.Generator, size: int = 512) -> NDArray[np.uint8]:
     """
     maps = np.empty((size, size, 4), np.float32)
     for k, width in enumerate((40.0, 8.0, 20.0)):
-        noise = np.tile(rng.standard_normal((size, size), np.float32), (3, 3))
-        smooth = cv2.GaussianBlur(noise, (0, 0), width)[size : 2 * size, size : 2 * size]
+        smooth = _blurred(rng.standard_normal((size, size), np.float32), width)
         maps[..., k] = 0.5 + 0.2 * (smooth - smooth.mean()) / smooth.std()
     spots = (rng.random((size, size)) < 0.004).astype(np.float32)
-    spots = cv2.GaussianBlur(np.tile(spots, (3, 3)), (0, 0), 1.2)[size : 2 * size, size : 2 * size]
+    spots = _blurred(spots, 1.2)
     maps[..., 3] = spots / spots.max() * 1.5
     return np.uint8(np.rint(255 * maps.clip(0, 1)))
+
+
+def _blurred(tile: NDArray[np.float32], width: float) -> NDArray[np.float32]:
+    """Blur a square map (size, size) that goes on beyond its borders as if put side by side."""
+    size = len(tile)
+    blurred = cv2.GaussianBlur(np.tile(tile, (3, 3)), (0, 0), width)
+    return np.asarray(blurred[size : 2 * size, size : 2 * size], np.float32)

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from assets import locate_assets
 from dataset import HELD_OUT_EVERY, write_shard
-from people import sample_expression, sample_identity
+from people import sample_expression, sample_identity, vary_neck
 from photo import develop
 from raster import Rasteriser
 from scene import FaceFactory, albedo_of, sample_pose, visibility
@@ -49,6 +49,8 @@ class FaceRenderer:
         rng = np.random.default_rng([cfg["data"]["seed"], identity])
         person = sample_identity(factory.base, rng, cfg["identity"])
         look = factory.sample_look(rng, person)
+        if not look.complexion.plain:
+            vary_neck(rng, factory.base, person)
         for k in range(cfg["data"]["images_per_identity"] if name in _TRAINING else 1):
             rng = np.random.default_rng([cfg["data"]["seed"], identity, k + 1])
             if name == "palsy_test":

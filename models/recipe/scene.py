@@ -17,7 +17,7 @@ from landmarks import LandmarkMap, Outline, brow_map, mean_head
 from makeup import MakeUp, makeup_maps, sample_brows, sample_makeup
 from mesh import BaseMesh, Proxy, rotation, smooth_step
 from numpy.typing import NDArray
-from people import Expression, Identity, IdentityModes, vary_neck
+from people import Expression, Identity, IdentityModes
 from raster import Camera, Geometry, Lamp, Material, Part, Rasteriser, Scene, Sky, fibonacci_sphere
 
 __all__ = ["FaceFactory", "Labels", "Look", "Pose", "sample_pose", "visibility"]
@@ -251,7 +251,7 @@ class FaceFactory:
     # ---------------------------------------------------------------- people
 
     def sample_look(self, rng: Rng, identity: Identity) -> Look:
-        """Skin, eyes, hair and so on of a person, whose neck may be changed."""
+        """Skin, eyes, hair and so on of a person."""
         cfg = self.cfg["appearance"]
         sex = "_male" if identity.is_male else "female"
         pool = [s for s in self.skins if sex in s.name]
@@ -329,7 +329,6 @@ class FaceFactory:
             look.complexion = sample_complexion(rng, skin, self.skins)
             if rng.random() < 0.6:
                 look.specular, look.roughness = float(rng.uniform(0.1, 0.35)), float(rng.uniform(0.3, 0.5))
-            vary_neck(rng, self.base, identity)
         return look
 
     def _paint(self, rng: Rng, identity: Identity, look: Look) -> None:
