@@ -9,6 +9,8 @@ on lie on the left, at positive x.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import scipy.sparse as sp
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import interp1d
 from scipy.sparse.csgraph import dijkstra
 
-__all__ = ["BROW_POINTS", "LandmarkMap", "Outline", "brow_map", "mean_head"]
+__all__ = ["BROW_POINTS", "LandmarkMap", "Outline", "PaintedBrow", "brow_map", "mean_head"]
 
 BROW_POINTS = tuple(range(17, 27))
 _MIRROR = {16 - i: i for i in range(8)} | {26 - i: 17 + i for i in range(5)}
@@ -275,39 +277,68 @@ def _line(
     return sp.csr_matrix((values, (rows, columns)), shape=(len(wanted), len(head)))
 
 
-def brow_map(brow: Proxy, head: NDArray[np.floating]) -> sp.csr_matrix:
+@dataclass(frozen=True)
+class PaintedBrow:
+    """Places on a brow piece's left half that show hair.
+
+    Attributes
+    ----------
+    position
+        Shape (n, 3), mm.
+    triangle
+        The piece's vertices about each, shape (n, 3).
+    weight
+        Their weights, shape (n, 3).
+    """
+
+    position: NDArray[np.float64]
+    triangle: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, brow: Proxy, head: NDArray[np.floating]) -> PaintedBrow:
+        """Read the texture of a piece on a head."""
+        surface = brow.surface
+        vertices = brow.fit(head).astype(np.float64)
+        image = cv2.imread(str(brow.texture), cv2.IMREAD_UNCHANGED)
+        alpha = cv2.GaussianBlur(image[..., 3].astype(np.float32) / 255, (0, 0), 2)
+        n = 14
+        grid = np.array([(i + 0.33, j + 0.33) for i in range(n) for j in range(n - i)]) / n
+        grid = np.c_[grid, np.maximum(1 - grid.sum(1), 0)]
+        triangles = surface.mesh_triangles
+        triangles_uv = surface.uv[surface.triangles]
+        left = vertices[triangles][..., 0].mean(1) > 0
+        triangles, triangles_uv = triangles[left], triangles_uv[left]
+        position = np.einsum("gk,tkc->tgc", grid, vertices[triangles]).reshape(-1, 3)
+        uv = np.einsum("gk,tkc->tgc", grid, triangles_uv).reshape(-1, 2)
+        h, w = alpha.shape
+        hair = alpha[
+            np.clip((1 - uv[:, 1]) * h, 0, h - 1).astype(int), np.clip(uv[:, 0] * w, 0, w - 1).astype(int)
+        ]
+        painted = np.flatnonzero(hair > 0.20 * np.quantile(hair[hair > 0.02], 0.95))
+        return cls(position[painted], triangles[painted // len(grid)], grid[painted % len(grid)])
+
+    @property
+    def ends(self) -> NDArray[np.float64]:
+        """Return x of the inner and the outer end."""
+        return np.quantile(self.position[:, 0], [0.004, 0.998])
+
+
+def brow_map(brow: Proxy, painted: PaintedBrow, head: NDArray[np.floating]) -> sp.csr_matrix:
     """Map from the vertices of a brow piece to points 17-26, shape (10, vertices).
 
     The points follow the upper edge of the painted hair; 21 and 22 its inner, 17 and 26 its outer end.
     """
-    surface = brow.surface
     vertices = brow.fit(head).astype(np.float64)
-    image = cv2.imread(str(brow.texture), cv2.IMREAD_UNCHANGED)
-    alpha = cv2.GaussianBlur(image[..., 3].astype(np.float32) / 255, (0, 0), 2)
-    n = 14
-    grid = np.array([(i + 0.33, j + 0.33) for i in range(n) for j in range(n - i)]) / n
-    grid = np.c_[grid, np.maximum(1 - grid.sum(1), 0)]
-    triangles = surface.mesh_triangles
-    triangles_uv = surface.uv[surface.triangles]
-    left = vertices[triangles][..., 0].mean(1) > 0
-    triangles, triangles_uv = triangles[left], triangles_uv[left]
-    position = np.einsum("gk,tkc->tgc", grid, vertices[triangles]).reshape(-1, 3)
-    uv = np.einsum("gk,tkc->tgc", grid, triangles_uv).reshape(-1, 2)
-    h, w = alpha.shape
-    hair = alpha[
-        np.clip((1 - uv[:, 1]) * h, 0, h - 1).astype(int), np.clip(uv[:, 0] * w, 0, w - 1).astype(int)
-    ]
-    painted = np.flatnonzero(hair > 0.20 * np.quantile(hair[hair > 0.02], 0.95))
-    x, y = position[painted, 0], position[painted, 1]
-    inner, outer = np.quantile(x, 0.004), np.quantile(x, 0.998)
+    x, y = painted.position[:, 0], painted.position[:, 1]
+    inner, outer = painted.ends
     rows, columns, values = [], [], []
     for k, share in enumerate((0.0, 0.25, 0.5, 0.75, 1.0)):
         at = inner + (outer - inner) * share
         near = np.abs(x - at) < 0.05 * (outer - inner)
         upper = np.quantile(y[near], 0.5 if k == 4 else 0.97)
-        best = painted[np.hypot(x - at, y - upper).argmin()]
-        triangle, weight = triangles[best // len(grid)], grid[best % len(grid)]
-        for v, value in zip(triangle, weight, strict=True):
+        best = np.hypot(x - at, y - upper).argmin()
+        for v, value in zip(painted.triangle[best], painted.weight[best], strict=True):
             twin = int(np.linalg.norm(vertices - vertices[v] * [-1, 1, 1], axis=1).argmin())
             rows += [5 + k, 4 - k]
             columns += [int(v), twin]

@@ -49,7 +49,7 @@ class FaceRenderer:
         rng = np.random.default_rng([cfg["data"]["seed"], identity])
         person = sample_identity(factory.base, rng, cfg["identity"])
         look = factory.sample_look(rng, person)
-        if not look.complexion.plain:
+        if look.varied:
             vary_neck(rng, factory.base, person)
         for k in range(cfg["data"]["images_per_identity"] if name in _TRAINING else 1):
             rng = np.random.default_rng([cfg["data"]["seed"], identity, k + 1])
@@ -84,7 +84,7 @@ class FaceRenderer:
                 "albedo": albedo, "hair": look.hair, "beard_length": look.beard_length,
                 "beard": look.beard.tolist(), "brow": look.brow, "brow_opacity": look.brow_opacity,
                 "makeup": [round(v, 3) for v in look.makeup.strength.tolist()],
-                "varied": not look.complexion.plain, "things": labels.things,
+                "varied": look.varied, "things": labels.things,
                 "units": {k: round(v, 3) for k, v in expression.weights.items() if v > 0.02},
             }  # fmt: skip
             yield {

@@ -12,8 +12,9 @@ import hairdo
 import numpy as np
 import OpenEXR
 from assets import Assets
+from brows import BrowStyle, sample_brow_shape
 from complexion import Complexion, sample_complexion, uneven_maps
-from landmarks import LandmarkMap, Outline, brow_map, mean_head
+from landmarks import LandmarkMap, Outline, PaintedBrow, brow_map, mean_head
 from makeup import MakeUp, makeup_maps, sample_brows, sample_makeup
 from mesh import BaseMesh, Proxy, rotation, smooth_step
 from numpy.typing import NDArray
@@ -71,6 +72,12 @@ class Look:
     brow_opacity: float
     makeup: MakeUp
     complexion: Complexion
+    brow_piece: Proxy
+
+    @property
+    def varied(self) -> bool:
+        """Whether skin, brows and neck are none of the painted ones."""
+        return not self.complexion.plain
 
 
 @dataclass
@@ -127,11 +134,16 @@ class FaceFactory:
         self.eye_textures = sorted((folder / "eyes" / "materials").glob("*_eye.png"))
         self.brown_eye = assets.core / "eyes" / "materials" / "brown_eye.png"
         self.skins = sorted((folder / "skins" / "textures").glob("*.png"))
-        self.brow_maps = {k: brow_map(v, self.head) for k, v in self.brows.items()}
+        painted = {k: PaintedBrow.of(v, self.head) for k, v in self.brows.items()}
+        self.brow_maps = {k: brow_map(v, painted[k], self.head) for k, v in self.brows.items()}
         self._mean_points = self.points(self.head)
         self._mean_points[17:27] = np.mean(
             [m @ self.brows[k].fit(self.head) for k, m in self.brow_maps.items()], 0
         )
+        lid = self._mean_points[42:46, :2]
+        self.brow_styles = {
+            k: BrowStyle(v, painted[k], self.head, self.skin, lid) for k, v in self.brows.items()
+        }
         self.modes = IdentityModes(assets, self._mean_points, self.head, cfg["identity"]["ict_modes"])
         self._eyeballs = [self.base.group_vertices(f"helper-{s}-eye") for s in "rl"]
         self._mean_used = self.head[self.skin.used]
@@ -314,7 +326,8 @@ class FaceFactory:
         look = Look(
             skin=skin, skin_tint=tint.astype(np.float32), saturation=float(rng.uniform(0.65, 1.0)),
             roughness=float(rng.uniform(0.5, 0.72)), specular=float(rng.uniform(0.02, 0.12)),
-            eye=Path(str(rng.choice([str(e) for e in eyes]))), brow=str(rng.choice(list(self.brows))),
+            eye=Path(str(rng.choice([str(e) for e in eyes]))),
+            brow=(brow := str(rng.choice(list(self.brows)))),
             lash=str(rng.choice(list(self.lashes))), teeth=str(rng.choice(list(self.teeth))),
             hair=hair, hair_colour=colour.astype(np.float32),
             beard=beard.astype(np.float32), beard_length=length,
@@ -322,13 +335,14 @@ class FaceFactory:
             cloth=rng.uniform(0.02, 0.8, 3).astype(np.float32) if rng.random() < 0.6
             else np.full(3, rng.choice([0.03, 0.1, 0.4, 0.8]), np.float32),
             hairdo=falling, brow_colour=colour.astype(np.float32), brow_opacity=1.0, makeup=MakeUp(),
-            complexion=Complexion(),
+            complexion=Complexion(), brow_piece=self.brows[brow],
         )  # fmt: skip
         self._paint(rng, identity, look)
         if rng.random() < cfg["variety_probability"]:
             look.complexion = sample_complexion(rng, skin, self.skins)
             if rng.random() < 0.6:
                 look.specular, look.roughness = float(rng.uniform(0.1, 0.35)), float(rng.uniform(0.3, 0.5))
+            look.brow_piece = self.brow_styles[brow].shaped(sample_brow_shape(rng, identity.is_male))
         return look
 
     def _paint(self, rng: Rng, identity: Identity, look: Look) -> None:
@@ -360,10 +374,10 @@ class FaceFactory:
         lids = self.points(v)[36:48, 1]
         return float(np.mean([v[e, 1].mean() for e in self._eyeballs]) - lids.mean())
 
-    def head_points(self, vertices: NDArray, brow: str) -> NDArray[np.float64]:
-        """Locate the 68 points of a head with a brow style, in the head's coordinates."""
-        points = self.points(vertices)
-        points[17:27] = self.brow_maps[brow] @ self.brows[brow].fit(vertices)
+    def head_points(self, vertices: NDArray, look: Look) -> NDArray[np.float64]:
+        """Locate the 68 points of a head with someone's brows, in the head's coordinates."""
+        points, places = self.points(vertices), self.brow_maps[look.brow]
+        points[17:27] = places @ look.brow_piece.fit(vertices)[: places.shape[1]]
         return points
 
     # ---------------------------------------------------------------- scenes
@@ -384,7 +398,7 @@ class FaceFactory:
         v = self.vertices(identity, expression)
         eyes = np.stack([v[e].mean(0) for e in self._eyeballs])
         origin = eyes.mean(0) + np.array([0, -30, -15], np.float32)
-        points = self.head_points(v, look.brow)
+        points = self.head_points(v, look)
         lips = np.linalg.norm(points[[61, 62, 63]] - points[[67, 66, 65]], axis=1)
         parts = self._head_parts(v, look, mouth_open=bool(lips.max() > 2.5))
         things: list[str] = []
@@ -460,7 +474,7 @@ class FaceFactory:
         tongue = Material(self.tongue.texture, white, 1.0, 0.4, 0.2, closed=True)
         pieces = [
             (self.eyes, eye, "face", False),
-            (self.brows[look.brow], brow, "none", False),
+            (look.brow_piece, brow, "none", False),
             (self.lashes[look.lash], lash, "none", False),
         ]  # fmt: skip
         if mouth_open:

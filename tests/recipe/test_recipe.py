@@ -430,6 +430,119 @@ def test_another_neck_leaves_the_face_alone():
     assert 0.45 < np.mean(np.array(chins) > 0) < 0.75 and max(chins) > 1
 
 
+def _grid(columns, rows):
+    """Return vertices x and y, and quadrilaterals, of a grid seen from the front."""
+    x, y = np.meshgrid(columns, rows)
+    n = len(columns)
+    first = np.arange(x.size).reshape(x.shape)[:-1, :-1].ravel()
+    return np.c_[x.ravel(), y.ravel()], np.c_[first, first + 1, first + n + 1, first + n].tolist()
+
+
+@pytest.fixture
+def brow_style(tmp_path):
+    """Hair 4 mm thick from x = 14 to 50, painted on pieces before a curved forehead; the head, and a map."""
+    for package in ("scipy", "tqdm"):
+        pytest.importorskip(package)
+    from brows import BrowStyle
+    from landmarks import PaintedBrow, brow_map
+    from mesh import Proxy, Surface
+
+    plane, faces = _grid(np.arange(-80.0, 81, 8), np.arange(700.0, 800, 8))
+    depth = 140 - plane[:, 0] ** 2 / 100
+    front = np.c_[plane, depth]
+    head = np.r_[front, front - [0, 0, 6]].astype(np.float32)  # lids have an inner side
+    inner = [[v + len(front) for v in face] for face in faces]
+    skin = Surface(faces + inner, faces + inner, np.r_[plane, plane] / 1000)
+    left, quads = _grid(np.linspace(10, 54, 9), np.linspace(742, 754, 5))
+    places = np.r_[left, left * [-1, 1]]
+    uv = (left - left.min(0)) / np.ptp(left, axis=0)
+    quads += [[v + len(left) for v in face[::-1]] for face in quads]
+    texture = np.zeros((240, 880, 4), np.uint8)
+    texture[80:160, 80:800, 3] = 255
+    cv2.imwrite(str(tmp_path / "brow.png"), texture)
+    nearest = np.linalg.norm(plane - places[:, None], axis=2).argmin(1)
+    offsets = np.c_[places - plane[nearest], 1 - places[:, 0] ** 2 / 100 + plane[nearest, 0] ** 2 / 100]
+    brow = Proxy(
+        "brow", Surface(quads, quads, np.r_[uv, uv]), tmp_path / "brow.png",
+        np.repeat(nearest[:, None], 3, 1), np.tile([1.0, 0, 0], (len(places), 1)), offsets / 100, [],
+    )  # fmt: skip
+    painted = PaintedBrow.of(brow, head)
+    lid = np.array([[17.0, 731.0], [25, 737], [33, 737], [41, 734]])
+    return BrowStyle(brow, painted, head, skin, lid), head, brow_map(brow, painted, head)
+
+
+def _brow_points(style, head, places, **change):
+    from brows import BrowShape
+
+    return places @ style.shaped(BrowShape(**change)).fit(head)[: places.shape[1]]
+
+
+def test_a_brow_keeps_its_place_on_the_skin(brow_style):
+    from brows import BrowShape
+
+    style, head, places = brow_style
+    assert style.thickness == pytest.approx(4, abs=0.5)
+    as_it_is = places @ style.brow.fit(head)
+    np.testing.assert_allclose(as_it_is[5:, 0], np.linspace(14, 50, 5), atol=0.6)
+    np.testing.assert_allclose(as_it_is[5:9, 1], 750, atol=0.6)
+    np.testing.assert_allclose(as_it_is[:5], as_it_is[:4:-1] * [-1, 1, 1], atol=1e-4)
+    moved = _brow_points(style, head, places)
+    # It hangs 0.8 mm before the skin, whose normal is (x / 50, 0, 1).
+    slope = as_it_is[:, 0] / 50
+    np.testing.assert_allclose(moved[:, 0], as_it_is[:, 0] + 0.8 * slope / np.hypot(slope, 1), atol=0.1)
+    np.testing.assert_allclose(moved[:, 1], as_it_is[:, 1], atol=0.1)
+    # All of the piece lies before the outer skin, also between its corners, and follows it.
+    piece = style.shaped(BrowShape(height=-3, thickness=7))
+    triangles = piece.surface.mesh_triangles
+    for grown in (head, head * np.array([1.1, 1.0, 0.9], np.float32)):
+        middle = piece.fit(grown)[triangles].mean(1)
+        skin = np.interp(middle[:, 0], grown[:21, 0], grown[:21, 2])
+        assert (middle[:, 2] > skin + 0.4).all() and (middle[:, 2] < skin + 1.5).all()
+
+
+def test_a_brow_takes_the_shape_that_it_is_given(brow_style):
+    style, head, places = brow_style
+    before = _brow_points(style, head, places)
+    longer = _brow_points(style, head, places, inner=2.0, length=0.5)
+    np.testing.assert_allclose(longer[5:, 0], 16 + (before[5:, 0] - 14) / 2, atol=0.3)
+    fuller = _brow_points(style, head, places, thickness=2 * style.thickness)
+    np.testing.assert_allclose(fuller[5:9, 1] - before[5:9, 1], style.thickness / 2, atol=0.3)
+    np.testing.assert_allclose(fuller[9, 1], before[9, 1], atol=0.3)
+    higher = _brow_points(style, head, places, height=3.0, tilt=4.0)
+    np.testing.assert_allclose(higher[5:, 1] - before[5:, 1], np.linspace(1, 5, 5), atol=0.2)
+    # However low it is asked to lie, 5 mm above the lid remain free of its 4 mm.
+    low = _brow_points(style, head, places, height=-30.0)
+    assert low[6:8, 1].min() == pytest.approx(737 + 5 + 4, abs=0.6)
+
+
+def test_brows_of_men_lie_lower_and_are_fuller():
+    from brows import BrowShape, sample_brow_shape
+
+    rng = np.random.default_rng(0)
+    men, women = ([sample_brow_shape(rng, male) for _ in range(300)] for male in (True, False))
+    for name, sign in (("height", -1), ("thickness", 1), ("arch", -1)):
+        difference = [np.mean([getattr(one, name) for one in group]) for group in (men, women)]
+        assert sign * (difference[0] - difference[1]) > 0.2
+    assert all(isinstance(one, BrowShape) and 0.7 < one.length < 1.2 for one in men + women)
+
+
+def test_a_halved_surface_is_the_same_surface():
+    from brows import _halved
+    from mesh import Surface
+
+    plane, faces = _grid(np.arange(4.0), np.arange(3.0))
+    surface = Surface(faces, faces, plane / 3)
+    fine, vertices = _halved(surface, np.c_[plane, plane[:, 0] * 2])
+    assert len(fine.triangles) == 4 * len(surface.triangles)
+    np.testing.assert_array_equal(vertices[: len(plane), :2], plane)
+    assert len(vertices) == 7 * 5
+    np.testing.assert_allclose(fine.uv[fine.triangles], vertices[fine.mesh_triangles][..., :2] / 3, atol=1e-6)
+    corners = vertices[fine.mesh_triangles][..., :2]
+    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    assert (area > 0).all() and area.sum() / 2 == pytest.approx(6)
+
+
 def test_the_light_changes_around_the_face_alone():
     from photo import relight_around
 
