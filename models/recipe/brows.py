@@ -141,19 +141,19 @@ class BrowStyle:
 
     def _bind(self, places: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Find the skin's triangle (n, 3) before or behind each place, and the weights there (n, 3)."""
-        a, b, c = self._head[self._triangles, :2].transpose(1, 0, 2)
-        p = places[:, None, :2] - a
-        ab, ac = b - a, c - a
-        area = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]
-        v = (p[..., 0] * ac[:, 1] - p[..., 1] * ac[:, 0]) / area
-        w = (ab[:, 0] * p[..., 1] - ab[:, 1] * p[..., 0]) / area
-        weights = np.stack([1 - v - w, v, w], -1)
+        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = self._head[self._triangles].transpose(1, 2, 0)
+        x, y = places[:, :1] - ax, places[:, 1:2] - ay
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        v = (x * (cy - ay) - y * (cx - ax)) / area
+        w = (y * (bx - ax) - x * (by - ay)) / area
+        u = 1 - v - w
         # The lids have an inner side: the foremost triangle that holds the place, else the nearest.
-        inside = np.minimum(weights.min(-1), 0)
-        depth = (weights * self._head[self._triangles, 2]).sum(-1)
+        inside = np.minimum(np.minimum(np.minimum(u, v), w), 0)
+        depth = u * az + v * bz + w * cz
         best = np.where(inside > -1e-9, depth, 1e3 * inside - 1e3).argmax(1)
         rows = np.arange(len(places))
-        return self._triangles[best].astype(np.int64), weights[rows, best]
+        weights = np.stack([found[rows, best] for found in (u, v, w)], 1)
+        return self._triangles[best].astype(np.int64), weights
 
 
 def _halved(surface: Surface, vertices: NDArray[np.floating]) -> tuple[Surface, NDArray[np.float64]]:
