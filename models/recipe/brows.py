@@ -80,9 +80,7 @@ class BrowStyle:
             self._fine, vertices = _halved(self._fine, vertices)
         self._vertices = vertices
         self._triangles = self._near(skin.mesh_triangles)
-        normals = np.zeros_like(self._head)
-        normals[skin.used] = skin.normals(head[skin.used].astype(np.float32))
-        self._normals = normals
+        self._normals = skin.mesh_normals(self._head)
         self._ends = painted.ends
         along = (painted.position[:, 0] - self._ends[0]) / np.ptp(self._ends)
         edges = [np.quantile(painted.position[np.abs(along - s) < 0.06, 1], [0.03, 0.97]) for s in _SAMPLES]
@@ -131,11 +129,11 @@ class BrowStyle:
 
     def _near(self, triangles: NDArray[np.integer]) -> NDArray[np.integer]:
         """Triangles of the face's front about the brows."""
-        middle = self._head[triangles].mean(1)
+        corners = self._head[triangles]
+        middle = corners.mean(1)
         low, high = self._vertices.min(0), self._vertices.max(0)
         near = (np.abs(middle[:, 0]) < high[0] + 15) & (middle[:, 2] > low[2] - 25)
         near &= (middle[:, 1] > low[1] - 15) & (middle[:, 1] < high[1] + 20)
-        corners = self._head[triangles]
         across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         return triangles[near & (across[:, 2] > 0)]
 

@@ -70,8 +70,7 @@ class LandmarkMap:
     def __init__(self, base: BaseMesh, skin: Surface) -> None:
         self._head = mean_head(base).astype(np.float64)
         self._skin = skin
-        self._normals = np.zeros_like(self._head)
-        self._normals[skin.used] = skin.normals(self._head[skin.used].astype(np.float32))
+        self._normals = skin.mesh_normals(self._head)
         self._points: dict[int, list[tuple[int, float]]] = {}
         for table in (_EYE, _MOUTH, _INNER, _NOSE_EDGE):
             for i, vertices in table.items():

@@ -82,6 +82,12 @@ class Surface:
         normal = self._to_vertices @ np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
         return (normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12)).astype(np.float32)
 
+    def mesh_normals(self, vertices: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Compute unit normals of all the mesh's vertices (n, 3), zero at those that the surface lacks."""
+        out = np.zeros(vertices.shape)
+        out[self.used] = self.normals(vertices[self.used].astype(np.float32))
+        return out
+
     @cached_property
     def smoothing(self) -> sp.csr_matrix:
         """Average over a used vertex and its neighbours, shape (u, u)."""
