@@ -73,10 +73,11 @@ class Look:
     makeup: MakeUp
     complexion: Complexion
     brow_piece: Proxy
+    lash_opacity: float
 
     @property
     def varied(self) -> bool:
-        """Whether skin, brows and neck are none of the painted ones."""
+        """Whether skin, brows, lashes and neck are none of the painted ones."""
         return not self.complexion.plain
 
 
@@ -335,13 +336,15 @@ class FaceFactory:
             cloth=rng.uniform(0.02, 0.8, 3).astype(np.float32) if rng.random() < 0.6
             else np.full(3, rng.choice([0.03, 0.1, 0.4, 0.8]), np.float32),
             hairdo=falling, brow_colour=colour.astype(np.float32), brow_opacity=1.0, makeup=MakeUp(),
-            complexion=Complexion(), brow_piece=self.brows[brow],
+            complexion=Complexion(), brow_piece=self.brows[brow], lash_opacity=1.0,
         )  # fmt: skip
         self._paint(rng, identity, look)
         if rng.random() < cfg["variety_probability"]:
             look.complexion = sample_complexion(rng, skin, self.skins)
             if rng.random() < 0.6:
                 look.specular, look.roughness = float(rng.uniform(0.1, 0.35)), float(rng.uniform(0.3, 0.5))
+            # The painted lashes are long and dense, on men as on women.
+            look.lash_opacity = float(rng.uniform(*((0.1, 0.6) if identity.is_male else (0.25, 1.0))))
             look.brow_piece = self.brow_styles[brow].shaped(sample_brow_shape(rng, identity.is_male))
         return look
 
@@ -470,7 +473,7 @@ class FaceFactory:
         brow_colour = np.minimum(look.brow_colour * 1.2, 1.3)
         hair = Material(None, look.hair_colour, 0.9, 0.55, 0.08, cut=0.25, mode="coverage")
         brow = Material(None, brow_colour, 0.9, 0.8, 0.02, opacity=look.brow_opacity, cut=0.04, mode="blend")
-        lash = Material(None, white, 1.0, 0.8, 0.0, cut=0.04, mode="blend")
+        lash = Material(None, white, 1.0, 0.8, 0.0, opacity=look.lash_opacity, cut=0.04, mode="blend")
         tongue = Material(self.tongue.texture, white, 1.0, 0.4, 0.2, closed=True)
         pieces = [
             (self.eyes, eye, "face", False),
