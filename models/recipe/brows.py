@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from landmarks import PaintedBrow
+from landmarks import PaintedBrow, brow_map
 from mesh import MM, Proxy, Surface
 from numpy.typing import NDArray
 
@@ -56,8 +56,6 @@ class BrowStyle:
     ----------
     brow
         The piece with both brows.
-    painted
-        Where its left half shows hair.
     head
         The mean head's vertices.
     skin
@@ -69,12 +67,13 @@ class BrowStyle:
     def __init__(
         self,
         brow: Proxy,
-        painted: PaintedBrow,
         head: NDArray[np.floating],
         skin: Surface,
         lid: NDArray[np.floating],
     ) -> None:
         self.brow, self._head, self._lid = brow, head.astype(np.float64), lid
+        painted = PaintedBrow.of(brow, head)
+        self._points = brow_map(brow, painted, head)
         self._fine, vertices = brow.surface, brow.fit(head).astype(np.float64)
         for _ in range(2):  # so fine that no piece dips into the skin between its corners
             self._fine, vertices = _halved(self._fine, vertices)
@@ -92,6 +91,10 @@ class BrowStyle:
     def thickness(self) -> float:
         """Mean thickness of the painted hair, mm."""
         return float(2 * self._half(_SAMPLES).mean())
+
+    def points(self, piece: Proxy, vertices: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Locate points 17-26 (10, 3) on the piece, or one of its copies, on a head with these vertices."""
+        return np.asarray(self._points @ piece.fit(vertices)[: self._points.shape[1]])
 
     def shaped(self, shape: BrowShape) -> Proxy:
         """Return the piece in another shape, of smaller triangles, bound to the skin anew.

@@ -14,7 +14,7 @@ import OpenEXR
 from assets import Assets
 from brows import BrowStyle, sample_brow_shape
 from complexion import Complexion, sample_complexion, uneven_maps
-from landmarks import LandmarkMap, Outline, PaintedBrow, brow_map, mean_head
+from landmarks import LandmarkMap, Outline, mean_head
 from makeup import MakeUp, makeup_maps, sample_brows, sample_makeup
 from mesh import BaseMesh, Proxy, rotation, smooth_step
 from numpy.typing import NDArray
@@ -122,7 +122,6 @@ class FaceFactory:
         self.outline = Outline(self.points, cfg["points"]["outline_back"], cfg["points"]["outline_forward"])
         folder = assets.base
         excluded = set(cfg["appearance"]["excluded_hair"])
-        self.brows = self._proxies("eyebrows")
         self.lashes = self._proxies("eyelashes")
         self.teeth = self._proxies("teeth", folder / "teeth" / "materials" / "teeth.png")
         self.hair = {
@@ -135,16 +134,13 @@ class FaceFactory:
         self.eye_textures = sorted((folder / "eyes" / "materials").glob("*_eye.png"))
         self.brown_eye = assets.core / "eyes" / "materials" / "brown_eye.png"
         self.skins = sorted((folder / "skins" / "textures").glob("*.png"))
-        painted = {k: PaintedBrow.of(v, self.head) for k, v in self.brows.items()}
-        self.brow_maps = {k: brow_map(v, painted[k], self.head) for k, v in self.brows.items()}
         self._mean_points = self.points(self.head)
-        self._mean_points[17:27] = np.mean(
-            [m @ self.brows[k].fit(self.head) for k, m in self.brow_maps.items()], 0
-        )
         lid = self._mean_points[42:46, :2]
-        self.brow_styles = {
-            k: BrowStyle(v, painted[k], self.head, self.skin, lid) for k, v in self.brows.items()
-        }
+        eyebrows = self._proxies("eyebrows").items()
+        self.brows = {k: BrowStyle(v, self.head, self.skin, lid) for k, v in eyebrows}
+        self._mean_points[17:27] = np.mean(
+            [style.points(style.brow, self.head) for style in self.brows.values()], 0
+        )
         self.modes = IdentityModes(assets, self._mean_points, self.head, cfg["identity"]["ict_modes"])
         self._eyeballs = [self.base.group_vertices(f"helper-{s}-eye") for s in "rl"]
         self._mean_used = self.head[self.skin.used]
@@ -336,7 +332,7 @@ class FaceFactory:
             cloth=rng.uniform(0.02, 0.8, 3).astype(np.float32) if rng.random() < 0.6
             else np.full(3, rng.choice([0.03, 0.1, 0.4, 0.8]), np.float32),
             hairdo=falling, brow_colour=colour.astype(np.float32), brow_opacity=1.0, makeup=MakeUp(),
-            complexion=Complexion(), brow_piece=self.brows[brow], lash_opacity=1.0,
+            complexion=Complexion(), brow_piece=self.brows[brow].brow, lash_opacity=1.0,
         )  # fmt: skip
         self._paint(rng, identity, look)
         if rng.random() < cfg["variety_probability"]:
@@ -345,7 +341,7 @@ class FaceFactory:
                 look.specular, look.roughness = float(rng.uniform(0.1, 0.35)), float(rng.uniform(0.3, 0.5))
             # The painted lashes are long and dense, on men as on women.
             look.lash_opacity = float(rng.uniform(*((0.1, 0.6) if identity.is_male else (0.25, 1.0))))
-            look.brow_piece = self.brow_styles[brow].shaped(sample_brow_shape(rng, identity.is_male))
+            look.brow_piece = self.brows[brow].shaped(sample_brow_shape(rng, identity.is_male))
         return look
 
     def _paint(self, rng: Rng, identity: Identity, look: Look) -> None:
@@ -379,8 +375,8 @@ class FaceFactory:
 
     def head_points(self, vertices: NDArray, look: Look) -> NDArray[np.float64]:
         """Locate the 68 points of a head with someone's brows, in the head's coordinates."""
-        points, places = self.points(vertices), self.brow_maps[look.brow]
-        points[17:27] = places @ look.brow_piece.fit(vertices)[: places.shape[1]]
+        points = self.points(vertices)
+        points[17:27] = self.brows[look.brow].points(look.brow_piece, vertices)
         return points
 
     # ---------------------------------------------------------------- scenes

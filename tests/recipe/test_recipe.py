@@ -440,11 +440,10 @@ def _grid(columns, rows):
 
 @pytest.fixture
 def brow_style(tmp_path):
-    """Hair 4 mm thick from x = 14 to 50, painted on pieces before a curved forehead; the head, and a map."""
+    """Hair 4 mm thick from x = 14 to 50, painted on pieces before a curved forehead; and the head."""
     for package in ("scipy", "tqdm"):
         pytest.importorskip(package)
     from brows import BrowStyle
-    from landmarks import PaintedBrow, brow_map
     from mesh import Proxy, Surface
 
     plane, faces = _grid(np.arange(-80.0, 81, 8), np.arange(700.0, 800, 8))
@@ -466,27 +465,26 @@ def brow_style(tmp_path):
         "brow", Surface(quads, quads, np.r_[uv, uv]), tmp_path / "brow.png",
         np.repeat(nearest[:, None], 3, 1), np.tile([1.0, 0, 0], (len(places), 1)), offsets / 100, [],
     )  # fmt: skip
-    painted = PaintedBrow.of(brow, head)
     lid = np.array([[17.0, 731.0], [25, 737], [33, 737], [41, 734]])
-    return BrowStyle(brow, painted, head, skin, lid), head, brow_map(brow, painted, head)
+    return BrowStyle(brow, head, skin, lid), head
 
 
-def _brow_points(style, head, places, **change):
+def _brow_points(style, head, **change):
     from brows import BrowShape
 
-    return places @ style.shaped(BrowShape(**change)).fit(head)[: places.shape[1]]
+    return style.points(style.shaped(BrowShape(**change)), head)
 
 
 def test_a_brow_keeps_its_place_on_the_skin(brow_style):
     from brows import BrowShape
 
-    style, head, places = brow_style
+    style, head = brow_style
     assert style.thickness == pytest.approx(4, abs=0.5)
-    as_it_is = places @ style.brow.fit(head)
+    as_it_is = style.points(style.brow, head)
     np.testing.assert_allclose(as_it_is[5:, 0], np.linspace(14, 50, 5), atol=0.6)
     np.testing.assert_allclose(as_it_is[5:9, 1], 750, atol=0.6)
     np.testing.assert_allclose(as_it_is[:5], as_it_is[:4:-1] * [-1, 1, 1], atol=1e-4)
-    moved = _brow_points(style, head, places)
+    moved = _brow_points(style, head)
     # It hangs 0.8 mm before the skin, whose normal is (x / 50, 0, 1).
     slope = as_it_is[:, 0] / 50
     np.testing.assert_allclose(moved[:, 0], as_it_is[:, 0] + 0.8 * slope / np.hypot(slope, 1), atol=0.1)
@@ -501,17 +499,17 @@ def test_a_brow_keeps_its_place_on_the_skin(brow_style):
 
 
 def test_a_brow_takes_the_shape_that_it_is_given(brow_style):
-    style, head, places = brow_style
-    before = _brow_points(style, head, places)
-    longer = _brow_points(style, head, places, inner=2.0, length=0.5)
+    style, head = brow_style
+    before = _brow_points(style, head)
+    longer = _brow_points(style, head, inner=2.0, length=0.5)
     np.testing.assert_allclose(longer[5:, 0], 16 + (before[5:, 0] - 14) / 2, atol=0.3)
-    fuller = _brow_points(style, head, places, thickness=2 * style.thickness)
+    fuller = _brow_points(style, head, thickness=2 * style.thickness)
     np.testing.assert_allclose(fuller[5:9, 1] - before[5:9, 1], style.thickness / 2, atol=0.3)
     np.testing.assert_allclose(fuller[9, 1], before[9, 1], atol=0.3)
-    higher = _brow_points(style, head, places, height=3.0, tilt=4.0)
+    higher = _brow_points(style, head, height=3.0, tilt=4.0)
     np.testing.assert_allclose(higher[5:, 1] - before[5:, 1], np.linspace(1, 5, 5), atol=0.2)
     # However low it is asked to lie, 5 mm above the lid remain free of its 4 mm.
-    low = _brow_points(style, head, places, height=-30.0)
+    low = _brow_points(style, head, height=-30.0)
     assert low[6:8, 1].min() == pytest.approx(737 + 5 + 4, abs=0.6)
 
 
