@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # The package index' limit is far above; this one keeps an installation small.
-MAX_SIZE_MB = 12.0
+MAX_SIZE_MIB = 12.0
 
 VERSIONS = """
 import platform, cv2, numpy, pyclnf
@@ -79,7 +79,7 @@ def main() -> int:
         for row in rows
     ]
     heading = [
-        f"`{wheel.name}`: {size:.2f} MB",
+        f"`{wheel.name}`: {size:.2f} MiB",
         "",
         "| Python | OpenCV | NumPy | kernels | tests | passed | failed | skipped | minutes |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -88,9 +88,9 @@ def main() -> int:
     if options.table:
         before = options.table.read_text(encoding="utf-8").splitlines() if options.table.exists() else heading
         options.table.write_text("\n".join([*before, *lines, ""]), encoding="utf-8")
-    if size > MAX_SIZE_MB:
-        print(f"the wheel has {size:.1f} MB, more than {MAX_SIZE_MB:.0f}", file=sys.stderr)
-    return int(size > MAX_SIZE_MB or not rows or any(row.failed or not row.passed for row in rows))
+    if size > MAX_SIZE_MIB:
+        print(f"the wheel has {size:.1f} MiB, more than {MAX_SIZE_MIB:.0f}", file=sys.stderr)
+    return int(size > MAX_SIZE_MIB or not rows or any(row.failed or not row.passed for row in rows))
 
 
 def check(wheel: Path, python: str, opencv: str, tests: list[str]) -> Row:
