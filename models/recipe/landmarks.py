@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import interp1d
 from scipy.sparse.csgraph import dijkstra
 
-__all__ = ["BROW_POINTS", "LandmarkMap", "Outline", "PaintedBrow", "brow_map", "mean_head"]
+__all__ = ["LandmarkMap", "Outline", "PaintedBrow", "brow_map", "mean_head"]
 
-BROW_POINTS = tuple(range(17, 27))
 _MIRROR = {16 - i: i for i in range(8)} | {26 - i: 17 + i for i in range(5)}
 _MIRROR |= {35: 31, 34: 32, 42: 39, 43: 38, 44: 37, 45: 36, 46: 41, 47: 40}
 _MIRROR |= {54: 48, 53: 49, 52: 50, 55: 59, 56: 58, 64: 60, 63: 61, 65: 67}
