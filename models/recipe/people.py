@@ -204,6 +204,17 @@ def _action(rng: np.random.Generator, kind: str) -> tuple[Weights, Weights]:
             "eyeSquint": s * u(0, 0.6),
             "mouthDimple": u(0, 0.4),
         }
+    if kind == "grin":
+        paired = {
+            "mouthSmile": u(0.6, 1.2),
+            "cheekSquint": u(0.2, 1),
+            "eyeSquint": u(0.1, 0.7),
+            "mouthUpperUp": u(0.4, 1.2),
+            "mouthLowerDown": u(0.2, 0.9),
+            "mouthStretch": u(0, 0.4),
+            "mouthDimple": u(0, 0.4),
+        }
+        single = {"jawOpen": u(0, 0.3)}
     if kind == "laugh":
         single = {"jawOpen": u(0.05, 0.4)}
         paired |= {"mouthUpperUp": u(0.1, 0.6), "mouthLowerDown": u(0.1, 0.6), "mouthStretch": u(0, 0.3)}
@@ -263,6 +274,12 @@ def sample_expression(rng: np.random.Generator, cfg: dict[str, Any], palsy: bool
     p = np.array(list(table.values()))
     kind = str(rng.choice(list(table), p=p / p.sum()))
     paired, single = _action(rng, kind)
+    # Photographs show broad smiles far more often than life does, and so do those that document a palsy. Who
+    # smiles so is drawn apart, so that all others stay as they are.
+    grins = rng.spawn(1)[0]
+    if grins.random() < cfg["grin_probability"]:
+        kind = "grin"
+        paired, single = _action(grins, kind)
     if kind not in ("closed", "squeeze") and rng.random() < 0.12:
         paired["eyeBlink"] = rng.uniform(0.2, 1.0)
     if "eyeBlink" not in paired and kind != "surprise":

@@ -25,10 +25,10 @@ import cv2
 import numpy as np
 from assets import locate_assets
 from dataset import HELD_OUT_EVERY, write_shard
-from people import sample_expression, sample_identity, vary_neck
+from people import Identity, sample_expression, sample_identity, vary_neck
 from photo import develop
 from raster import Rasteriser
-from scene import FaceFactory, albedo_of, sample_pose, visibility
+from scene import FaceFactory, Look, albedo_of, sample_pose, visibility
 from tqdm import tqdm
 
 # Identity numbers of the sets: those of the test sets are all held out. No person is in two sets.
@@ -45,54 +45,60 @@ class FaceRenderer:
 
     def images_of(self, identity: int, name: str) -> Iterator[dict[str, Any]]:
         """Pictures and labels of one person."""
-        cfg, factory = self.cfg, self.factory
+        person, look = self.person(identity)
+        for k in range(self.cfg["data"]["images_per_identity"] if name in _TRAINING else 1):
+            yield self.image_of(identity, name, k, person, look)
+
+    def person(self, identity: int) -> tuple[Identity, Look]:
+        """Return who a number stands for."""
+        cfg, base = self.cfg, self.factory.base
         rng = np.random.default_rng([cfg["data"]["seed"], identity])
-        person = sample_identity(factory.base, rng, cfg["identity"])
-        look = factory.sample_look(rng, person)
+        person = sample_identity(base, rng, cfg["identity"])
+        look = self.factory.sample_look(rng, person)
         if look.varied:
-            vary_neck(rng, factory.base, person)
-        for k in range(cfg["data"]["images_per_identity"] if name in _TRAINING else 1):
-            rng = np.random.default_rng([cfg["data"]["seed"], identity, k + 1])
-            if name == "palsy_test":
-                expression = sample_expression(rng, cfg["expression"], palsy=True)
-                pose = sample_pose(rng, cfg["pose"] | {"pitch_sd": 5.0, "roll_sd": 6.0}, (0.0, 20.0))
-            elif name == "yaw_test":
-                bands = cfg["pose"]["yaw_bands"]
-                band = (identity - SETS[name]) % (len(bands) - 1)
-                expression = sample_expression(rng, cfg["expression"])
-                pose = sample_pose(rng, cfg["pose"], (bands[band], bands[band + 1]))
-            else:
-                expression = sample_expression(rng, cfg["expression"])
-                pose = sample_pose(rng, cfg["pose"])
-            plain = name == "palsy_test"
-            scene, labels = factory.compose(rng, person, expression, look, pose, plain=plain)
-            linear, face_depth, occluder_depth = self.raster.render(scene)
-            if not np.isfinite(linear).all():
-                raise FloatingPointError(
-                    f"the picture {k} of person {identity} holds values that are not finite"
-                )
-            labels.self_occluded, labels.occluded = visibility(
-                scene.camera, labels, face_depth, occluder_depth
-            )
-            albedo = albedo_of(look)
-            image = develop(linear, labels.landmarks, rng, albedo)
-            meta = {
-                "kind": expression.kind, "palsy_side": expression.palsy_side,
-                "palsy_degree": expression.palsy_degree,
-                "gaze": expression.gaze, "yaw": pose.yaw, "pitch": pose.pitch, "roll": pose.roll,
-                "gender": person.gender, "age": person.age, "race": person.race, "skin": look.skin.stem,
-                "albedo": albedo, "hair": look.hair, "beard_length": look.beard_length,
-                "beard": look.beard.tolist(), "brow": look.brow, "brow_opacity": look.brow_opacity,
-                "makeup": [round(v, 3) for v in look.makeup.strength.tolist()],
-                "varied": look.varied, "things": labels.things,
-                "units": {k: round(v, 3) for k, v in expression.weights.items() if v > 0.02},
-            }  # fmt: skip
-            yield {
-                "image": image, "landmarks": labels.landmarks, "landmarks3d": labels.landmarks3d,
-                "self_occluded": labels.self_occluded, "occluded": labels.occluded, "pose": labels.pose,
-                "camera": labels.camera, "identity": identity, "meta": json.dumps(meta),
-                "held_out": name not in _TRAINING or identity % HELD_OUT_EVERY == HELD_OUT_EVERY - 1,
-            }  # fmt: skip
+            vary_neck(rng, base, person)
+        return person, look
+
+    def image_of(self, identity: int, name: str, k: int, person: Identity, look: Look) -> dict[str, Any]:
+        """Return the k-th picture of a person, with its labels."""
+        cfg = self.cfg
+        rng = np.random.default_rng([cfg["data"]["seed"], identity, k + 1])
+        if name == "palsy_test":
+            expression = sample_expression(rng, cfg["expression"], palsy=True)
+            pose = sample_pose(rng, cfg["pose"] | {"pitch_sd": 5.0, "roll_sd": 6.0}, (0.0, 20.0))
+        elif name == "yaw_test":
+            bands = cfg["pose"]["yaw_bands"]
+            band = (identity - SETS[name]) % (len(bands) - 1)
+            expression = sample_expression(rng, cfg["expression"])
+            pose = sample_pose(rng, cfg["pose"], (bands[band], bands[band + 1]))
+        else:
+            expression = sample_expression(rng, cfg["expression"])
+            pose = sample_pose(rng, cfg["pose"])
+        plain = name == "palsy_test"
+        scene, labels = self.factory.compose(rng, person, expression, look, pose, plain=plain)
+        linear, face_depth, occluder_depth = self.raster.render(scene)
+        if not np.isfinite(linear).all():
+            raise FloatingPointError(f"the picture {k} of person {identity} holds values that are not finite")
+        labels.self_occluded, labels.occluded = visibility(scene.camera, labels, face_depth, occluder_depth)
+        albedo = albedo_of(look)
+        image = develop(linear, labels.landmarks, rng, albedo)
+        meta = {
+            "kind": expression.kind, "palsy_side": expression.palsy_side,
+            "palsy_degree": expression.palsy_degree,
+            "gaze": expression.gaze, "yaw": pose.yaw, "pitch": pose.pitch, "roll": pose.roll,
+            "gender": person.gender, "age": person.age, "race": person.race, "skin": look.skin.stem,
+            "albedo": albedo, "hair": look.hair, "beard_length": look.beard_length,
+            "beard": look.beard.tolist(), "brow": look.brow, "brow_opacity": look.brow_opacity,
+            "makeup": [round(v, 3) for v in look.makeup.strength.tolist()],
+            "varied": look.varied, "things": labels.things,
+            "units": {k: round(v, 3) for k, v in expression.weights.items() if v > 0.02},
+        }  # fmt: skip
+        return {
+            "image": image, "landmarks": labels.landmarks, "landmarks3d": labels.landmarks3d,
+            "self_occluded": labels.self_occluded, "occluded": labels.occluded, "pose": labels.pose,
+            "camera": labels.camera, "identity": identity, "meta": json.dumps(meta),
+            "held_out": name not in _TRAINING or identity % HELD_OUT_EVERY == HELD_OUT_EVERY - 1,
+        }  # fmt: skip
 
 
 def make_renderer(

@@ -128,16 +128,38 @@ def test_camera_projects_as_opengl_does():
 def test_palsy_weakens_the_named_side():
     from people import sample_expression
 
-    cfg = {"palsy_probability": 0.0, "one_sided_probability": 0.0, "gaze_sd": [12.0, 6.0]}
+    cfg = {
+        "palsy_probability": 0.0, "one_sided_probability": 0.0, "grin_probability": 0.25,
+        "gaze_sd": [12.0, 6.0],
+    }  # fmt: skip
     difference = []
     for seed in range(300):
         expression = sample_expression(np.random.default_rng(seed), cfg, palsy=True)
         sides = ("Left", "Right") if expression.palsy_side > 0 else ("Right", "Left")
-        if expression.kind in ("smile", "laugh"):
+        if expression.kind in ("smile", "laugh", "grin"):
             weak, strong = (expression.weights[f"fu/mouthSmile{side}"] for side in sides)
             assert weak == pytest.approx(strong * (1 - expression.palsy_degree))
             difference.append(strong - weak)
     assert len(difference) > 30 and min(difference) > 0
+
+
+def test_grins_leave_other_faces_as_they_are():
+    from people import sample_expression
+
+    cfg = {"palsy_probability": 0.2, "one_sided_probability": 0.3, "gaze_sd": [12.0, 6.0]}
+    grins = 0
+    for seed in range(400):
+        without, some = (
+            sample_expression(np.random.default_rng(seed), cfg | {"grin_probability": p}) for p in (0.0, 0.25)
+        )
+        assert without.kind != "grin"
+        if some.kind == "grin":
+            grins += 1
+            smile = max(some.weights["fu/mouthSmileLeft"], some.weights["fu/mouthSmileRight"])
+            assert smile > 0.1
+        else:
+            assert some == without
+    assert 70 < grins < 130
 
 
 class _Egg:
