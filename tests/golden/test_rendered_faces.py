@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import rendered_faces
 
-from pyclnf import CLNF
+from pyclnf import CLNF, PDM, Parameters
+from pyclnf.descent import mode_signs
 from pyclnf.images import as_pixels
 from pyclnf.training import MIRROR_68
 from pyclnf.training.symmetry import mirror_points
@@ -22,7 +23,7 @@ def test_faces_are_found_or_not_trusted(parameters: str, kernels_in_use: object)
     found = [clnf.fit(face.image, face.box) for face in faces]
     errors = np.array([face.error(landmarks) for face, (landmarks, _) in zip(faces, found, strict=True)])
     trusted = np.array([(info["confidence"] or 0.0) > 0.5 for _, info in found])
-    # Measured, with candidate 18 of the model: 0.022; 0.045; 0.029; three are not trusted.
+    # Measured, with candidate 19 of the model: 0.022; 0.045; 0.028; two or three are not trusted.
     assert np.median(errors) < 0.026
     assert errors[trusted].max() < 0.06
     assert errors[: len(rendered_faces.STRONG)].max() < 0.06
@@ -44,12 +45,28 @@ def test_the_mirror_image_of_a_face_has_the_mirror_image_of_its_guess() -> None:
             flipped = mirror_points(pdm.landmarks_2d(two), MIRROR_68, last + 1)
             found.append(np.abs(flipped - pdm.landmarks_2d(one)).max())
             if mirrored:
-                # The middle of what is seen in both.
                 (left,) = start.hypotheses(pixels, face.box)
                 (right,) = start.hypotheses(*other)
-                seen = mirror_points(pdm.landmarks_2d(right), MIRROR_68, last + 1)
-                middle = (pdm.landmarks_2d(left) + seen) / 2
-                apart = np.abs(seen - middle).max()
-                assert np.abs(pdm.landmarks_2d(one) - middle).max() < 0.02 + 0.1 * apart
+                _assert_in_the_middle(one, left, _mirror_image(right, pdm, last))
     # Measured: below 0.0005 px; 2.1 px at the median otherwise.
     assert max(differences[True]) < 0.01 < np.median(differences[False])
+
+
+def _mirror_image(face: Parameters, pdm: PDM, last: int) -> Parameters:
+    """Return what a face in a picture is in the mirror image, whose columns end with ``last``."""
+    scale, pitch, yaw, roll, x, y = face.pose.tolist()
+    signs = mode_signs(pdm.components, MIRROR_68)
+    return Parameters(np.array([scale, pitch, -yaw, -roll, last - x, y]), face.shape * signs)
+
+
+def _assert_in_the_middle(face: Parameters, one: Parameters, other: Parameters) -> None:
+    """What is seen in a picture and in its mirror image counts alike.
+
+    Asked of the parameters: where two faces differ in rotation and shape, the middle's landmarks need not be
+    the landmarks' middle.
+    """
+    # A crop that is flipped and a crop of the flipped picture differ by rounding.
+    np.testing.assert_allclose(face.shape, (one.shape + other.shape) / 2, atol=0.01)
+    np.testing.assert_allclose(face.pose[4:], (one.pose[4:] + other.pose[4:]) / 2, atol=0.01)
+    assert face.pose[0] == pytest.approx(np.sqrt(one.pose[0] * other.pose[0]), rel=1e-4)
+    np.testing.assert_allclose(one.rotation.T @ face.rotation, face.rotation.T @ other.rotation, atol=1e-4)
