@@ -129,7 +129,7 @@ def relight_around(
     """Change the light below the jaw and on both sides of the face, often so that hardly a border is left.
 
     Rendered necks lie in the chin's shadow, and rendered hair beside the face is mostly dark; a flash lights
-    both, and collars or scarves reflect.
+    both, and collars or scarves reflect. Then a narrow shadow is all that is left below the chin.
 
     Parameters
     ----------
@@ -150,12 +150,17 @@ def relight_around(
     temples = 2 * outline[[0, 16]] - outline[[2, 14]]
     sides = (np.r_[temples[:1], outline[:5]], outline[3:14], np.r_[outline[12:], temples[1:]])
     x = grey.astype(np.float32)
-    for border, alike in zip(sides, (0.2, 0.5, 0.2), strict=True):
-        if rng.random() < 0.4:
+    for k, (border, alike) in enumerate(zip(sides, (0.2, 0.5, 0.2), strict=True)):
+        unchanged, shadow = rng.random() < 0.4, k == 1 and rng.random() < 0.4
+        if unchanged and not shadow:
             continue
         around = border - middle
         beyond = _ring(middle, around, 1.0, 12.0)
         if any(cv2.pointPolygonTest(beyond, (float(a), float(b)), False) > 0 for a, b in inner):
+            continue
+        if shadow:
+            x *= _shadow_below(border, _filled(x.shape, beyond), landmarks, rng)
+        if unchanged:
             continue
         if rng.random() < alike:
             rings = (_ring(middle, around, *ends) for ends in ((0.85, 1.0), (1.03, 1.18)))
@@ -167,6 +172,26 @@ def relight_around(
         there = cv2.GaussianBlur(there, (0, 0), float(np.exp(rng.uniform(np.log(0.7), np.log(6)))))
         x *= 1 + there * np.float32(factor - 1)
     return x
+
+
+def _shadow_below(
+    border: NDArray[np.floating],
+    beyond: NDArray[np.uint8],
+    landmarks: NDArray[np.floating],
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Return the light that a narrow shadow leaves along the jaw's border, deepest below the chin."""
+    line = np.ones(beyond.shape, np.uint8)
+    cv2.polylines(line, [np.rint(np.clip(border, -1000, 2000) * 16).astype(np.int32)], False, 0, 1, shift=4)
+    size = float(np.linalg.norm(landmarks[8] - landmarks[27]))  # from the nose's root to the chin
+    distance = cv2.distanceTransform(line, cv2.DIST_L2, 5) / np.float32(size)
+    place, width, depth = rng.uniform(0.0, 0.04), rng.uniform(0.012, 0.042), rng.uniform(0.1, 0.7)
+    # Outside it comes and goes; inside it only fades.
+    profile = np.exp(-(((distance - place) / width) ** 2))
+    edge = np.exp(-((place / width) ** 2)) * np.exp(-((distance / 0.017) ** 2))
+    rows, columns = np.ogrid[: beyond.shape[0], : beyond.shape[1]]
+    apart = np.hypot(columns - landmarks[8, 0], rows - landmarks[8, 1]) / (size * rng.uniform(0.25, 0.75))
+    return np.float32(1 - depth * np.exp(-(apart**2)) * np.where(beyond > 0, profile, edge))
 
 
 def _ring(

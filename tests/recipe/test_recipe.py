@@ -590,6 +590,23 @@ def test_the_light_changes_around_the_face_alone():
     assert np.isfinite(relight_around(grey, landmarks * 50 - 2000, np.random.default_rng(0))).all()
 
 
+def test_a_narrow_shadow_lies_below_some_chins():
+    from photo import relight_around
+
+    angle = np.linspace(np.pi, 0, 17)
+    landmarks = np.full((68, 2), [120.0, 80.0])
+    landmarks[:17] = np.c_[120 + 60 * np.cos(angle), 90 + 80 * np.sin(angle)]
+    grey, dips = np.full((240, 240), 100, np.uint8), 0
+    for seed in range(60):
+        below = relight_around(grey, landmarks, np.random.default_rng(seed))[:, 120]
+        np.testing.assert_allclose(below[60:150], 100, atol=0.5)  # the face
+        dark = below[168:180].argmin() + 168
+        if below[dark] < 0.8 * min(below[150], below[200]):
+            dips += 1
+            assert dark < 177
+    assert 5 < dips < 25
+
+
 def test_pictures_are_changed_the_same_each_time(tmp_path):
     from dataset import load_dataset, write_shard
     from evaluate import changed_picture
