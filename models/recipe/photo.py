@@ -158,8 +158,9 @@ def relight_around(
         beyond = _ring(middle, around, 1.0, 12.0)
         if any(cv2.pointPolygonTest(beyond, (float(a), float(b)), False) > 0 for a, b in inner):
             continue
+        there = _filled(x.shape, beyond)
         if shadow:
-            x *= _shadow_below(border, _filled(x.shape, beyond), landmarks, rng)
+            x *= _shadow_below(border, there, landmarks, rng)
         if unchanged:
             continue
         if rng.random() < alike:
@@ -168,9 +169,8 @@ def relight_around(
             factor = np.clip((within + 1) / (outside + 1), 0.3, 3.0) * np.exp(rng.normal(0, 0.15))
         else:
             factor = np.exp(rng.normal(0.05, 0.35))
-        there = _filled(x.shape, beyond).astype(np.float32)
-        there = cv2.GaussianBlur(there, (0, 0), float(np.exp(rng.uniform(np.log(0.7), np.log(6)))))
-        x *= 1 + there * np.float32(factor - 1)
+        softness = float(np.exp(rng.uniform(np.log(0.7), np.log(6))))
+        x *= 1 + cv2.GaussianBlur(there.astype(np.float32), (0, 0), softness) * np.float32(factor - 1)
     return x
 
 
