@@ -9,6 +9,7 @@ alone.
 from __future__ import annotations
 
 import glob
+import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -362,20 +363,29 @@ def _dask_outcome(client: Any, future: Any, source: str) -> Outcome:
 
     A result that its worker took with it when it died is waited for anew.
     """
+    found: list[Outcome] = []
+
+    def receive() -> None:
+        try:
+            found.append(replace(future.result(), source=source))
+        except Exception as error:  # whatever the job or the cluster raised
+            found.append(Outcome(source, failure=f"on the cluster: {error!r}"))
+
+    # Not result(timeout=...): one that runs out takes the transfer of the result with it, and the next fails
+    # by it (dask/distributed#8514).
+    waiting = threading.Thread(target=receive, daemon=True)
+    waiting.start()
     alone_since = time.monotonic()
     while True:
-        try:
-            outcome: Outcome = future.result(timeout=min(1.0, NO_WORKER_SECONDS))
-            return replace(outcome, source=source)
-        except TimeoutError:
-            if client.scheduler_info()["workers"]:
-                alone_since = time.monotonic()
-            elif time.monotonic() - alone_since >= NO_WORKER_SECONDS:
-                future.cancel()
-                text = f"on the cluster: its workers died, and none came back within {NO_WORKER_SECONDS:g} s"
-                return Outcome(source, failure=text)
-        except Exception as error:  # whatever the job or the cluster raised
-            return Outcome(source, failure=f"on the cluster: {error!r}")
+        waiting.join(min(1.0, NO_WORKER_SECONDS))
+        if found:
+            return found[0]
+        if client.scheduler_info()["workers"]:
+            alone_since = time.monotonic()
+        elif time.monotonic() - alone_since >= NO_WORKER_SECONDS:
+            future.cancel()
+            text = f"on the cluster: its workers died, and none came back within {NO_WORKER_SECONDS:g} s"
+            return Outcome(source, failure=text)
 
 
 def _absolute(path: str) -> str:

@@ -80,7 +80,7 @@ def test_a_result_that_is_lost_with_its_worker_is_waited_for() -> None:
     class Future:
         status = "lost"
 
-        def result(self, timeout: float) -> batch.Outcome:
+        def result(self) -> batch.Outcome:
             return batch.Outcome("/there/face.png", faces=1)
 
         def exception(self) -> None:
@@ -123,6 +123,17 @@ def test_a_cluster_whose_workers_stay_away_is_not_waited_for(monkeypatch: pytest
         # As long as there is a worker, its job may take longer than that.
         monkeypatch.setattr(batch, "NO_WORKER_SECONDS", 0.2)
         future = client.submit(slow_outcome(), pure=False)
+        assert batch._dask_outcome(client, future, "face.png") == batch.Outcome("face.png")
+
+
+def test_a_result_that_is_long_on_its_way_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait for it is looked after many times while it is sent."""
+    monkeypatch.setattr(batch, "NO_WORKER_SECONDS", 0.01)
+    with (
+        distributed.LocalCluster(n_workers=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        future = client.submit(lambda: batch.Outcome("x" * 100_000_000), pure=False)
         assert batch._dask_outcome(client, future, "face.png") == batch.Outcome("face.png")
 
 
