@@ -74,6 +74,8 @@ class Look:
     complexion: Complexion
     brow_piece: Proxy
     lash_opacity: float
+    collar: float | None = None
+    """How far below the chin a high collar ends, mm."""
 
     @property
     def varied(self) -> bool:
@@ -197,6 +199,14 @@ class FaceFactory:
         cloth = smooth_step(594 - 0.12 * z - y, -16, 16)
         return np.stack([cheeks, moustache, chin, cloth], 1)
 
+    def _mask_with_collar(self, below: float) -> NDArray[np.float32]:
+        """Return the masks of all corners with cloth up to ``below`` mm under the chin, higher behind."""
+        v, chin = self._mean_used, self._mean_points[8]
+        cloth = smooth_step(chin[1] - below - 0.35 * (v[:, 2] - chin[2]) - v[:, 1], -3, 3)
+        mask = self._mask.copy()
+        mask[:, 3] = np.maximum(mask[:, 3], cloth[self.skin.corner_of_used])
+        return mask
+
     def prepare(self, raster: Rasteriser) -> None:
         """Make the procedural textures of the skin (wrinkles, make-up, strands of hair)."""
         rng = np.random.default_rng(7)
@@ -290,17 +300,19 @@ class FaceFactory:
             [h for h in self.hair if "short" in h or "afro" in h] if identity.is_male else list(self.hair)
         )
         has_hair = rng.random() < cfg["hair_probability"] - 0.15 * (identity.is_male and identity.age > 0.6)
+        # Of black to white hair; the texture's own brightness is 0.09.
         palette = np.array(
-            [[0.25, 0.2, 0.17], [0.5, 0.38, 0.3], [1, 0.95, 0.85], [0.9, 0.6, 0.4], [0.12, 0.11, 0.11]]
-        )
+            [[0.25, 0.2, 0.17], [0.5, 0.38, 0.3], [1, 0.95, 0.85], [0.9, 0.6, 0.4], [0.12, 0.11, 0.11],
+             [1.7, 1.35, 1.0], [2.4, 2.0, 1.5], [2.0, 1.2, 0.65], [3.0, 2.9, 2.7]]
+        )  # fmt: skip
         share = (
-            [0.3, 0.24, 0.12, 0.08, 0.26]
+            [0.22, 0.18, 0.1, 0.06, 0.18, 0.11, 0.08, 0.04, 0.03]
             if identity.race["caucasian"] > 0.5
-            else [0.25, 0.03, 0.01, 0.01, 0.7]
+            else [0.25, 0.03, 0.01, 0.01, 0.65, 0.02, 0.01, 0.01, 0.01]
         )
-        colour = palette[rng.choice(5, p=share)] * np.exp(rng.normal(0, 0.15))
+        colour = palette[rng.choice(len(palette), p=share)] * np.exp(rng.normal(0, 0.15))
         if rng.random() < smooth_step(np.array(identity.age), 0.6, 0.95) * 0.8:
-            colour = np.full(3, rng.uniform(0.7, 1.6))
+            colour = np.full(3, rng.uniform(0.7, 3.2))
         beard, length = np.zeros(3), 0.0
         if identity.gender > 0.6 and identity.age > 0.42 and rng.random() < cfg["beard_probability"]:
             style = rng.choice(
@@ -342,6 +354,8 @@ class FaceFactory:
             # The painted lashes are long and dense, on men as on women.
             look.lash_opacity = float(rng.uniform(*((0.1, 0.6) if identity.is_male else (0.25, 1.0))))
             look.brow_piece = self.brows[brow].shaped(sample_brow_shape(rng, identity.is_male))
+        if rng.random() < cfg["collar_probability"]:
+            look.collar = float(rng.uniform(*cfg["collar_below"]))
         return look
 
     def _paint(self, rng: Rng, identity: Identity, look: Look) -> None:
@@ -433,7 +447,7 @@ class FaceFactory:
             background,
             wrinkle,
             look.beard,
-            np.minimum(look.hair_colour, 1.0) ** 1.2 * 0.16 + 0.01,
+            np.minimum(look.hair_colour, 2.0) ** 1.2 * 0.16 + 0.01,
             look.cloth,
             sky,
             look.makeup,
@@ -452,14 +466,16 @@ class FaceFactory:
         used = v[self.skin.used]
         normals = self.skin.normals(used)
         corner = self.skin.corner_of_used
-        cloth = self._mask[:, 3:4]
+        mask = self._mask if look.collar is None else self._mask_with_collar(look.collar)
+        cloth = mask[:, 3:4]
         position = used[corner] + normals[corner] * (5.0 * cloth)
         skin = Material(
             look.skin, look.skin_tint, look.saturation, look.roughness, look.specular, closed=True
         )
         body = Part(
-            "skin", Geometry(position, normals[corner], self.skin.uv, self.skin.triangles), skin, role="face",
-            mask=self._mask, shells=(6 if look.beard_length else 0, look.beard_length),
+            "skin" if look.collar is None else "~skin",  # the rasteriser keeps the masks of "skin"
+            Geometry(position, normals[corner], self.skin.uv, self.skin.triangles), skin, role="face",
+            mask=mask, shells=(6 if look.beard_length else 0, look.beard_length),
             shell_triangles=self._beard_triangles,
         )  # fmt: skip
         parts = [body]
@@ -590,17 +606,18 @@ class FaceFactory:
         sky = Sky(sharp.astype(np.float32), turn, (haze / (4 * np.pi)).astype(np.float32))
         # Large soft lamps (windows, the flash, a lit wall).
         for _ in range(int(rng.integers(0, 3))):
-            a, e = rng.normal(0, 1.0), rng.normal(0.4, 0.5)
+            a, e = rng.normal(0, 1.0), rng.normal(0.3, 0.7)
             towards = np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
             sharpness = rng.uniform(3, 20)
             lobe = np.exp(sharpness * (directions @ towards - 1))
-            power = rng.uniform(0.2, 1.3) * 4 * np.pi * 0.35
+            power = rng.uniform(0.2, 2.0) * 4 * np.pi * 0.35
             radiance += power * (lobe / lobe.sum())[:, None]
             sky.lobes.append((towards, sharpness, power))
-        a, e = rng.uniform(-1.5, 1.5), rng.uniform(-0.3, 1.2)
+        # From a weak one to the sun; from below, too: sand, water, a table, a stage.
+        a, e = rng.uniform(-1.8, 1.8), rng.uniform(-0.8, 1.4)
         towards = np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)], np.float32)
         on = rng.random() < cfg["lamp_probability"]
-        power = on * np.exp(rng.normal(-0.9, 0.6)) * np.exp(rng.normal(0, [0.10, 0.03, 0.12]))
+        power = on * np.exp(rng.normal(-0.4, 0.9)) * np.exp(rng.normal(0, [0.10, 0.03, 0.12]))
         lamp = Lamp(
             towards, power.astype(np.float32), float(np.exp(rng.uniform(np.log(0.002), np.log(0.02))))
         )

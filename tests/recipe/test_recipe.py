@@ -452,6 +452,29 @@ def test_another_neck_leaves_the_face_alone():
     assert 0.45 < np.mean(np.array(chins) > 0) < 0.75 and max(chins) > 1
 
 
+def test_a_high_collar_is_cloth_below_the_chin_and_higher_behind():
+    from types import SimpleNamespace
+
+    for package in ("moderngl", "OpenEXR", "tqdm"):
+        pytest.importorskip(package)
+    from scene import FaceFactory
+
+    chin = np.array([0.0, 620.0, 130.0])
+    front, behind = ([0.0, y, 130.0] for y in (560, 600, 606, 614, 620)), ([0.0, y, 30.0] for y in (630, 660))
+    mask = np.full((7, 4), 0.25, np.float32)
+    mask[0, 3] = 1.0
+    factory = SimpleNamespace(
+        _mean_used=np.array([*front, *behind], np.float32), _mean_points=np.tile(chin, (9, 1)),
+        _mask=mask, skin=SimpleNamespace(corner_of_used=np.arange(7)),
+    )  # fmt: skip
+    cloth = FaceFactory._mask_with_collar(factory, 10.0)
+    np.testing.assert_array_equal(cloth[:, :3], mask[:, :3])
+    np.testing.assert_allclose(cloth[:, 3], [1, 1, 1, 0.25, 0.25, 1, 0.25])
+    assert (mask[1:, 3] == 0.25).all()  # the other people's stays
+    low = FaceFactory._mask_with_collar(factory, 40.0)
+    np.testing.assert_allclose(low[:, 3], [1, *[0.25] * 6])
+
+
 def _grid(columns, rows):
     """Return vertices x and y, and quadrilaterals, of a grid seen from the front."""
     x, y = np.meshgrid(columns, rows)
