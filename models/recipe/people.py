@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 from assets import Assets
-from mesh import BaseMesh, macro_weights
+from mesh import BaseMesh, macro_weights, smooth_step
 from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
+from scipy.ndimage import map_coordinates
 
-__all__ = ["Expression", "Identity", "IdentityModes", "sample_expression", "sample_identity"]
+__all__ = [
+    "Expression", "Identity", "IdentityModes", "sample_expression", "sample_identity", "vary_form",
+    "vary_neck",
+]  # fmt: skip
 
 Weights = dict[str, float]
 _OPPOSITES = (
@@ -104,6 +108,8 @@ class Identity:
     race: dict[str, float]
     gaze_shift: float | None = None
     """Degrees downwards by which the eyes turn to bring the iris between the lids; set when first needed."""
+    form: NDArray[np.float32] | None = None
+    """Displacement of all vertices (n, 3), mm, that no target and no mode has."""
 
     @property
     def is_male(self) -> bool:
@@ -189,6 +195,48 @@ def vary_neck(rng: np.random.Generator, base: BaseMesh, identity: Identity) -> N
         identity.weights.pop(high, None)
         identity.weights.pop(low, None)
         identity.weights[high if value > 0 else low] = abs(value)
+
+
+def vary_form(
+    rng: np.random.Generator, head: NDArray[np.floating], eyes: NDArray[np.floating], identity: Identity
+) -> None:
+    """Give a face a form of its own: bend it smoothly, both sides mostly alike, by a quarter to two mm.
+
+    Parameters
+    ----------
+    rng
+        Draws how much, how finely and in which way.
+    head
+        The mean head, shape (n, 3), mm.
+    eyes
+        The eyeballs' centres (2, 3): they move, but they and the lids before them keep their shape.
+    identity
+        Gets the form.
+    """
+    length = float(rng.uniform(30, 60))  # between the nodes of the field
+    # No more than the skin bears without folds.
+    amount = float(np.exp(rng.normal(0, 0.5)).clip(0.25, length / 27))
+    low = np.array([-110.0, 520.0, -60.0])
+    nodes = np.ceil(np.array([220.0, 380.0, 260.0]) / length).astype(int) + 3
+    places = np.r_[head, eyes].astype(float)
+    x, y, z = places.T
+    halves = places * [-1, 1, 1]
+    halves[x > 0] = places[x > 0]
+    field_ = np.zeros_like(places)
+    for share, at in ((0.95, halves), (0.3, places)):
+        where = ((at - low) / length + 1).T
+        found = [map_coordinates(rng.standard_normal(nodes), where, mode="nearest") for _ in range(3)]
+        if at is halves:
+            found[0] *= np.sign(x) * smooth_step(np.abs(x), 0.0, 20.0)
+        field_ += share * np.stack(found, axis=1)
+    # Neck, shoulders and the back of the skull stay.
+    field_ *= (smooth_step(y, 545, 605) * smooth_step(z, -40, 30))[:, None]
+    for eye, shift in zip(eyes, field_[len(head) :].copy(), strict=True):
+        free = smooth_step(np.linalg.norm(places - eye, axis=1), 17.0, 34.0)[:, None]
+        field_ = free * field_ + (1 - free) * shift
+    face = (z > 60) & (y > 600) & (y < 790)
+    field_ *= amount / np.sqrt((field_[face] ** 2).mean())
+    identity.form = field_[: len(head)].astype(np.float32)
 
 
 def _action(rng: np.random.Generator, kind: str) -> tuple[Weights, Weights]:

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from assets import locate_assets
 from dataset import HELD_OUT_EVERY, write_shard
-from people import Identity, sample_expression, sample_identity, vary_neck
+from people import Identity, sample_expression, sample_identity, vary_form, vary_neck
 from photo import develop
 from raster import Rasteriser
 from scene import FaceFactory, Look, albedo_of, sample_pose, visibility
@@ -57,6 +57,7 @@ class FaceRenderer:
         look = self.factory.sample_look(rng, person)
         if look.varied:
             vary_neck(rng, base, person)
+            vary_form(rng, self.factory.head, self.factory.eyes_of_head, person)
         return person, look
 
     def image_of(self, identity: int, name: str, k: int, person: Identity, look: Look) -> dict[str, Any]:

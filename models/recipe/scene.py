@@ -145,6 +145,7 @@ class FaceFactory:
         )
         self.modes = IdentityModes(assets, self._mean_points, self.head, cfg["identity"]["ict_modes"])
         self._eyeballs = [self.base.group_vertices(f"helper-{s}-eye") for s in "rl"]
+        self.eyes_of_head = np.stack([self.head[eyeball].mean(0) for eyeball in self._eyeballs])
         self._mean_used = self.head[self.skin.used]
         self._mask = self._skin_masks()[self.skin.corner_of_used].astype(np.float32)
         hairy = self._mask[:, :3].max(1) > 0.02
@@ -370,6 +371,8 @@ class FaceFactory:
     def vertices(self, identity: Identity, expression: Expression) -> NDArray[np.float32]:
         """Build the base mesh of this person with this expression and gaze."""
         modes = self.modes(identity.modes)
+        if identity.form is not None:
+            modes = modes + identity.form
         if identity.gaze_shift is None:
             neutral = self.base.shape(identity.weights) + modes
             # The iris is 12 mm before the eyeball's centre.

@@ -452,6 +452,44 @@ def test_another_neck_leaves_the_face_alone():
     assert 0.45 < np.mean(np.array(chins) > 0) < 0.75 and max(chins) > 1
 
 
+def test_a_form_bends_the_face_and_moves_the_eyes_as_they_are():
+    pytest.importorskip("scipy")
+    from people import Identity, vary_form
+
+    eyes = np.array([[-32.0, 740.0, 115.0], [32.0, 740.0, 115.0]])
+    rng = np.random.default_rng(3)
+    right = rng.uniform([-90, 610, 65], [0, 785, 160], (2000, 3))
+    face = np.r_[right, right * [-1, 1, 1]]
+    lids = eyes[:, None] + rng.normal(0, 1, (200, 3)) * [10, 5, 5]
+    lids = np.r_[*lids]
+    lids = lids[np.linalg.norm(lids - np.repeat(eyes, 200, axis=0), axis=1) < 17]
+    away = rng.uniform([-80, 500, -100], [80, 540, 100], (200, 3))
+    head = np.r_[face, lids, away].astype(np.float32)
+    amounts, sides, steepest = [], [], []
+    for seed in range(60):
+        person = Identity({}, np.zeros(3), 0.5, 0.5, {})
+        vary_form(np.random.default_rng(seed), head, eyes, person)
+        form = person.form
+        assert form is not None and form.shape == head.shape
+        on_face = form[: len(face)]
+        amounts.append(float(np.sqrt((on_face**2).mean())))
+        mirrored = on_face[len(right) :] * [-1, 1, 1]
+        sides.append(float(np.corrcoef(on_face[: len(right)].ravel(), mirrored.ravel())[0, 1]))
+        # The eyeballs keep their shape, and the lids lie on them as before.
+        near = form[len(face) : -len(away)]
+        of = lids[:, 0] > 0
+        assert max(np.ptp(near[of], axis=0).max(), np.ptp(near[~of], axis=0).max()) < 1e-4
+        assert not form[-len(away) :].any()
+        # Smooth: what is 2 mm apart moves alike.
+        twice = np.concatenate([right, right + [0, 2.0, 0]]).astype(np.float32)
+        vary_form(np.random.default_rng(seed), twice, eyes, person)
+        change = person.form[: len(right)] - person.form[len(right) :]
+        steepest.append(float(np.abs(change).max()))
+    assert max(steepest) < 1.2  # no folds
+    assert min(amounts) > 0.2 and max(amounts) < 2.5 and 0.8 < np.median(amounts) < 1.25
+    assert 0.5 < np.median(sides) < 0.98  # alike, not the same
+
+
 def test_a_high_collar_is_cloth_below_the_chin_and_higher_behind():
     from types import SimpleNamespace
 
