@@ -481,7 +481,7 @@ def test_a_form_bends_the_face_and_moves_the_eyes_as_they_are():
         assert max(np.ptp(near[of], axis=0).max(), np.ptp(near[~of], axis=0).max()) < 1e-4
         assert not form[-len(away) :].any()
         # Smooth: what is 2 mm apart moves alike.
-        twice = np.concatenate([right, right + [0, 2.0, 0]]).astype(np.float32)
+        twice = np.concatenate([right, np.add(right, [0, 2.0, 0])]).astype(np.float32)
         vary_form(np.random.default_rng(seed), twice, eyes, person)
         change = person.form[: len(right)] - person.form[len(right) :]
         steepest.append(float(np.abs(change).max()))
