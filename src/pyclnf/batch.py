@@ -368,7 +368,7 @@ def _dask_outcome(client: Any, future: Any, source: str) -> Outcome:
     def receive() -> None:
         try:
             found.append(replace(future.result(), source=source))
-        except Exception as error:  # whatever the job or the cluster raised
+        except BaseException as error:  # of the job or the cluster; CancelledError is no Exception
             found.append(Outcome(source, failure=f"on the cluster: {error!r}"))
 
     # Not result(timeout=...): one that runs out takes the transfer of the result with it, and the next fails
