@@ -220,15 +220,15 @@ def vary_form(
     nodes = np.ceil(np.array([220.0, 380.0, 260.0]) / length).astype(int) + 3
     places = np.r_[head, eyes].astype(float)
     x, y, z = places.T
-    halves = places * [-1, 1, 1]
-    halves[x > 0] = places[x > 0]
-    field_ = np.zeros_like(places)
-    for share, at in ((0.95, halves), (0.3, places)):
+
+    def drawn(at: NDArray[np.float64]) -> NDArray[np.float64]:
         where = ((at - low) / length + 1).T
-        found = [map_coordinates(rng.standard_normal(nodes), where, mode="nearest") for _ in range(3)]
-        if at is halves:
-            found[0] *= np.sign(x) * smooth_step(np.abs(x), 0.0, 20.0)
-        field_ += share * np.stack(found, axis=1)
+        axes = [map_coordinates(rng.standard_normal(nodes), where, mode="nearest") for _ in range(3)]
+        return np.stack(axes, axis=1)
+
+    alike = drawn(np.column_stack([np.abs(x), y, z]))
+    alike[:, 0] *= np.sign(x) * smooth_step(np.abs(x), 0.0, 20.0)
+    field_ = 0.95 * alike + 0.3 * drawn(places)
     # Neck, shoulders and the back of the skull stay.
     field_ *= (smooth_step(y, 545, 605) * smooth_step(z, -40, 30))[:, None]
     for eye, shift in zip(eyes, field_[len(head) :].copy(), strict=True):

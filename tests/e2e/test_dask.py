@@ -13,6 +13,7 @@ import pytest
 from pyclnf import batch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from conftest import Generated
@@ -126,27 +127,31 @@ def test_a_cluster_whose_workers_stay_away_is_not_waited_for(monkeypatch: pytest
         assert batch._dask_outcome(client, future, "face.png") == batch.Outcome("face.png")
 
 
-def test_a_result_that_somebody_cancelled_is_a_failure() -> None:
+@pytest.fixture
+def client() -> Iterator[distributed.Client]:
+    """Return the client of a cluster with one worker."""
     with (
         distributed.LocalCluster(n_workers=1, processes=True, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
     ):
-        future = client.submit(slow_outcome(), pure=False)
-        future.cancel()
-        outcome = batch._dask_outcome(client, future, "face.png")
+        yield client
+
+
+def test_a_result_that_somebody_cancelled_is_a_failure(client: distributed.Client) -> None:
+    future = client.submit(slow_outcome(), pure=False)
+    future.cancel()
+    outcome = batch._dask_outcome(client, future, "face.png")
     assert outcome.source == "face.png"
     assert (outcome.failure or "").startswith("on the cluster: ") and "ancelled" in (outcome.failure or "")
 
 
-def test_a_result_that_is_long_on_its_way_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_that_is_long_on_its_way_arrives(
+    client: distributed.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The wait for it is looked after many times while it is sent."""
     monkeypatch.setattr(batch, "NO_WORKER_SECONDS", 0.01)
-    with (
-        distributed.LocalCluster(n_workers=1, processes=True, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        future = client.submit(lambda: batch.Outcome("x" * 100_000_000), pure=False)
-        assert batch._dask_outcome(client, future, "face.png") == batch.Outcome("face.png")
+    future = client.submit(lambda: batch.Outcome("x" * 100_000_000), pure=False)
+    assert batch._dask_outcome(client, future, "face.png") == batch.Outcome("face.png")
 
 
 def slow_outcome():  # type: ignore[no-untyped-def]

@@ -82,8 +82,8 @@ def compute(names: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
         tracker = Tracker(CLNF(), template=True, smooth=True)
         # As they are, our face is turned by 10 degrees, where two views meet, and NASA's by none, where the
         # learned start goes over to the mirror image: there last digits choose.
-        x, _, w, _ = BOXES[name]
-        narrow = np.delete(image, np.s_[: x + w // 2 : 8], axis=1)
+        left, _, width, _ = BOXES[name]
+        narrow = np.delete(image, np.s_[: left + width // 2 : 8], axis=1)
         for frame, (x, y) in enumerate(SHIFTS):
             (face,) = tracker.update(np.roll(narrow, (y, x), axis=(0, 1)), frame / 25)
             out |= {f"{name}/track-{frame}/{key}": value for key, value in of_face(face).items()}

@@ -460,8 +460,7 @@ def test_a_form_bends_the_face_and_moves_the_eyes_as_they_are():
     rng = np.random.default_rng(3)
     right = rng.uniform([-90, 610, 65], [0, 785, 160], (2000, 3))
     face = np.r_[right, right * [-1, 1, 1]]
-    lids = eyes[:, None] + rng.normal(0, 1, (200, 3)) * [10, 5, 5]
-    lids = np.r_[*lids]
+    lids = (eyes[:, None] + rng.normal(0, 1, (200, 3)) * [10, 5, 5]).reshape(-1, 3)
     lids = lids[np.linalg.norm(lids - np.repeat(eyes, 200, axis=0), axis=1) < 17]
     away = rng.uniform([-80, 500, -100], [80, 540, 100], (200, 3))
     head = np.r_[face, lids, away].astype(np.float32)
