@@ -272,7 +272,7 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
         if descent is not None:
             if look:
                 # The steps alone, from where the network leads.
-                none = dict(zip(_names("take_steps")[1:14], NO_STEPS, strict=True))
+                none = dict(zip(_names("take_steps")[1:15], NO_STEPS, strict=True))
                 bare = {_OF_LOOK.get(key, key): value for key, value in none.items()}
                 steps = {key: look[_OF_LOOK.get(key, key)] for key in none}
                 first["take_steps"] = run("look_at_faces", look | bare) | steps

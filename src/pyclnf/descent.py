@@ -3,7 +3,8 @@
 The trees bring the landmarks near; from there the step to the face is close to
 linear in what the image shows around them, the more so the nearer it is. Heads
 turned more or less far have steps of their own; heads turned the other way are
-looked at in the mirror.
+looked at in the mirror, and those hardly turned at all in both ways. What is
+said goes over between neighbours with the yaw, so that nothing jumps in a video.
 
 Sources: Xiong, De la Torre, "Supervised Descent Method and its Applications to
 Face Alignment", CVPR 2013, with the parameters of a 3D PDM in place of 2D
@@ -37,7 +38,11 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["NO_STEPS", "Descent", "DescentStep", "Description", "PatchLayout", "upright"]
+__all__ = ["GO_OVER", "NO_STEPS", "Descent", "DescentStep", "Description", "PatchLayout", "upright"]
+
+
+# So far to either side of a yaw between two views, and of 0, both have a share, radians.
+GO_OVER = float(np.radians(10.0))
 
 
 def upright(rotation: Float) -> Float:
@@ -247,13 +252,14 @@ class Descent:
         for row, one in zip(taps, layouts, strict=True):
             row[: one.taps.size] = one.taps
         # As the kernels take them, see `take_steps`.
-        self.arguments: tuple[NDArray[Any], ...] = (
+        self.arguments: tuple[NDArray[Any] | float, ...] = (
             first.pdm.mean,
             np.ascontiguousarray(first.pdm.components[:, : self.n_modes].T),
             first.pdm.limits[: self.n_modes],
             first.mirror.astype(np.int32),
             first.signs,
             first.edges,
+            GO_OVER,
             np.array([(one.scale, one.side, one.floor, one.taps.size) for one in layouts]),
             layouts[0].unit_vectors,
             taps,
@@ -375,8 +381,8 @@ class Descent:
 
 
 # In place of `Descent.arguments` where there are no steps.
-NO_STEPS: tuple[NDArray[Any], ...] = (
-    np.empty(0), np.empty((0, 0)), np.empty(0), np.empty(0, np.int32), np.empty(0), np.empty(0),
+NO_STEPS: tuple[NDArray[Any] | float, ...] = (
+    np.empty(0), np.empty((0, 0)), np.empty(0), np.empty(0, np.int32), np.empty(0), np.empty(0), 0.0,
     np.empty((0, 4)), np.empty((0, 2), np.float32), np.empty((0, 0), np.float32),
     np.empty((0, 0, 2), np.float32), np.empty((0, 0, 0, 0, 0), np.int8), *np.empty((2, 0, 0, 0), np.float32),
 )  # fmt: skip

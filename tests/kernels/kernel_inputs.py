@@ -483,6 +483,7 @@ def steps_of(random: np.random.Generator, n: int, k: int, count: int) -> Argumen
         random.permutation(n).astype(np.int32),
         random.choice([-1.0, 1.0], 6 + k),
         np.radians([25.0, 50.0]),
+        float(random.choice([0.0, random.uniform(0, 1)])),
         np.array(patches, np.float64).reshape(count, 4),
         np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32),
         taps,
@@ -539,10 +540,10 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
 CHANGED = {
     "axis_taps": (4,),
     "fit_scale": (25, 26, 27, 28),
-    "look_at_faces": (27, 28),
+    "look_at_faces": (28, 29),
     "nu_rlms_pass": (4, 5),
     "run_cascade": (11, 12),
-    "take_steps": (14, 15),
+    "take_steps": (15, 16),
 }
 # Kernels that read their last argument as well.
 READS_LAST = {"fit_scale", "look_at_faces", "run_cascade", "take_steps", "weigh_maps"}

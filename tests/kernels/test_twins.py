@@ -63,9 +63,9 @@ def test_a_look_with_steps_is_one_after_the_other(kernels: ModuleType, seed: int
     own = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
     whole = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
     kernels.look_at_faces(*whole)
-    kernels.look_at_faces(*own[:14], *NO_STEPS, *own[27:])
+    kernels.look_at_faces(*own[:14], *NO_STEPS, *own[28:])
     kernels.take_steps(own[0][:, :, 0], *own[14:])
-    for ours, expected in zip(whole[27:], own[27:], strict=True):
+    for ours, expected in zip(whole[28:], own[28:], strict=True):
         np.testing.assert_array_equal(ours, expected)
 
 
@@ -420,15 +420,15 @@ def test_a_step_beyond_all_numbers_is_no_crash(kernels: ModuleType) -> None:
 def test_no_step_from_where_no_face_can_be(kernels: ModuleType, place: str, value: float) -> None:
     """The placement says so, and the other guesses take theirs."""
     arguments = kernel_inputs.take_steps(np.random.default_rng(5))
-    for at in (14, 15, 16):  # two guesses
+    for at in (15, 16, 17):  # two guesses
         arguments[at] = np.repeat(arguments[at][:1], 2, axis=0)
     _, whole = call(kernels, "take_steps", arguments)
     if place == "rotation":
-        arguments[14][0, 1, 1] = value
+        arguments[15][0, 1, 1] = value
     else:
-        arguments[15][0, {"scale": 0, "x": 1}[place]] = value
+        arguments[16][0, {"scale": 0, "x": 1}[place]] = value
     _, (rotations, placements, shapes) = call(kernels, "take_steps", arguments)
     assert np.isnan(placements[0]).all()
-    np.testing.assert_array_equal(shapes[0], arguments[16][0])
+    np.testing.assert_array_equal(shapes[0], arguments[17][0])
     for ours, expected in zip((rotations, placements, shapes), whole, strict=True):
         assert ours[1].tobytes() == expected[1].tobytes()

@@ -506,6 +506,7 @@ def look_at_faces(
     mirror: Int,
     signs: Float,
     edges: Float,
+    width: float,
     patches: Float,
     directions: Float32,
     taps: Float32,
@@ -542,8 +543,8 @@ def look_at_faces(
                 placement[:] = np.nan
                 break
     take_steps(
-        crop[:, :, 0], mean, modes, step_limits, mirror, signs, edges, patches, directions, taps, offsets,
-        step_weights, step_units, bias, rotations, placements, shapes,
+        crop[:, :, 0], mean, modes, step_limits, mirror, signs, edges, width, patches, directions, taps,
+        offsets, step_weights, step_units, bias, rotations, placements, shapes,
     )  # fmt: skip
 
 
@@ -555,6 +556,7 @@ def take_steps(
     mirror: Int,
     signs: Float,
     edges: Float,
+    width: float,
     patches: Float,
     directions: Float32,
     taps: Float32,
@@ -577,27 +579,39 @@ def take_steps(
                 continue
             scale = placement[0]
             landmarks = scale * (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T + placement[1:]
-            mirrored = rotation[0, 2] < 0
-            view = int(np.searchsorted(edges, np.arcsin(min(abs(rotation[0, 2]), 1.0))))
-            upright = _upright(rotation)
-            to_crop = upright * (scale / patch_scale)
-            if mirrored:
-                to_crop[:, 0] *= -1
-                landmarks = landmarks[mirror]
-            centre = landmarks.mean(axis=0)
-            # The columns are orthogonal, and as long as each other.
-            points = (landmarks - centre) @ to_crop / (to_crop[:, 0] @ to_crop[:, 0]) + middle
-            matrix = np.column_stack([to_crop, centre - to_crop.sum(axis=1) * middle])
-            descriptors = np.empty((len(points), offsets.shape[1] * len(directions)), np.float32)
-            describe_points(
-                crop, matrix, side, directions, own_taps, points, offsets[step], floor, descriptors
-            )
-            update = np.empty(len(signs))
-            numbers = weights[step, view], units[step, view], bias[step, view]
-            weigh_descriptors(descriptors, *numbers, update)
-            if mirrored:
-                update *= signs
+            turn, upright = float(np.arcsin(np.clip(rotation[0, 2], -1, 1))), _upright(rotation)
+            plain = 1 - _beyond(-turn, 0.0, width)
+            update = np.zeros(len(signs))
+            for mirrored, yaw, own in ((False, turn, plain), (True, -turn, 1 - plain)):
+                if own == 0:
+                    continue
+                to_crop, seen = upright * (scale / patch_scale), landmarks
+                if mirrored:
+                    to_crop[:, 0] *= -1
+                    seen = landmarks[mirror]
+                centre = seen.mean(axis=0)
+                # The columns are orthogonal, and as long as each other.
+                points = (seen - centre) @ to_crop / (to_crop[:, 0] @ to_crop[:, 0]) + middle
+                matrix = np.column_stack([to_crop, centre - to_crop.sum(axis=1) * middle])
+                descriptors = np.empty((len(points), offsets.shape[1] * len(directions)), np.float32)
+                describe_points(
+                    crop, matrix, side, directions, own_taps, points, offsets[step], floor, descriptors
+                )
+                beyond = [1.0, *(_beyond(yaw, edge, width) for edge in edges.tolist()), 0.0]
+                for view, share in enumerate(own * -np.diff(beyond)):
+                    if share > 0:
+                        said = np.empty(len(signs))
+                        numbers = weights[step, view], units[step, view], bias[step, view]
+                        weigh_descriptors(descriptors, *numbers, said)
+                        update += share * (said * signs if mirrored else said)
             _move_face(update, upright, limits, rotation, placement, shape)
+
+
+def _beyond(turn: float, edge: float, width: float) -> float:
+    """Return the share of what lies beyond an edge: 0 at `width` before it, 1 at so much beyond it."""
+    if width > 0:
+        return min(max((turn - edge) / width, -1.0), 1.0) * 0.5 + 0.5
+    return float(turn > edge)
 
 
 def _move_face(

@@ -207,8 +207,8 @@ def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, doubl
                   const double[::1] mode_units, const double[::1] limits, double[:, :, ::1] matrix,
                   float[:, :, ::1] patch, const double[::1] mean, const double[:, ::1] modes,
                   const double[::1] step_limits, const int32_t[::1] mirror, const double[::1] signs,
-                  const double[::1] edges, const double[:, ::1] patches, const float[:, ::1] directions,
-                  const float[:, ::1] taps, const float[:, :, ::1] offsets,
+                  const double[::1] edges, double width, const double[:, ::1] patches,
+                  const float[:, ::1] directions, const float[:, ::1] taps, const float[:, :, ::1] offsets,
                   const signed char[:, :, :, :, ::1] step_weights, const float[:, :, ::1] step_units,
                   const float[:, :, ::1] bias, double[:, :, ::1] rotations, double[:, ::1] placements,
                   double[:, ::1] shapes):
@@ -237,7 +237,8 @@ def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, doubl
         Gets the last map from the patch (column, row, 1) to the crop.
     patch : ndarray, shape (1, N, N), float32
         Gets the last patch.
-    mean, modes, step_limits, mirror, signs, edges, patches, directions, taps, offsets, step_weights, step_units, bias
+    mean, modes, step_limits, mirror, signs, edges, width, patches, directions, taps, offsets, step_weights, step_units,
+    bias
         See `take_steps`; S may be 0.
     rotations : ndarray, shape (g, 3, 3), float64
         Of g guesses, each of which is changed in place by itself, as are
@@ -283,7 +284,7 @@ def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, doubl
                     break
         if step_weights.shape[0] > 0:
             done = done and stepped(&crop[0, 0, 0], crop.shape[0], mean, modes, step_limits, mirror, signs, edges,
-                                    patches, directions, taps, offsets, step_weights, step_units, bias, rotations,
+                                    width, patches, directions, taps, offsets, step_weights, step_units, bias, rotations,
                                     placements, shapes)
     free(said)
     if not done:

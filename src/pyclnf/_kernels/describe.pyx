@@ -82,22 +82,30 @@ def weigh_descriptors(const float[:, ::1] descriptors, const signed char[:, :, :
 cdef double MIN_SCALE = 1e-6
 
 
+# A share of two steps between which a face goes over: 0 at `width` before an edge, 1 at so much beyond it.
+cdef inline double c_beyond(double turn, double edge, double width) noexcept nogil:
+    if width > 0.0:
+        return c_limited((turn - edge) / width, 1.0) * 0.5 + 0.5
+    return 1.0 if turn > edge else 0.0
+
+
 cdef void c_take_step(const uint16_t *pairs, Py_ssize_t crop_side, const double[::1] mean, const double[:, ::1] modes,
                       const double[::1] limits, const int32_t[::1] mirror, const double[::1] signs,
-                      const double[::1] edges, double patch_scale, const patch_layout *layout,
+                      const double[::1] edges, double width, double patch_scale, const patch_layout *layout,
                       const signed char[:, :, :, ::1] weights, const float[:, ::1] units, const float[:, ::1] bias,
                       double *R, double *placement, double *shape, description_scratch *scratch,
                       float *descriptors, double *work) noexcept nogil:
-    cdef Py_ssize_t n = mean.shape[0] // 3, count = limits.shape[0], i, j, view = 0
+    cdef Py_ssize_t n = mean.shape[0] // 3, count = limits.shape[0], views = edges.shape[0] + 1, i, j, view
     cdef double *points = work                    # x1..xn, y1..yn, z1..zn in object space
     cdef double *x = points + 3 * n               # in the crop
     cdef double *y = x + n
     cdef double *seen = y + n                     # (n, 2) in the patch, as it is described
     cdef double *update = seen + 2 * n
+    cdef double *said = update + 6 + count        # by one view
     cdef double[6] matrix
     cdef double[4] plane
-    cdef double scale = placement[0], c, s, yaw, centre_x, centre_y, middle = (layout.side - 1) / 2.0
-    cdef double a, b, value
+    cdef double scale = placement[0], c, s, turn, own, share, beyond, further
+    cdef double centre_x, centre_y, middle = (layout.side - 1) / 2.0, a, b, value
     cdef bint mirrored
     cdef bint usable = scale >= MIN_SCALE and scale < HUGE_VAL
     # (Not finite: the difference from itself is not zero.)
@@ -112,11 +120,7 @@ cdef void c_take_step(const uint16_t *pairs, Py_ssize_t crop_side, const double[
     for j in range(count):
         add_scaled(shape[j], &modes[j, 0], 3 * n, points)
     project(points, n, R, scale, placement[1], placement[2], x, y)
-    mirrored = R[2] < 0
-    yaw = fabs(R[2])
-    yaw = asin(yaw if yaw < 1.0 else 1.0)
-    for i in range(edges.shape[0]):
-        view += edges[i] < yaw
+    turn = asin(c_limited(R[2], 1.0))
     c_upright(R, plane)
     c, s = plane[0], plane[2]
     centre_x = centre_y = 0.0
@@ -125,34 +129,47 @@ cdef void c_take_step(const uint16_t *pairs, Py_ssize_t crop_side, const double[
         centre_y += y[i]
     centre_x /= n
     centre_y /= n
-    # From the patch to the crop; the columns are orthogonal, and as long as each other.
-    value = scale / patch_scale
-    matrix[0] = -c * value if mirrored else c * value
-    matrix[3] = -s * value if mirrored else s * value
-    matrix[1] = -s * value
-    matrix[4] = c * value
-    matrix[2] = centre_x - (matrix[0] + matrix[1]) * middle
-    matrix[5] = centre_y - (matrix[3] + matrix[4]) * middle
-    value = matrix[0] * matrix[0] + matrix[3] * matrix[3]
-    for i in range(n):
-        j = mirror[i] if mirrored else i
-        a = x[j] - centre_x
-        b = y[j] - centre_y
-        seen[2 * i] = (a * matrix[0] + b * matrix[3]) / value + middle
-        seen[2 * i + 1] = (a * matrix[1] + b * matrix[4]) / value + middle
-    describe(pairs, crop_side, matrix, layout, seen, n, scratch, descriptors)
-    weigh(descriptors, &weights[view, 0, 0, 0], &units[view, 0], &bias[view, 0], n, weights.shape[2],
-          weights.shape[3], update)
-    if mirrored:
-        for j in range(6 + count):
-            update[j] *= signs[j]
+    memset(update, 0, (6 + count) * sizeof(double))
+    own = 1.0 - c_beyond(-turn, 0.0, width)
+    for mirrored in range(2):
+        if mirrored:
+            turn, own = -turn, 1.0 - own
+        if own == 0.0:
+            continue
+        # From the patch to the crop; the columns are orthogonal, and as long as each other.
+        value = scale / patch_scale
+        matrix[0] = -c * value if mirrored else c * value
+        matrix[3] = -s * value if mirrored else s * value
+        matrix[1] = -s * value
+        matrix[4] = c * value
+        matrix[2] = centre_x - (matrix[0] + matrix[1]) * middle
+        matrix[5] = centre_y - (matrix[3] + matrix[4]) * middle
+        value = matrix[0] * matrix[0] + matrix[3] * matrix[3]
+        for i in range(n):
+            j = mirror[i] if mirrored else i
+            a = x[j] - centre_x
+            b = y[j] - centre_y
+            seen[2 * i] = (a * matrix[0] + b * matrix[3]) / value + middle
+            seen[2 * i + 1] = (a * matrix[1] + b * matrix[4]) / value + middle
+        describe(pairs, crop_side, matrix, layout, seen, n, scratch, descriptors)
+        beyond = 1.0
+        for view in range(views):
+            further = c_beyond(turn, edges[view], width) if view + 1 < views else 0.0
+            share = own * (beyond - further)
+            beyond = further
+            if share <= 0.0:
+                continue
+            weigh(descriptors, &weights[view, 0, 0, 0], &units[view, 0], &bias[view, 0], n, weights.shape[2],
+                  weights.shape[3], said)
+            for j in range(6 + count):
+                update[j] += share * (said[j] * signs[j] if mirrored else said[j])
     c_move_face(update, c, s, limits, R, placement, shape)
 
 
 cdef bint stepped(const uint8_t *crop, Py_ssize_t crop_side, const double[::1] mean, const double[:, ::1] modes,
                   const double[::1] limits, const int32_t[::1] mirror, const double[::1] signs,
-                  const double[::1] edges, const double[:, ::1] patches, const float[:, ::1] directions,
-                  const float[:, ::1] taps, const float[:, :, ::1] offsets,
+                  const double[::1] edges, double width, const double[:, ::1] patches,
+                  const float[:, ::1] directions, const float[:, ::1] taps, const float[:, :, ::1] offsets,
                   const signed char[:, :, :, :, ::1] weights, const float[:, :, ::1] units,
                   const float[:, :, ::1] bias, double[:, :, ::1] rotations, double[:, ::1] placements,
                   double[:, ::1] shapes) noexcept nogil:
@@ -162,7 +179,7 @@ cdef bint stepped(const uint8_t *crop, Py_ssize_t crop_side, const double[::1] m
     cdef description_scratch scratch
     cdef float *memory
     cdef float *descriptors
-    cdef Py_ssize_t numbers = 7 * n + 6 + limits.shape[0]
+    cdef Py_ssize_t numbers = 7 * n + 2 * (6 + limits.shape[0])
     cdef double *work = <double *>malloc(numbers * sizeof(double) + crop_side * crop_side * sizeof(uint16_t))
     cdef double *shape
     cdef uint16_t *pairs = <uint16_t *>(work + numbers)
@@ -181,7 +198,7 @@ cdef bint stepped(const uint8_t *crop, Py_ssize_t crop_side, const double[::1] m
         descriptors = memory + description_parts(&layout, n, memory, &scratch)
         for guess in range(placements.shape[0]):
             shape = &shapes[guess, 0] if limits.shape[0] > 0 else NULL
-            c_take_step(pairs, crop_side, mean, modes, limits, mirror, signs, edges, patches[step, 0], &layout,
+            c_take_step(pairs, crop_side, mean, modes, limits, mirror, signs, edges, width, patches[step, 0], &layout,
                         weights[step], units[step], bias[step], &rotations[guess, 0, 0], &placements[guess, 0], shape,
                         &scratch, descriptors, work)
         free(memory)
@@ -191,13 +208,16 @@ cdef bint stepped(const uint8_t *crop, Py_ssize_t crop_side, const double[::1] m
 
 def take_steps(const uint8_t[:, ::1] crop, const double[::1] mean, const double[:, ::1] modes,
                const double[::1] limits, const int32_t[::1] mirror, const double[::1] signs, const double[::1] edges,
-               const double[:, ::1] patches, const float[:, ::1] directions, const float[:, ::1] taps,
-               const float[:, :, ::1] offsets, const signed char[:, :, :, :, ::1] weights,
-               const float[:, :, ::1] units, const float[:, :, ::1] bias, double[:, :, ::1] rotations,
-               double[:, ::1] placements, double[:, ::1] shapes):
+               double width, const double[:, ::1] patches, const float[:, ::1] directions,
+               const float[:, ::1] taps, const float[:, :, ::1] offsets,
+               const signed char[:, :, :, :, ::1] weights, const float[:, :, ::1] units,
+               const float[:, :, ::1] bias, double[:, :, ::1] rotations, double[:, ::1] placements,
+               double[:, ::1] shapes):
     """Take linear steps from each guess: describe the face around its landmarks, and move by the weighted sum.
 
-    Faces turned to the side where R[0, 2] < 0 are looked at in the mirror.
+    Faces turned to the side where R[0, 2] < 0 are looked at in the mirror, those hardly turned at all in both ways. What
+    the views say goes over from one to the next, and from one way to the other, along with the yaw: a face that turns
+    in a video would jump otherwise.
 
     Parameters
     ----------
@@ -211,7 +231,9 @@ def take_steps(const uint8_t[:, ::1] crop, const double[::1] mean, const double[
     signs : ndarray, shape (6 + k,), float64
         By which an update is multiplied that was seen in the mirror.
     edges : ndarray, shape (V - 1,), float64
-        Yaws between the views, rising.
+        Yaws between the views, rising from 0.
+    width : float
+        So far to either side of the edges, and of 0, two views, or both ways, have a share; 0 or more.
     patches : ndarray, shape (S, 4), float64
         Of each step: patch px per mm, side of the patch and floor, see `describe_points`, and how many taps it has.
     directions : ndarray, shape (B, 2), float32
@@ -230,7 +252,7 @@ def take_steps(const uint8_t[:, ::1] crop, const double[::1] mean, const double[
     """
     cdef bint done
     with nogil:
-        done = stepped(&crop[0, 0], crop.shape[0], mean, modes, limits, mirror, signs, edges, patches, directions,
+        done = stepped(&crop[0, 0], crop.shape[0], mean, modes, limits, mirror, signs, edges, width, patches, directions,
                        taps, offsets, weights, units, bias, rotations, placements, shapes)
     if not done:
         raise MemoryError
