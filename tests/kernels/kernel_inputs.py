@@ -475,6 +475,10 @@ def steps_of(random: np.random.Generator, n: int, k: int, count: int) -> Argumen
     taps = random.normal(0, 1, (count, 7)).astype(np.float32)
     for row, length in zip(taps, lengths, strict=True):
         row[:length] = random.dirichlet(np.ones(length))
+    offsets = random.normal(0, 4, (count, around, 2)).astype(np.float32)
+    if random.random() < 0.5:  # the same in the mirror
+        offsets[:, around // 2, 0] = 0
+        offsets[:, (around + 1) // 2 :] = offsets[:, : around // 2] * [-1, 1]
     patches = [(random.uniform(0.3, 1), random.integers(6, 30), 20.0, length) for length in lengths]
     return [
         random.normal(0, 8, 3 * n),
@@ -487,7 +491,7 @@ def steps_of(random: np.random.Generator, n: int, k: int, count: int) -> Argumen
         np.array(patches, np.float64).reshape(count, 4),
         np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32),
         taps,
-        random.normal(0, 4, (count, around, 2)).astype(np.float32),
+        offsets,
         random.integers(-127, 128, (count, views, n, d, 6 + k), dtype=np.int8),
         random.uniform(1e-4, 1e-3, (count, views, 6 + k)).astype(np.float32),
         random.normal(0, 0.1, (count, views, 6 + k)).astype(np.float32),

@@ -32,10 +32,9 @@ def pdm() -> PDM:
     return build_pdm(dataset(60, np.random.default_rng(4), yaw=0.8)[3], variance=0.99)
 
 
-def descent(pdm: PDM, bias: np.ndarray, *, weights: np.ndarray | None = None, steps: int = 1) -> Descent:
-    """Return steps in three views; without weights they are the same everywhere."""
-    if weights is None:
-        weights = np.zeros((3, 68, LAYOUT.width, 6 + K), np.int8)
+def descent(pdm: PDM, bias: np.ndarray, *, steps: int = 1) -> Descent:
+    """Return steps in three views that are the same everywhere."""
+    weights = np.zeros((3, 68, LAYOUT.width, 6 + K), np.int8)
     units = np.full((3, 6 + K), 1e-3, np.float32)
     biases = np.float32(np.tile(bias, (3, 1)))
     step = DescentStep(pdm, LAYOUT, np.radians([25, 50]), MIRROR_68, weights, units, biases)
@@ -71,14 +70,25 @@ def test_a_step_without_weights_moves_by_its_bias(pdm: PDM) -> None:
     np.testing.assert_allclose(rotation, turn @ R, atol=1e-6)
 
 
-def test_a_face_turned_the_other_way_gets_the_mirrored_step(pdm: PDM) -> None:
-    """The picture flipped, and the face in it: the same descriptors, and the mirrored step."""
+@pytest.mark.parametrize(("yaw", "view"), ((0.6, 1), (0.03, 0)))
+@pytest.mark.parametrize("directions", (4, 5))
+@pytest.mark.parametrize("sideways", (4, 3), ids=("the same in the mirror", "not"))
+def test_a_face_turned_the_other_way_gets_the_mirrored_step(
+    pdm: PDM, yaw: float, view: int, directions: int, sideways: int
+) -> None:
+    """The picture flipped, and the face in it: the same descriptors, and the mirrored step.
+
+    Near the front the face is seen both ways, of which one may be told from the other.
+    """
     rng = np.random.default_rng(1)
-    weights = rng.integers(-127, 128, (3, 68, LAYOUT.width, 6 + K)).astype(np.int8)
-    taken = descent(pdm, rng.normal(0, 0.05, 6 + K), weights=weights)
-    (step,) = taken.steps
+    offsets = np.array([[0, 0], [4, 0], [0, -4], [-sideways, 0]], np.float32)
+    layout = PatchLayout(60, 0.3, 1.2, 20.0, directions, offsets)
+    weights = rng.integers(-127, 128, (3, 68, layout.width, 6 + K)).astype(np.int8)
+    units, biases = np.full((3, 6 + K), 1e-3, np.float32), rng.normal(0, 0.05, (3, 6 + K)).astype(np.float32)
+    step = DescentStep(pdm, layout, np.radians([25, 50]), MIRROR_68, weights, units, biases)
+    taken = Descent([step])
     picture, shape = crop(), rng.normal(0, 2, K)
-    euler = np.array([0.1, 0.6, 0.2])
+    euler = np.array([0.1, yaw, 0.2])
     placement = np.array([0.4, 55.0, 62.0])
     flipped = (
         np.ascontiguousarray(picture[:, ::-1]),
@@ -88,7 +98,7 @@ def test_a_face_turned_the_other_way_gets_the_mirrored_step(pdm: PDM) -> None:
     )
     plain = (picture, euler_to_matrix(euler), placement, shape)
     a, b = step.describe(*plain), step.describe(*flipped)
-    assert (a.view, a.mirrored) == (1, False) and (b.view, b.mirrored) == (1, True)
+    assert (a.view, a.mirrored) == (view, False) and (b.view, b.mirrored) == (view, True)
     np.testing.assert_allclose(b.descriptors, a.descriptors, atol=2e-5)
     found, mirrored = (run(taken, *state, picture=seen) for seen, *state in (plain, flipped))
     np.testing.assert_allclose(mirrored[0] * [[1, -1, -1], [-1, 1, 1], [-1, 1, 1]], found[0], atol=1e-4)

@@ -415,20 +415,75 @@ def describe_points(
     out: Float32,
 ) -> None:
     """Describe points of a patch by the slopes around them in some directions."""
+    found = _found_around(crop, matrix, side, directions, taps, points, offsets, signed=False)
+    out[:] = _descriptors(found, floor)
+
+
+def _found_around(
+    crop: NDArray[np.uint8],
+    matrix: Float,
+    side: int,
+    directions: Float32,
+    taps: Float32,
+    points: Float,
+    offsets: Float32,
+    *,
+    signed: bool,
+) -> NDArray[Any]:
+    """Return the blurred slopes around points of a patch, (n, K, B), their positive parts unless `signed`."""
     row, column = np.mgrid[:side, :side]
     x, y = (_fixed(m[1] * row + m[2], FURTHEST) + column * _fixed(m[0], LONGEST_STEP) for m in matrix)
     patch = _bilinear(crop[None], x / 65536, y / 65536)[0].astype(np.float64)
     padded = np.pad(patch, 1, mode="edge")
     dx, dy = padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]
-    maps = np.maximum(directions[:, :1, None] * dx + directions[:, 1:, None] * dy, 0)
+    maps = directions[:, :1, None] * dx + directions[:, 1:, None] * dy
+    if not signed:
+        maps = np.maximum(maps, 0)
     r = len(taps) // 2
     for axis in (2, 1):
         width = [(0, 0), (0, 0), (0, 0)]
         width[axis] = (r, r)
         maps = sliding_window_view(np.pad(maps, width, mode="edge"), len(taps), axis=axis) @ taps
     at = points[:, None] + offsets.astype(np.float64)
-    found = _bilinear(maps, at[..., 0], at[..., 1]).transpose(1, 2, 0).reshape(out.shape)
-    out[:] = found / (np.linalg.norm(found, axis=1, keepdims=True) + floor)
+    return _bilinear(maps, at[..., 0], at[..., 1]).transpose(1, 2, 0)
+
+
+def _descriptors(found: NDArray[Any], floor: float) -> NDArray[Any]:
+    flat = found.reshape(len(found), -1)
+    return np.asarray(flat / (np.linalg.norm(flat, axis=1, keepdims=True) + floor))
+
+
+def _turned(
+    found: NDArray[Any],
+    crop: NDArray[np.uint8],
+    matrix: Float,
+    side: int,
+    directions: Float32,
+    taps: Float32,
+    points: Float,
+    offsets: Float32,
+    mirror: Int,
+) -> NDArray[Any] | None:
+    """Return what is found around the points' counterparts in the mirror; None: not to be told from what is here.
+
+    Where directions are the opposites of those in the mirror, the positive part of a slope that way is that of
+    the slope itself, less the slope.
+    """
+    samples, same, opposite = _in_mirror(offsets), _in_mirror(directions), _in_mirror(directions, -1.0)
+    if samples is None:
+        return None
+    if same is not None:
+        return np.asarray(found[mirror][:, samples][:, :, same])
+    if opposite is None:
+        return None
+    slopes = _found_around(crop, matrix, side, directions[opposite], taps, points, offsets, signed=True)
+    return np.asarray((found[:, :, opposite] - slopes)[mirror][:, samples])
+
+
+def _in_mirror(vectors: Float32, sign: float = 1.0) -> NDArray[np.intp] | None:
+    """Return which vector each of some is in the mirror, or the opposite of that (-1); None if one is none."""
+    near = np.abs(vectors * np.float32([-sign, sign]) - vectors[:, None]).max(axis=2) < np.float32(1e-4)
+    return np.asarray(near.argmax(axis=0)) if near.any(axis=0).all() else None
 
 
 def _fixed(values: Any, bound: float) -> Any:
@@ -582,21 +637,27 @@ def take_steps(
             turn, upright = float(np.arcsin(np.clip(rotation[0, 2], -1, 1))), _upright(rotation)
             plain = 1 - _beyond(-turn, 0.0, width)
             update = np.zeros(len(signs))
+            layout = side, directions, own_taps
+            around = offsets[step]
+            seen_turned: Float | None = None
             for mirrored, yaw, own in ((False, turn, plain), (True, -turn, 1 - plain)):
                 if own == 0:
                     continue
-                to_crop, seen = upright * (scale / patch_scale), landmarks
-                if mirrored:
-                    to_crop[:, 0] *= -1
-                    seen = landmarks[mirror]
-                centre = seen.mean(axis=0)
-                # The columns are orthogonal, and as long as each other.
-                points = (seen - centre) @ to_crop / (to_crop[:, 0] @ to_crop[:, 0]) + middle
-                matrix = np.column_stack([to_crop, centre - to_crop.sum(axis=1) * middle])
-                descriptors = np.empty((len(points), offsets.shape[1] * len(directions)), np.float32)
-                describe_points(
-                    crop, matrix, side, directions, own_taps, points, offsets[step], floor, descriptors
-                )
+                if seen_turned is not None:
+                    found = seen_turned
+                else:
+                    to_crop, seen = upright * (scale / patch_scale), landmarks
+                    if mirrored:
+                        to_crop[:, 0] *= -1
+                        seen = landmarks[mirror]
+                    centre = seen.mean(axis=0)
+                    # The columns are orthogonal, and as long as each other.
+                    points = (seen - centre) @ to_crop / (to_crop[:, 0] @ to_crop[:, 0]) + middle
+                    matrix = np.column_stack([to_crop, centre - to_crop.sum(axis=1) * middle])
+                    found = _found_around(crop, matrix, *layout, points, around, signed=False)
+                    if own < 1:
+                        seen_turned = _turned(found, crop, matrix, *layout, points, around, mirror)
+                descriptors = _descriptors(found, floor).astype(np.float32)
                 beyond = [1.0, *(_beyond(yaw, edge, width) for edge in edges.tolist()), 0.0]
                 for view, share in enumerate(own * -np.diff(beyond)):
                     if share > 0:

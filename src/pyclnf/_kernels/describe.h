@@ -9,6 +9,8 @@
 #ifndef PYCLNF_DESCRIBE_H
 #define PYCLNF_DESCRIBE_H
 
+#include <float.h>
+
 #include "cascade.h"
 #include "lanes.h"
 #include "sample.h"
@@ -18,18 +20,50 @@
 #define FURTHEST 8192.0
 #define LONGEST_STEP 64.0
 
-/* Where and how a patch is described; `stride`: the directions, padded. */
+/* Where and how a patch is described; `stride`: the directions, padded; `mirrored`: in the mirror each direction is one
+ * of them, and each offset (1); the opposite of each direction is (-1); neither (0). */
 typedef struct {
     ptrdiff_t side, directions, stride, radius, samples;
     const float *unit_vectors, *taps, *offsets;
     float floor;
+    int mirrored;
 } patch_layout;
+
+/* Which of the vectors (count, 2) is one of them in the mirror, or the opposite of that (sign -1); -1: none. */
+static ptrdiff_t in_mirror(const float *vectors, ptrdiff_t count, ptrdiff_t one, float sign)
+{
+    const float x = -sign * vectors[2 * one], y = sign * vectors[2 * one + 1];
+    ptrdiff_t i;
+    for (i = 0; i < count; ++i) {
+        if (fabsf(vectors[2 * i] - x) < 1e-4f && fabsf(vectors[2 * i + 1] - y) < 1e-4f) return i;
+    }
+    return -1;
+}
+
+static int are_in_mirror(const float *vectors, ptrdiff_t count, float sign)
+{
+    ptrdiff_t i;
+    for (i = 0; i < count; ++i) {
+        if (in_mirror(vectors, count, i, sign) < 0) return 0;
+    }
+    return 1;
+}
+
+/* So many directions, padded; with the slopes along x and y if those in the mirror are made of them. */
+static ptrdiff_t stride_of(ptrdiff_t directions, int mirrored)
+{
+    return (directions + (mirrored < 0 ? 2 : 0) + LANES - 1) / LANES * LANES;
+}
 
 static patch_layout layout_of_patch(ptrdiff_t side, const float *unit_vectors, ptrdiff_t directions, const float *taps,
                                     ptrdiff_t radius, const float *offsets, ptrdiff_t samples, float floor)
 {
-    patch_layout layout = {side, directions, (directions + LANES - 1) / LANES * LANES, radius, samples,
-                           unit_vectors, taps, offsets, floor};
+    patch_layout layout = {side, directions, 0, radius, samples, unit_vectors, taps, offsets, floor, 0};
+    if (are_in_mirror(offsets, samples, 1.0f)) {
+        if (are_in_mirror(unit_vectors, directions, 1.0f)) layout.mirrored = 1;
+        else if (are_in_mirror(unit_vectors, directions, -1.0f)) layout.mirrored = -1;
+    }
+    layout.stride = stride_of(directions, layout.mirrored);
     return layout;
 }
 
@@ -54,10 +88,11 @@ typedef struct {
 typedef struct {
     double *x, *y;                        /* positions of all samples */
     int32_t *columns, *rows, *order;
+    int32_t *sample_turned, *direction_turned; /* which each is in the mirror */
     int32_t *lines;                       /* for a row of the patch, where column 0 would lie among the maps, px */
     span *boxes_x, *boxes_y;              /* what the samples of each point read */
     row_runs seen, blurred;               /* of the patch, and of its maps */
-    float *u, *v, *patch, *line, *maps, *found, *cosines, *sines;
+    float *u, *v, *patch, *line, *maps, *found, *turned, *cosines, *sines, *least;
     uint32_t *packed;
 } description_scratch;
 
@@ -81,6 +116,8 @@ static ptrdiff_t description_parts(const patch_layout *layout, ptrdiff_t points,
     PYCLNF_PART(v, float, all)
     PYCLNF_PART(packed, uint32_t, n + BROAD)
     PYCLNF_PART(order, int32_t, points)
+    PYCLNF_PART(sample_turned, int32_t, layout->samples)
+    PYCLNF_PART(direction_turned, int32_t, layout->directions)
     PYCLNF_PART(boxes_x, span, points)
     PYCLNF_PART(boxes_y, span, points)
     PYCLNF_PART(seen.counts, int32_t, n)
@@ -89,7 +126,9 @@ static ptrdiff_t description_parts(const patch_layout *layout, ptrdiff_t points,
     PYCLNF_PART(blurred.runs, run, n * most)
     PYCLNF_PART(cosines, float, layout->stride)
     PYCLNF_PART(sines, float, layout->stride)
-    PYCLNF_PART(found, float, layout->samples * layout->directions + layout->stride)
+    PYCLNF_PART(least, float, layout->stride)
+    PYCLNF_PART(found, float, layout->samples * layout->stride)
+    PYCLNF_PART(turned, float, layout->samples * layout->stride)
     PYCLNF_PART(lines, int32_t, n)
     PYCLNF_PART(patch, float, n * n + BROAD)
     /* Lines are worked on four registers at a time. The maps lie run after run: of what all would take little is used,
@@ -223,19 +262,19 @@ static void sample_row(const uint16_t *pairs, ptrdiff_t side, const patch_row *w
     }
 }
 
-/* Slopes in all directions at columns from..to of row i of the patch, negative ones as 0; border replicated. */
+/* Slopes in all directions at columns from..to of row i of the patch, or the least that counts; border replicated. */
 static void slopes_of_row(const float *patch, ptrdiff_t n, ptrdiff_t i, ptrdiff_t from, ptrdiff_t to,
-                          const float *cosines, const float *sines, ptrdiff_t stride, float *out)
+                          const float *cosines, const float *sines, const float *least, ptrdiff_t stride, float *out)
 {
     const float *mid = patch + i * n, *up = i > 0 ? mid - n : mid, *down = i + 1 < n ? mid + n : mid;
     ptrdiff_t j, b;
     for (b = 0; b < stride; b += LANES) {
-        const floats c = load8(cosines + b), s = load8(sines + b);
+        const floats c = load8(cosines + b), s = load8(sines + b), low = load8(least + b);
         const ptrdiff_t last = to < n - 2 ? to : n - 2;
 #define PYCLNF_SLOPES(LEFT, RIGHT)                                                      \
     {                                                                                   \
         const floats dx = splat8(mid[RIGHT] - mid[LEFT]), dy = splat8(down[j] - up[j]); \
-        store8(out + j * stride + b, positive8(muladd8(c, dx, mul8(s, dy))));           \
+        store8(out + j * stride + b, max8(muladd8(c, dx, mul8(s, dy)), low));           \
     }
         j = from;
         if (j == 0) {
@@ -310,16 +349,63 @@ static void pair_crop(const uint8_t *crop, ptrdiff_t side, uint16_t *pairs)
     pair_lines(crop, crop + side, (side - 1) * side, pairs);
 }
 
-/* Descriptors (count, samples * directions) of points (count, 2) of the patch that a matrix (2, 3) maps to the
- * crop (side, side), whose lines lie in pairs. */
-static void describe(const uint16_t *pairs, ptrdiff_t side, const double *matrix, const patch_layout *layout,
-                     const double *points, ptrdiff_t count, description_scratch *s, float *out)
+/* out (K, B) = values (K, B, padded to stride) over their length and a bit more. */
+static void keep_direction(const float *values, ptrdiff_t K, ptrdiff_t B, ptrdiff_t stride, float floor, float *out)
 {
-    const ptrdiff_t n = layout->side, stride = layout->stride, r = layout->radius, K = layout->samples;
+    double total = 0.0;
+    float scale;
+    ptrdiff_t k, b;
+    for (k = 0; k < K; ++k) {
+        for (b = 0; b < B; ++b) total += (double)values[k * stride + b] * values[k * stride + b];
+    }
+    scale = (float)(1.0 / (sqrt(total) + floor));
+    for (k = 0; k < K; ++k) {
+        for (b = 0; b < B; ++b) out[k * B + b] = values[k * stride + b] * scale;
+    }
+}
+
+/* What is found around a point, as it is found around its place in the mirror. Where directions are the opposites of
+ * those in the mirror, the positive part of a slope that way is that of the slope itself, less the slope. */
+static void turn_found(const patch_layout *layout, const description_scratch *s, ptrdiff_t stride)
+{
+    const ptrdiff_t K = layout->samples, B = layout->directions;
+    ptrdiff_t k, b;
+    for (k = 0; k < K; ++k) {
+        const float *from = s->found + s->sample_turned[k] * stride;
+        float *out = s->turned + k * stride;
+        for (b = 0; b < B; ++b) {
+            const int32_t other = s->direction_turned[b];
+            out[b] = from[other];
+            if (layout->mirrored < 0) out[b] -= s->cosines[other] * from[B] + s->sines[other] * from[B + 1];
+        }
+    }
+}
+
+/* Descriptors (count, samples * directions) of points (count, 2) of the patch that a matrix (2, 3) maps to the
+ * crop (side, side), whose lines lie in pairs. With a counterpart for each point (otherwise NULL), also what is found
+ * in the mirror, where its counterpart lies in its place; for layouts that are the same in the mirror. */
+static void describe(const uint16_t *pairs, ptrdiff_t side, const double *matrix, const patch_layout *layout,
+                     const double *points, ptrdiff_t count, const int32_t *counterparts, description_scratch *s,
+                     float *out, float *turned)
+{
+    const ptrdiff_t n = layout->side, r = layout->radius, K = layout->samples;
     const ptrdiff_t B = layout->directions, width = K * B;
+    const ptrdiff_t stride = counterparts ? layout->stride : stride_of(B, 0);
     ptrdiff_t i, j, k, b, done = 0;
     memset(s->cosines, 0, stride * sizeof(float));
     memset(s->sines, 0, stride * sizeof(float));
+    memset(s->least, 0, stride * sizeof(float));
+    if (counterparts) {
+        for (k = 0; k < K; ++k) s->sample_turned[k] = (int32_t)in_mirror(layout->offsets, K, k, 1.0f);
+        for (b = 0; b < B; ++b) {
+            s->direction_turned[b] = (int32_t)in_mirror(layout->unit_vectors, B, b, (float)layout->mirrored);
+        }
+    }
+    if (counterparts && layout->mirrored < 0) {
+        /* The slopes along x and y, of either sign. */
+        s->cosines[B] = s->sines[B + 1] = 1.0f;
+        s->least[B] = s->least[B + 1] = -FLT_MAX;
+    }
     for (b = 0; b < B; ++b) {
         s->cosines[b] = layout->unit_vectors[2 * b];
         s->sines[b] = layout->unit_vectors[2 * b + 1];
@@ -350,7 +436,7 @@ static void describe(const uint16_t *pairs, ptrdiff_t side, const double *matrix
             const ptrdiff_t from = own->from, to = own->to;
             const ptrdiff_t low = from - r > 0 ? from - r : 0, high = to + r < n - 1 ? to + r : n - 1;
             float *line = s->line + r * stride;
-            slopes_of_row(s->patch, n, i, low, high, s->cosines, s->sines, stride, line);
+            slopes_of_row(s->patch, n, i, low, high, s->cosines, s->sines, s->least, stride, line);
             for (j = from - r; j < low; ++j) memcpy(line + j * stride, line + low * stride, stride * sizeof(float));
             for (j = high + 1; j <= to + r; ++j) {
                 memcpy(line + j * stride, line + high * stride, stride * sizeof(float));
@@ -362,20 +448,21 @@ static void describe(const uint16_t *pairs, ptrdiff_t side, const double *matrix
             done += to - from + 1;
         }
     }
-    for (i = 0; i < count; ++i, out += width) {
-        double total = 0.0;
-        float scale;
+    for (j = 0; j < count; ++j) {
+        i = counterparts ? counterparts[j] : j;
         find_lines(s, n, r, i);
         for (k = 0; k < K; ++k) {
             const ptrdiff_t at = i * K + k;
-            for (b = 0; b < B; b += LANES) {
+            for (b = 0; b < stride; b += LANES) {
                 blurred_sample(s->maps + b, s->lines, n, stride, layout->taps, r, s->rows[at], s->columns[at],
-                               s->u[at], s->v[at], s->found + k * B + b);
+                               s->u[at], s->v[at], s->found + k * stride + b);
             }
         }
-        for (k = 0; k < width; ++k) total += (double)s->found[k] * s->found[k];
-        scale = (float)(1.0 / (sqrt(total) + layout->floor));
-        for (k = 0; k < width; ++k) out[k] = s->found[k] * scale;
+        keep_direction(s->found, K, B, stride, layout->floor, out + i * width);
+        if (counterparts) {
+            turn_found(layout, s, stride);
+            keep_direction(s->turned, K, B, stride, layout->floor, turned + j * width);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ cdef extern from "describe.h":
         Py_ssize_t side
         Py_ssize_t directions
         Py_ssize_t samples
+        int mirrored
     ctypedef struct description_scratch:
         pass
     patch_layout layout_of_patch(Py_ssize_t side, const float *unit_vectors, Py_ssize_t directions, const float *taps,
@@ -15,7 +16,8 @@ cdef extern from "describe.h":
                                  description_scratch *parts) noexcept nogil
     void pair_crop(const uint8_t *crop, Py_ssize_t side, uint16_t *pairs) noexcept nogil
     void describe(const uint16_t *pairs, Py_ssize_t side, const double *matrix, const patch_layout *layout,
-                  const double *points, Py_ssize_t count, description_scratch *scratch, float *out) noexcept nogil
+                  const double *points, Py_ssize_t count, const int32_t *counterparts,
+                  description_scratch *scratch, float *out, float *turned) noexcept nogil
     void weigh(const float *descriptors, const signed char *weights, const float *units, const float *bias,
                Py_ssize_t count, Py_ssize_t length, Py_ssize_t width, double *out) noexcept nogil
 
@@ -57,8 +59,8 @@ def describe_points(const uint8_t[:, ::1] crop, const double[:, ::1] matrix, Py_
     with nogil:
         description_parts(&layout, points.shape[0], memory, &scratch)
         pair_crop(&crop[0, 0], crop.shape[0], pairs)
-        describe(pairs, crop.shape[0], &matrix[0, 0], &layout, &points[0, 0], points.shape[0], &scratch,
-                 &out[0, 0])
+        describe(pairs, crop.shape[0], &matrix[0, 0], &layout, &points[0, 0], points.shape[0], NULL, &scratch,
+                 &out[0, 0], NULL)
     free(memory)
 
 
@@ -94,7 +96,7 @@ cdef void c_take_step(const uint16_t *pairs, Py_ssize_t crop_side, const double[
                       const double[::1] edges, double width, double patch_scale, const patch_layout *layout,
                       const signed char[:, :, :, ::1] weights, const float[:, ::1] units, const float[:, ::1] bias,
                       double *R, double *placement, double *shape, description_scratch *scratch,
-                      float *descriptors, double *work) noexcept nogil:
+                      float *descriptors, float *turned, double *work) noexcept nogil:
     cdef Py_ssize_t n = mean.shape[0] // 3, count = limits.shape[0], views = edges.shape[0] + 1, i, j, view
     cdef double *points = work                    # x1..xn, y1..yn, z1..zn in object space
     cdef double *x = points + 3 * n               # in the crop
@@ -106,7 +108,8 @@ cdef void c_take_step(const uint16_t *pairs, Py_ssize_t crop_side, const double[
     cdef double[4] plane
     cdef double scale = placement[0], c, s, turn, own, share, beyond, further
     cdef double centre_x, centre_y, middle = (layout.side - 1) / 2.0, a, b, value
-    cdef bint mirrored
+    cdef float *described
+    cdef bint mirrored, both
     cdef bint usable = scale >= MIN_SCALE and scale < HUGE_VAL
     # (Not finite: the difference from itself is not zero.)
     for i in range(9):
@@ -131,27 +134,33 @@ cdef void c_take_step(const uint16_t *pairs, Py_ssize_t crop_side, const double[
     centre_y /= n
     memset(update, 0, (6 + count) * sizeof(double))
     own = 1.0 - c_beyond(-turn, 0.0, width)
+    both = layout.mirrored != 0 and own > 0.0 and own < 1.0
     for mirrored in range(2):
         if mirrored:
             turn, own = -turn, 1.0 - own
         if own == 0.0:
             continue
-        # From the patch to the crop; the columns are orthogonal, and as long as each other.
-        value = scale / patch_scale
-        matrix[0] = -c * value if mirrored else c * value
-        matrix[3] = -s * value if mirrored else s * value
-        matrix[1] = -s * value
-        matrix[4] = c * value
-        matrix[2] = centre_x - (matrix[0] + matrix[1]) * middle
-        matrix[5] = centre_y - (matrix[3] + matrix[4]) * middle
-        value = matrix[0] * matrix[0] + matrix[3] * matrix[3]
-        for i in range(n):
-            j = mirror[i] if mirrored else i
-            a = x[j] - centre_x
-            b = y[j] - centre_y
-            seen[2 * i] = (a * matrix[0] + b * matrix[3]) / value + middle
-            seen[2 * i + 1] = (a * matrix[1] + b * matrix[4]) / value + middle
-        describe(pairs, crop_side, matrix, layout, seen, n, scratch, descriptors)
+        if mirrored and both:
+            described = turned
+        else:
+            described = descriptors
+            # From the patch to the crop; the columns are orthogonal, and as long as each other.
+            value = scale / patch_scale
+            matrix[0] = -c * value if mirrored else c * value
+            matrix[3] = -s * value if mirrored else s * value
+            matrix[1] = -s * value
+            matrix[4] = c * value
+            matrix[2] = centre_x - (matrix[0] + matrix[1]) * middle
+            matrix[5] = centre_y - (matrix[3] + matrix[4]) * middle
+            value = matrix[0] * matrix[0] + matrix[3] * matrix[3]
+            for i in range(n):
+                j = mirror[i] if mirrored else i
+                a = x[j] - centre_x
+                b = y[j] - centre_y
+                seen[2 * i] = (a * matrix[0] + b * matrix[3]) / value + middle
+                seen[2 * i + 1] = (a * matrix[1] + b * matrix[4]) / value + middle
+            describe(pairs, crop_side, matrix, layout, seen, n, &mirror[0] if both else NULL, scratch, descriptors,
+                     turned)
         beyond = 1.0
         for view in range(views):
             further = c_beyond(turn, edges[view], width) if view + 1 < views else 0.0
@@ -159,7 +168,7 @@ cdef void c_take_step(const uint16_t *pairs, Py_ssize_t crop_side, const double[
             beyond = further
             if share <= 0.0:
                 continue
-            weigh(descriptors, &weights[view, 0, 0, 0], &units[view, 0], &bias[view, 0], n, weights.shape[2],
+            weigh(described, &weights[view, 0, 0, 0], &units[view, 0], &bias[view, 0], n, weights.shape[2],
                   weights.shape[3], said)
             for j in range(6 + count):
                 update[j] += share * (said[j] * signs[j] if mirrored else said[j])
@@ -190,7 +199,7 @@ cdef bint stepped(const uint8_t *crop, Py_ssize_t crop_side, const double[::1] m
         layout = layout_of_patch(<Py_ssize_t>patches[step, 1], &directions[0, 0], directions.shape[0],
                                  &taps[step, 0], <Py_ssize_t>patches[step, 3] // 2, &offsets[step, 0, 0],
                                  offsets.shape[1], <float>patches[step, 2])
-        memory = <float *>malloc((description_parts(&layout, n, NULL, &scratch) + n * length) * sizeof(float))
+        memory = <float *>malloc((description_parts(&layout, n, NULL, &scratch) + 2 * n * length) * sizeof(float))
         if memory == NULL:
             free(work)
             return False
@@ -200,7 +209,7 @@ cdef bint stepped(const uint8_t *crop, Py_ssize_t crop_side, const double[::1] m
             shape = &shapes[guess, 0] if limits.shape[0] > 0 else NULL
             c_take_step(pairs, crop_side, mean, modes, limits, mirror, signs, edges, width, patches[step, 0], &layout,
                         weights[step], units[step], bias[step], &rotations[guess, 0, 0], &placements[guess, 0], shape,
-                        &scratch, descriptors, work)
+                        &scratch, descriptors, descriptors + n * length, work)
         free(memory)
     free(work)
     return True

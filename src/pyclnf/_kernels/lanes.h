@@ -66,8 +66,8 @@ PYCLNF_INLINE floats clip8(floats v, float low, float high)
     /* In this order NaN stays NaN: both instructions return their second operand then. */
     return _mm256_min_ps(splat8(high), _mm256_max_ps(splat8(low), v));
 }
-/* Negative numbers as 0. */
-PYCLNF_INLINE floats positive8(floats v) { return _mm256_max_ps(v, _mm256_setzero_ps()); }
+/* The greater ones. */
+PYCLNF_INLINE floats max8(floats a, floats b) { return _mm256_max_ps(a, b); }
 /* Eight whole numbers of eight bits. */
 PYCLNF_INLINE floats widen8(const signed char *p)
 {
@@ -131,7 +131,11 @@ PYCLNF_INLINE floats clip8(floats v, float low, float high)
     return (floats)(((ints)l & below) | ((ints)h & above) | ((ints)v & ~(below | above)));
 }
 /* Negative numbers as 0. */
-PYCLNF_INLINE floats positive8(floats v) { return (floats)((ints)v & (v > splat8(0.0f))); }
+PYCLNF_INLINE floats max8(floats a, floats b)
+{
+    const ints greater = a > b;
+    return (floats)(((ints)a & greater) | ((ints)b & ~greater));
+}
 /* Eight whole numbers of eight bits. */
 PYCLNF_INLINE floats widen8(const signed char *p)
 {
@@ -185,7 +189,7 @@ PYCLNF_INLINE floats clip8(floats a, float low, float high)
 {
     PYCLNF_EACH8(a.v[i] < low ? low : (a.v[i] > high ? high : a.v[i]));
 }
-PYCLNF_INLINE floats positive8(floats a) { PYCLNF_EACH8(a.v[i] > 0.0f ? a.v[i] : 0.0f); }
+PYCLNF_INLINE floats max8(floats a, floats b) { PYCLNF_EACH8(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
 PYCLNF_INLINE floats widen8(const signed char *p) { PYCLNF_EACH8(p[i]); }
 PYCLNF_INLINE floats exp2_integral8(floats n)
 {
