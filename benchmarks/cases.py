@@ -279,9 +279,9 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
                 first["take_steps"]["crop"] = look["crop"][:, :, 0]
             step, taken = descent.steps[0], first["take_steps"]
             state = taken["rotations"][0], taken["placements"][0], taken["shapes"][0][: descent.n_modes]
-            described = step.describe(taken["crop"], *state)
-            numbers = (values[described.view] for values in (step.weights, step.units, step.bias))
-            _kernels.weigh_descriptors(described.descriptors, *numbers, np.empty(step.units.shape[1]))
+            described = step.describe(taken["crop"], *state, mirrored=False)
+            numbers = (values[0] for values in (step.weights, step.units, step.bias))
+            _kernels.weigh_descriptors(described, *numbers, np.empty(step.units.shape[1]))
         if scale := first.get("fit_scale"):
             after = run("fit_scale", scale)
             neurons = {"weights": scale["neurons"], "out": scale["maps"]}

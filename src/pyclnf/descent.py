@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["GO_OVER", "NO_STEPS", "Descent", "DescentStep", "Description", "PatchLayout", "upright"]
+__all__ = ["GO_OVER", "NO_STEPS", "Descent", "DescentStep", "PatchLayout", "upright"]
 
 
 # So far to either side of a yaw between two views, and of 0, both have a share, radians.
@@ -109,24 +109,6 @@ class PatchLayout:
     def width(self) -> int:
         """Numbers that describe one landmark."""
         return len(self.offsets) * self.directions
-
-
-@dataclass(frozen=True, eq=False)
-class Description:
-    """What a face in a crop looks like around its landmarks.
-
-    Attributes
-    ----------
-    descriptors : ndarray, shape (n, D), float32
-    view : int
-        Which of the steps is for a head that is turned so far.
-    mirrored : bool
-        The face was looked at in the mirror.
-    """
-
-    descriptors: NDArray[np.float32]
-    view: int
-    mirrored: bool
 
 
 def mode_signs(modes: Float, mirror: NDArray[np.intp]) -> Float:
@@ -200,8 +182,8 @@ class DescentStep:
         self.signs = np.concatenate([[1, 1, -1, -1, -1, 1], mode_signs(self._modes, self.mirror)])
 
     def describe(
-        self, crop: NDArray[np.uint8], rotation: Float, placement: Float, shape: Float
-    ) -> Description:
+        self, crop: NDArray[np.uint8], rotation: Float, placement: Float, shape: Float, *, mirrored: bool
+    ) -> NDArray[np.float32]:
         """Describe a face in a crop around the landmarks that it is taken to have.
 
         Parameters
@@ -211,15 +193,15 @@ class DescentStep:
         placement : ndarray, shape (3,)
             (scale, tx, ty), px of the crop.
         shape : ndarray, shape (k,)
+        mirrored : bool
+            In the mirror, each landmark in the place of its counterpart.
 
         Returns
         -------
-        Description
+        ndarray, shape (n, D), float32
         """
         flat = self.pdm.mean + self._modes @ shape
         landmarks = placement[0] * (flat.reshape(3, -1).T @ rotation[:2].T) + placement[1:]
-        mirrored = bool(rotation[0, 2] < 0)
-        view = int(np.searchsorted(self.edges, np.arcsin(min(abs(rotation[0, 2]), 1.0))))
         to_crop = upright(rotation) * (placement[0] / self.layout.scale)
         if mirrored:
             to_crop[:, 0] *= -1
@@ -233,7 +215,7 @@ class DescentStep:
             crop, matrix, self.layout.side, self._directions, self._taps, np.ascontiguousarray(points),
             self._offsets, self.layout.floor, out,
         )  # fmt: skip
-        return Description(out, view, mirrored)
+        return out
 
 
 class Descent:

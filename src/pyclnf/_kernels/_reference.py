@@ -464,10 +464,10 @@ def _turned(
     offsets: Float32,
     mirror: Int,
 ) -> NDArray[Any] | None:
-    """Return what is found around the points' counterparts in the mirror; None: not to be told from what is here.
+    """Return what is found around the points' counterparts in the mirror; None: `found` does not tell.
 
-    Where directions are the opposites of those in the mirror, the positive part of a slope that way is that of
-    the slope itself, less the slope.
+    Where directions are the opposites of those in the mirror, the positive part of a slope that way is that
+    of the slope itself, less the slope.
     """
     samples, same, opposite = _in_mirror(offsets), _in_mirror(directions), _in_mirror(directions, -1.0)
     if samples is None:
@@ -481,8 +481,9 @@ def _turned(
 
 
 def _in_mirror(vectors: Float32, sign: float = 1.0) -> NDArray[np.intp] | None:
-    """Return which vector each of some is in the mirror, or the opposite of that (-1); None if one is none."""
-    near = np.abs(vectors * np.float32([-sign, sign]) - vectors[:, None]).max(axis=2) < np.float32(1e-4)
+    """Return which vector each is in the mirror, or the opposite of that (-1); None if one is none."""
+    turned = vectors * np.array([-sign, sign], np.float32)
+    near = np.abs(turned - vectors[:, None]).max(axis=2) < np.float32(1e-4)
     return np.asarray(near.argmax(axis=0)) if near.any(axis=0).all() else None
 
 

@@ -70,7 +70,8 @@ class DescentConfig:
     edges : tuple of float
         Yaws between the views, degrees.
     margin : float
-        Faces this far beyond the limits of a view are used too, degrees.
+        Faces this far beyond the limits of a view are used too, degrees: it has a share of those within
+        `pyclnf.descent.GO_OVER`.
     penalty : float
         Of the squared weights, in mean variances of the descriptors.
     spread : float
@@ -88,7 +89,7 @@ class DescentConfig:
     directions: int = 6
     around: int = 8
     edges: tuple[float, ...] = (25.0, 50.0)
-    margin: float = 6.0
+    margin: float = 10.0
     penalty: float = 0.7
     spread: float = 0.4
     max_samples: int = 20000
@@ -444,8 +445,9 @@ def _train_step(
     """Learn the weights, units and biases of a step by ridge regression in each view."""
     wanted = state.to(truth)
     lengths, margin = _lengths(step.pdm, state.shape.shape[1]), np.radians(config.margin)
-    turned = np.abs(np.arcsin(np.clip(state.rotation[:, 0, 2], -1, 1)))
-    for view, (low, high) in enumerate(pairwise([-np.inf, *step.edges, np.inf])):
+    # As they are, then in the mirror.
+    turned = np.outer([1, -1], np.arcsin(np.clip(state.rotation[:, 0, 2], -1, 1))).reshape(-1)
+    for view, (low, high) in enumerate(pairwise([0.0, *step.edges, np.inf])):
         some = np.flatnonzero((turned >= low - margin) & (turned <= high + margin))
         if some.size > config.max_samples:
             some = np.sort(rng.choice(some, config.max_samples, replace=False))
@@ -453,12 +455,10 @@ def _train_step(
             continue  # no step for heads that are turned so far
         weights = step.weights[view]
         X = np.empty((some.size, weights.size // len(lengths)), np.float32)
-        Y = wanted[some] * lengths
-        for row, i in enumerate(some.tolist()):
-            seen = step.describe(crops[i], *state.of(i))
-            X[row] = seen.descriptors.reshape(-1)
-            if seen.mirrored:
-                Y[row] *= step.signs
+        mirrored, faces = np.divmod(some, len(wanted))
+        Y = wanted[faces] * lengths * np.where(mirrored[:, None], step.signs, 1)
+        for row, (i, other) in enumerate(zip(faces.tolist(), mirrored.tolist(), strict=True)):
+            X[row] = step.describe(crops[i], *state.of(i), mirrored=bool(other)).reshape(-1)
         found = _ridge(X, Y, config.penalty) / lengths
         step.units[view] = np.maximum(np.abs(found[1:]).max(axis=0) / 127, np.finfo(np.float32).tiny)
         whole = np.rint(found[1:] / step.units[view])
