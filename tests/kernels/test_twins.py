@@ -69,6 +69,20 @@ def test_a_look_with_steps_is_one_after_the_other(kernels: ModuleType, seed: int
         np.testing.assert_array_equal(ours, expected)
 
 
+@few
+@given(seed=SEEDS)
+def test_pairs_are_added_at_once_or_not(compiled: ModuleType, seed: int) -> None:
+    """Most machines have the one instruction or the other only: what is tested there has to hold for all."""
+    arguments = MAKERS["run_layers"](np.random.default_rng(seed))
+    _, (usual,) = call(compiled, "run_layers", arguments)
+    try:
+        assert not compiled.fuse_pairs(False)
+        _, (apart,) = call(compiled, "run_layers", arguments)
+    finally:
+        compiled.fuse_pairs(True)
+    assert usual.tobytes() == apart.tobytes()
+
+
 @pytest.mark.parametrize("value", (1e4, -1e6, 1e300, np.inf, -np.inf, np.nan))
 @pytest.mark.parametrize("place", range(6))
 def test_a_patch_may_lie_anywhere(compiled: ModuleType, value: float, place: int) -> None:

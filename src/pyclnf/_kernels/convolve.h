@@ -13,7 +13,18 @@
 
 #include <float.h>
 
+#include "cpu.h"
 #include "lanes.h"
+
+/* Many processors with AVX2 or AVX-512 multiply pairs and add them to sums in one instruction: a run-time matter, for
+ * which not even a variant of its own is needed, as the results are the same. By name where the assembler knows it, so
+ * that the rest may be compiled for processors without it. */
+#if (defined(__x86_64__) && ((defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11))) \
+    || (defined(_M_X64) && !defined(__clang__) && _MSC_VER >= 1930)
+#define KNOWS_FUSED 1
+#else
+#define KNOWS_FUSED 0
+#endif
 
 /* Output channels of a block. */
 #define CHANNELS 16
@@ -53,6 +64,18 @@ PYCLNF_INLINE sums_t add_pairs(pixels_t pixels, pairs_t weights, sums_t sums)
 {
     return _mm512_add_epi32(sums, _mm512_madd_epi16(pixels, weights));
 }
+#if KNOWS_FUSED
+#define HAS_FUSED has_avx512_vnni
+PYCLNF_INLINE sums_t add_pairs_fused(pixels_t pixels, pairs_t weights, sums_t sums)
+{
+#ifdef __GNUC__
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(sums) : "v"(pixels), "v"(weights));
+    return sums;
+#else
+    return _mm512_dpwssd_epi32(sums, pixels, weights);
+#endif
+}
+#endif
 #elif defined(__AVX2__)
 #define SLICES 2
 #define WIDENS_BLOCKS 0
@@ -74,6 +97,18 @@ PYCLNF_INLINE sums_t add_pairs(pixels_t pixels, pairs_t weights, sums_t sums)
 {
     return _mm256_add_epi32(sums, _mm256_madd_epi16(pixels, weights));
 }
+#if KNOWS_FUSED
+#define HAS_FUSED has_avx_vnni
+PYCLNF_INLINE sums_t add_pairs_fused(pixels_t pixels, pairs_t weights, sums_t sums)
+{
+#ifdef __GNUC__
+    __asm__("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sums) : "x"(pixels), "x"(weights));
+    return sums;
+#else
+    return _mm256_dpwssd_avx_epi32(sums, pixels, weights);
+#endif
+}
+#endif
 #elif defined(__SSE2__) || defined(_M_X64)
 #include <emmintrin.h>
 #define SLICES 4
@@ -166,6 +201,14 @@ PYCLNF_INLINE sums_t add_pairs(pixels_t pixels, pairs_t weights, sums_t sums)
 
 #define WIDTH (CHANNELS / SLICES)
 
+#ifndef HAS_FUSED
+static int has_none(void) { return 0; }
+#define HAS_FUSED has_none
+#define add_pairs_fused add_pairs
+#undef KNOWS_FUSED
+#define KNOWS_FUSED 0
+#endif
+
 #if WIDENS_BLOCKS
 /* Without an instruction that widens eight bits the weights of a block are widened first. */
 static void widen_block(const signed char *PYCLNF_RESTRICT weights, ptrdiff_t count, int16_t *PYCLNF_RESTRICT out)
@@ -230,11 +273,11 @@ PYCLNF_APART void say_numbers(ptrdiff_t n, const int32_t *PYCLNF_RESTRICT sums, 
 }
 
 /* P positions of one row, B blocks of outputs: image at the first position's corner, weights, factors, bias, and out
- * and (NULL: none) what is added at the first of the outputs; said in place of out in the last layer. P and B are
- * constants where this is inlined. */
-PYCLNF_INLINE void convolve_columns(const int P, const int B, const convolution *c, const int16_t *image,
-                                    const weight *weights, const float *factors, const int32_t *bias,
-                                    const int16_t *added, int16_t *out, float *said)
+ * and (NULL: none) what is added at the first of the outputs; said in place of out in the last layer. P, B and whether
+ * pairs are multiplied and added at once are constants where this is inlined. */
+PYCLNF_INLINE void convolve_columns(const int P, const int B, const int FUSED, const convolution *c,
+                                    const int16_t *image, const weight *weights, const float *factors,
+                                    const int32_t *bias, const int16_t *added, int16_t *out, float *said)
 {
     sums_t sums[MOST_BLOCKS * SLICES][MOST_COLUMNS];
     int32_t found[MOST_COLUMNS][MOST_BLOCKS * CHANNELS];
@@ -269,7 +312,9 @@ PYCLNF_INLINE void convolve_columns(const int P, const int B, const convolution 
 #ifdef __GNUC__
 #pragma GCC unroll 8
 #endif
-                for (int s = 0; s < B * SLICES; ++s) sums[s][p] = add_pairs(pair, w[s], sums[s][p]);
+                for (int s = 0; s < B * SLICES; ++s) {
+                    sums[s][p] = FUSED ? add_pairs_fused(pair, w[s], sums[s][p]) : add_pairs(pair, w[s], sums[s][p]);
+                }
             }
         }
     }
@@ -291,46 +336,53 @@ PYCLNF_INLINE void convolve_columns(const int P, const int B, const convolution 
 
 typedef void (*convolve_function)(const convolution *, const int16_t *, const weight *, const float *, const int32_t *,
                                   const int16_t *, int16_t *, float *);
-#define DEFINE_CONVOLVE(P, B)                                                                                     \
-    static void convolve_##P##_##B(const convolution *c, const int16_t *image, const weight *weights,             \
-                                   const float *factors, const int32_t *bias, const int16_t *added, int16_t *out, \
-                                   float *said)                                                                   \
-    {                                                                                                             \
-        convolve_columns(P, B, c, image, weights, factors, bias, added, out, said);                               \
+#define DEFINE_CONVOLVE(NAME, P, B, FUSED)                                                                          \
+    static void NAME##_##P##_##B(const convolution *c, const int16_t *image, const weight *weights,                 \
+                                 const float *factors, const int32_t *bias, const int16_t *added, int16_t *out,     \
+                                 float *said)                                                                       \
+    {                                                                                                               \
+        convolve_columns(P, B, FUSED, c, image, weights, factors, bias, added, out, said);                          \
     }
 #define TO_2(DO, B) DO(1, B) DO(2, B)
 #define TO_5(DO, B) TO_2(DO, B) DO(3, B) DO(4, B) DO(5, B)
 #define TO_6(DO, B) TO_5(DO, B) DO(6, B)
 #define TO_8(DO, B) TO_6(DO, B) DO(7, B) DO(8, B)
 #define TO_12(DO, B) TO_8(DO, B) DO(9, B) DO(10, B) DO(11, B) DO(12, B)
-#define NAME_CONVOLVE(P, B) convolve_##P##_##B,
 #if MOST_BLOCKS == 4
-TO_12(DEFINE_CONVOLVE, 1)
-TO_12(DEFINE_CONVOLVE, 2)
-TO_8(DEFINE_CONVOLVE, 3)
-TO_6(DEFINE_CONVOLVE, 4)
+#define DEFINE_ALL(DO) TO_12(DO, 1) TO_12(DO, 2) TO_8(DO, 3) TO_6(DO, 4)
+#define NAME_ALL(DO) {NULL, TO_12(DO, 1)}, {NULL, TO_12(DO, 2)}, {NULL, TO_8(DO, 3)}, {NULL, TO_6(DO, 4)},
 #elif MOST_COLUMNS == 6
-TO_6(DEFINE_CONVOLVE, 1)
+#define DEFINE_ALL(DO) TO_6(DO, 1)
+#define NAME_ALL(DO) {NULL, TO_6(DO, 1)},
 #elif MOST_COLUMNS == 5
-TO_5(DEFINE_CONVOLVE, 1)
+#define DEFINE_ALL(DO) TO_5(DO, 1)
+#define NAME_ALL(DO) {NULL, TO_5(DO, 1)},
 #else
-TO_2(DEFINE_CONVOLVE, 1)
+#define DEFINE_ALL(DO) TO_2(DO, 1)
+#define NAME_ALL(DO) {NULL, TO_2(DO, 1)},
 #endif
-static const convolve_function CONVOLVE[MOST_BLOCKS + 1][MOST_COLUMNS + 1] = {
-    {NULL},
-#if MOST_BLOCKS == 4
-    {NULL, TO_12(NAME_CONVOLVE, 1)},
-    {NULL, TO_12(NAME_CONVOLVE, 2)},
-    {NULL, TO_8(NAME_CONVOLVE, 3)},
-    {NULL, TO_6(NAME_CONVOLVE, 4)},
-#elif MOST_COLUMNS == 6
-    {NULL, TO_6(NAME_CONVOLVE, 1)},
-#elif MOST_COLUMNS == 5
-    {NULL, TO_5(NAME_CONVOLVE, 1)},
+#define DEFINE_APART(P, B) DEFINE_CONVOLVE(apart, P, B, 0)
+#define NAME_APART(P, B) apart_##P##_##B,
+DEFINE_ALL(DEFINE_APART)
+static const convolve_function APART[MOST_BLOCKS + 1][MOST_COLUMNS + 1] = {{NULL}, NAME_ALL(NAME_APART)};
+#if KNOWS_FUSED
+#define DEFINE_FUSED(P, B) DEFINE_CONVOLVE(fused, P, B, 1)
+#define NAME_FUSED(P, B) fused_##P##_##B,
+DEFINE_ALL(DEFINE_FUSED)
+static const convolve_function FUSED[MOST_BLOCKS + 1][MOST_COLUMNS + 1] = {{NULL}, NAME_ALL(NAME_FUSED)};
 #else
-    {NULL, TO_2(NAME_CONVOLVE, 1)},
+#define FUSED APART
 #endif
-};
+
+/* What is used of the two. Set when the module is imported, and by tests. */
+static int fuses = 0;
+
+/* Multiply and add pairs at once where the processor can, or not; whether it is done is returned. */
+static int fuse_pairs(int wanted)
+{
+    fuses = wanted && HAS_FUSED();
+    return fuses;
+}
 
 /* Blocks that are worked on at once, of those that are left: few positions leave registers for more. */
 static ptrdiff_t blocks_at_once(ptrdiff_t left, ptrdiff_t columns)
@@ -348,6 +400,7 @@ static void convolve_image(const convolution *c, const int16_t *image, const sig
                            ptrdiff_t columns, int16_t *scratch, int16_t *out, float *said)
 {
     const ptrdiff_t block = c->kernel * row_numbers(c->kernel, c->inputs) * CHANNELS;
+    const convolve_function (*const convolve)[MOST_COLUMNS + 1] = fuses ? FUSED : APART;
     ptrdiff_t first, i, many;
     for (first = 0; first < c->outputs; first += many * CHANNELS) {
 #if WIDENS_BLOCKS
@@ -365,7 +418,7 @@ static void convolve_image(const convolution *c, const int16_t *image, const sig
             for (; n > 0; --n) {
                 /* Parts of nearly equal size. */
                 const ptrdiff_t p = (left + n - 1) / n;
-                CONVOLVE[many][p](c, corner, own, factors + first, bias + first, added ? added + at : NULL,
+                convolve[many][p](c, corner, own, factors + first, bias + first, added ? added + at : NULL,
                                   said ? NULL : out + at, said ? said + at : NULL);
                 corner += p * c->stride * c->inputs;
                 at += p * c->outputs;

@@ -12,10 +12,21 @@ cdef extern from "convolve.h":
         Py_ssize_t columns
         int rectify
         float share
+    int c_fuse_pairs "fuse_pairs" (int wanted) noexcept nogil
     Py_ssize_t row_numbers(Py_ssize_t kernel, Py_ssize_t inputs) noexcept nogil
     void convolve_image(const convolution *c, const int16_t *image, const signed char *weights, const float *factors,
                         const int32_t *bias, const int16_t *added, Py_ssize_t rows, Py_ssize_t columns,
                         int16_t *scratch, int16_t *out, float *said) noexcept nogil
+
+def fuse_pairs(wanted: bool) -> bool:
+    """Multiply and add pairs of whole numbers in one instruction, or not; return whether this CPU can, and does.
+
+    It does unless a test says no; the results are the same.
+    """
+    return c_fuse_pairs(wanted) != 0
+
+
+fuse_pairs(True)
 
 cdef struct layers_size:
     # Numbers that go through the layers, at most: of an image with its padding, and of a result.

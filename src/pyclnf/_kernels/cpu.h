@@ -1,5 +1,5 @@
 /* Whether this processor, and the operating system's saved state, allow AVX2 with FMA, and AVX-512 with what
- * all of its processors since Skylake have. */
+ * all of its processors since Skylake have; and, with either, products of pairs that are added at once (VNNI). */
 #ifndef PYCLNF_CPU_H
 #define PYCLNF_CPU_H
 
@@ -28,6 +28,22 @@ static int has_avx512(void)
     __cpuidex(r, 7, 0);
     return ((unsigned int)r[1] & AVX512_BITS) == AVX512_BITS;
 }
+static inline int has_avx_vnni(void)
+{
+    int r[4];
+    if (!has_avx2()) return 0;
+    __cpuidex(r, 7, 0);
+    if (r[0] < 1) return 0;
+    __cpuidex(r, 7, 1);
+    return (r[0] & (1 << 4)) != 0;
+}
+static inline int has_avx512_vnni(void)
+{
+    int r[4];
+    if (!has_avx512()) return 0;
+    __cpuidex(r, 7, 0);
+    return (r[2] & (1 << 11)) != 0;
+}
 #elif defined(__x86_64__)
 #include <cpuid.h>
 /* Not by __builtin_cpu_supports: it reads a table of the compiler's run-time library, which Zig's
@@ -52,6 +68,17 @@ static int has_avx512(void)
     if ((low & 0xe6) != 0xe6) return 0;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
     return (b & AVX512_BITS) == AVX512_BITS;
+}
+static inline int has_avx_vnni(void)
+{
+    unsigned int a, b, c, d;
+    if (!has_avx2() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || a < 1) return 0;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 4)) != 0;
+}
+static inline int has_avx512_vnni(void)
+{
+    unsigned int a, b, c, d;
+    return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & (1u << 11)) != 0;
 }
 #else
 static int has_avx2(void) { return 0; }
