@@ -142,19 +142,34 @@ class BrowStyle:
 
     def _bind(self, places: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Find the skin's triangle (n, 3) before or behind each place, and the weights there (n, 3)."""
-        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = self._head[self._triangles].transpose(1, 2, 0)
-        x, y = places[:, :1] - ax, places[:, 1:2] - ay
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        v = (x * (cy - ay) - y * (cx - ax)) / area
-        w = (y * (bx - ax) - x * (by - ay)) / area
-        u = 1 - v - w
+        corners = self._head[self._triangles]
+        low, high = corners[:, :, :2].min(1) - 1e-6, corners[:, :, :2].max(1) + 1e-6
+        x, y = places[:, :1], places[:, 1:2]
+        over = (x >= low[:, 0]) & (x <= high[:, 0]) & (y >= low[:, 1]) & (y <= high[:, 1])
+        place, triangle = over.nonzero()
+        weights, depth = _weights_at(places[place], corners[triangle])
         # The lids have an inner side: the foremost triangle that holds the place, else the nearest.
-        inside = np.minimum(np.minimum(np.minimum(u, v), w), 0)
-        depth = u * az + v * bz + w * cz
-        best = np.where(inside > -1e-9, depth, 1e3 * inside - 1e3).argmax(1)
-        rows = np.arange(len(places))
-        weights = np.stack([found[rows, best] for found in (u, v, w)], 1)
-        return self._triangles[best].astype(np.int64), weights
+        depth[weights.min(1) <= -1e-9] = -np.inf
+        order = np.lexsort((-triangle, depth, place))  # of equals the first
+        last = order[np.append(np.diff(place[order]) > 0, True)]
+        best, found = np.zeros(len(places), np.intp), np.zeros(len(places), np.bool_)
+        best[place[last]], found[place[last]] = triangle[last], depth[last] > -np.inf
+        for i in np.flatnonzero(~found).tolist():
+            best[i] = _weights_at(places[i], corners)[0].min(1).argmax()
+        return self._triangles[best].astype(np.int64), _weights_at(places, corners[best])[0]
+
+
+def _weights_at(
+    places: NDArray[np.floating], corners: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weights of corners (n, 3, 3) at places (n, 2 or more) before or behind, and the depths."""
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners.transpose(1, 2, 0)
+    x, y = places[..., 0] - ax, places[..., 1] - ay
+    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+    v = (x * (cy - ay) - y * (cx - ax)) / area
+    w = (y * (bx - ax) - x * (by - ay)) / area
+    u = 1 - v - w
+    return np.stack([u, v, w], -1), u * az + v * bz + w * cz
 
 
 def _halved(surface: Surface, vertices: NDArray[np.floating]) -> tuple[Surface, NDArray[np.float64]]:
