@@ -568,6 +568,8 @@ def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list
 def assert_close(name: str, ours: list[np.ndarray], expected: list[np.ndarray]) -> None:
     relative, absolute = BOUNDS[name]
     for a, b in zip(ours, expected, strict=True):
-        assert np.isfinite(b).all()
-        bound = relative * np.abs(b).max(initial=0.0) + absolute
-        assert a.shape == b.shape and (np.abs(a - b) <= bound).all(), (np.abs(a - b).max(), bound)
+        # Of some thousand networks of random numbers one leads out of all bounds, and the placement says so.
+        lost = np.isnan(b) if name == "look_at_faces" else np.zeros(b.shape, np.bool_)
+        assert a.shape == b.shape and np.isfinite(b[~lost]).all() and np.isnan(a[lost]).all()
+        off, bound = np.abs(a - b)[~lost], relative * np.abs(b[~lost]).max(initial=0.0) + absolute
+        assert (off <= bound).all(), (off.max(), bound)
