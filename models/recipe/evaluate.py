@@ -74,6 +74,21 @@ def evaluate(
     return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
+def print_spread(found: NDArray[np.floating], data: Dataset, chosen: NDArray[np.intp]) -> None:
+    """Print how much the landmarks (boxes, n, 68, 2) of a face differ with the box.
+
+    The root mean square of their distances from their means, over the distance of the outer eye corners.
+    """
+    about = np.linalg.norm(found - found.mean(axis=0), axis=3)
+    spread = np.sqrt((about**2).mean(axis=0)).mean(axis=1)
+    spread /= np.array([eye_distance(data, i) for i in chosen.tolist()])
+    yaw = np.abs(np.degrees(data.pose[chosen, 1]))
+    for low, high in ((0, 5), *pairwise(BANDS), (0, 90)):
+        band = spread[(yaw >= low) & (yaw < high)]
+        if band.size:
+            print(f"  yaw {low:2d}-{high:2d}  spread: median {np.median(band):.4f}  mean {band.mean():.4f}")
+
+
 def asymmetry(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the differences left minus right in the picture, over the distance of the eyes' centres.
 
@@ -138,6 +153,9 @@ def main() -> None:
     parser.add_argument("--parameters", default="image")
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--change", choices=CHANGES, default="none", help="change the pictures before")
+    parser.add_argument(
+        "--boxes", type=int, default=1, help="from so many boxes each, and how far the landmarks differ"
+    )
     parser.add_argument("--asymmetry", action="store_true", help="measure left-right differences, too")
     parser.add_argument("--groups", action="store_true", help="errors by skin, age, sex and occlusion, too")
     args = parser.parse_args()
@@ -155,6 +173,10 @@ def main() -> None:
             band = (yaw >= low) & (yaw < high)
             if band.any():
                 print(f"  yaw {low:2d}-{high:2d}  {summary(errors[band])}")
+        if args.boxes > 1:
+            others = (evaluate(clnf, data, chosen, seed, args.change) for seed in range(1, args.boxes))
+            found = np.array([result["landmarks"], *(other["landmarks"] for other in others)])
+            print_spread(found, data, chosen)
         if args.groups:
             for name, members in groups(data, chosen).items():
                 if members.any():

@@ -667,6 +667,25 @@ def test_a_narrow_shadow_lies_below_some_chins():
     assert 5 < dips < 25
 
 
+def test_how_far_landmarks_differ_with_the_box(capsys):
+    from types import SimpleNamespace
+
+    from evaluate import print_spread
+
+    solid = np.random.default_rng(3).normal(0, 30, (68, 3))
+    solid[45] = solid[36] + [90, 0, 0]
+    data = SimpleNamespace(
+        landmarks=np.stack([0.5 * solid[:, :2], 2 * solid[:, :2]]),
+        landmarks3d=np.stack([solid, solid]), pose=np.radians([[0, 2, 0], [0, -20, 0]]),
+    )  # fmt: skip
+    aside = np.array([[[0, 0]], [[3, 4]]])  # px, of the first and the second face
+    print_spread(data.landmarks + np.stack([aside, -aside]), data, np.arange(2))
+    found = [line.split() for line in capsys.readouterr().out.replace("- ", "-").splitlines()]
+    far = 5 / 180  # the second face's eye corners are 180 px apart
+    expected = {"0-5": 0.0, "0-15": 0.0, "15-30": far, "0-90": far / 2}
+    assert {line[1]: float(line[-1]) for line in found} == pytest.approx(expected, abs=1e-4)
+
+
 def test_pictures_are_changed_the_same_each_time(tmp_path):
     from dataset import load_dataset, write_shard
     from evaluate import changed_picture
