@@ -141,17 +141,17 @@ def peak_kib():
     # Of this program alone: getrusage would tell the parent's from before it started this one.
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-begin = time.process_time()
+begin = time.thread_time()
 import numpy
-numpy_done = time.process_time()
+numpy_done = time.thread_time()
 import pyclnf
-imported = time.process_time()
+imported = time.thread_time()
 image = numpy.full((480, 640, 3), 127, numpy.uint8)
-begin_model = time.process_time()
+begin_model = time.thread_time()
 clnf = pyclnf.CLNF({model!r})
-loaded = time.process_time()
+loaded = time.thread_time()
 clnf.fit(image, {box})
-fitted = time.process_time()
+fitted = time.thread_time()
 peak = peak_kib()
 clnf.fit(image, {box}, starts="multiview")
 print(numpy_done - begin, imported - numpy_done, loaded - begin_model, fitted - begin_model, peak, peak_kib())
