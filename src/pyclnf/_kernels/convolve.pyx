@@ -18,6 +18,7 @@ cdef extern from "convolve.h":
                         const int32_t *bias, const int16_t *added, Py_ssize_t rows, Py_ssize_t columns,
                         int16_t *scratch, int16_t *out, float *said) noexcept nogil
 
+
 def fuse_pairs(wanted: bool) -> bool:
     """Multiply and add pairs of whole numbers in one instruction, or not; return whether this CPU can, and does.
 
@@ -27,6 +28,7 @@ def fuse_pairs(wanted: bool) -> bool:
 
 
 fuse_pairs(True)
+
 
 cdef struct layers_size:
     # Numbers that go through the layers, at most: of an image with its padding, and of a result.
@@ -295,8 +297,8 @@ def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, doubl
                     break
         if step_weights.shape[0] > 0:
             done = done and stepped(&crop[0, 0, 0], crop.shape[0], mean, modes, step_limits, mirror, signs, edges,
-                                    width, patches, directions, taps, offsets, step_weights, step_units, bias, rotations,
-                                    placements, shapes)
+                                    width, patches, directions, taps, offsets, step_weights, step_units, bias,
+                                    rotations, placements, shapes)
     free(said)
     if not done:
         raise MemoryError

@@ -224,9 +224,9 @@ def take_steps(const uint8_t[:, ::1] crop, const double[::1] mean, const double[
                double[:, ::1] shapes):
     """Take linear steps from each guess: describe the face around its landmarks, and move by the weighted sum.
 
-    Faces turned to the side where R[0, 2] < 0 are looked at in the mirror, those hardly turned at all in both ways. What
-    the views say goes over from one to the next, and from one way to the other, along with the yaw: a face that turns
-    in a video would jump otherwise.
+    Faces turned to the side where R[0, 2] < 0 are looked at in the mirror, those hardly turned at all in both ways.
+    What the views say goes over from one to the next, and from one way to the other, along with the yaw: a face that
+    turns in a video would jump otherwise.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def take_steps(const uint8_t[:, ::1] crop, const double[::1] mean, const double[
     """
     cdef bint done
     with nogil:
-        done = stepped(&crop[0, 0], crop.shape[0], mean, modes, limits, mirror, signs, edges, width, patches, directions,
-                       taps, offsets, weights, units, bias, rotations, placements, shapes)
+        done = stepped(&crop[0, 0], crop.shape[0], mean, modes, limits, mirror, signs, edges, width, patches,
+                       directions, taps, offsets, weights, units, bias, rotations, placements, shapes)
     if not done:
         raise MemoryError
