@@ -16,11 +16,13 @@
 #include "cpu.h"
 #include "lanes.h"
 
-/* Many processors with AVX2 or AVX-512 multiply pairs and add them to sums in one instruction: a run-time matter, for
- * which not even a variant of its own is needed, as the results are the same. By name where the assembler knows it, so
- * that the rest may be compiled for processors without it. */
-#if (defined(__x86_64__) && ((defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11))) \
-    || (defined(_M_X64) && !defined(__clang__) && _MSC_VER >= 1930)
+/* Many processors with AVX2 or AVX-512 multiply pairs and add them to sums in one instruction (VNNI). It is chosen at
+ * run time within a variant, as the results are the same. GCC and Clang get it by name, if their assembler knows it: an
+ * intrinsic would want all of the module to be compiled for such processors. */
+#if defined(__x86_64__) && defined(__GNUC__) \
+    && ((defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11))
+#define KNOWS_FUSED 1
+#elif defined(_M_X64) && !defined(__clang__) && _MSC_VER >= 1930
 #define KNOWS_FUSED 1
 #else
 #define KNOWS_FUSED 0
