@@ -33,10 +33,10 @@ def pdm() -> PDM:
 
 
 def descent(pdm: PDM, bias: np.ndarray, *, steps: int = 1) -> Descent:
-    """Return steps in three views that are the same everywhere."""
+    """Return steps that are the same everywhere; the bias is that of all three views, or one row each."""
     weights = np.zeros((3, 68, LAYOUT.width, 6 + K), np.int8)
     units = np.full((3, 6 + K), 1e-3, np.float32)
-    biases = np.float32(np.tile(bias, (3, 1)))
+    biases = np.broadcast_to(np.float32(bias), (3, 6 + K))
     step = DescentStep(pdm, LAYOUT, np.radians([25, 50]), MIRROR_68, weights, units, biases)
     return Descent([step] * steps)
 
@@ -126,12 +126,10 @@ def test_steps_are_taken_one_after_the_other(pdm: PDM) -> None:
 def test_what_is_said_goes_over_with_the_yaw(pdm: PDM, yaw: float, share: float) -> None:
     """From one view to the next, and from the face as it is to the mirror: nothing jumps in a video."""
     assert np.degrees(GO_OVER) == pytest.approx(10)
-    weights, units = np.zeros((3, 68, LAYOUT.width, 6 + K), np.int8), np.ones((3, 6 + K), np.float32)
-    sideways = np.zeros((3, 6 + K), np.float32)
+    sideways = np.zeros((3, 6 + K))
     sideways[:, 4] = 1, 2, 4
-    taken = Descent([DescentStep(pdm, LAYOUT, np.radians([25, 50]), MIRROR_68, weights, units, sideways)])
     R = euler_to_matrix((0, np.radians(yaw), 0))
-    _, placed, _ = run(taken, R, np.array([0.4, 60.0, 60.0]), np.zeros(K))
+    _, placed, _ = run(descent(pdm, sideways), R, np.array([0.4, 60.0, 60.0]), np.zeros(K))
     assert (placed[1] - 60) / 0.4 == pytest.approx(share, abs=1e-6)
 
 

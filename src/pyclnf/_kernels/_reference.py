@@ -6,6 +6,7 @@ docstrings give the shapes. Chosen by ``PYCLNF_KERNELS=reference``.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from pyclnf._kernels.layout import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Float = NDArray[np.float64]
@@ -415,20 +418,19 @@ def describe_points(
     out: Float32,
 ) -> None:
     """Describe points of a patch by the slopes around them in some directions."""
-    found = _found_around(crop, matrix, side, directions, taps, points, offsets, signed=False)
-    out[:] = _descriptors(found, floor)
+    out[:] = _descriptors(_found_around(crop, matrix, side, taps, points, offsets, directions), floor)
 
 
 def _found_around(
     crop: NDArray[np.uint8],
     matrix: Float,
     side: int,
-    directions: Float32,
     taps: Float32,
     points: Float,
     offsets: Float32,
+    directions: Float32,
     *,
-    signed: bool,
+    signed: bool = False,
 ) -> NDArray[Any]:
     """Return the blurred slopes around points of a patch, (n, K, B), their positive parts unless `signed`."""
     row, column = np.mgrid[:side, :side]
@@ -455,17 +457,14 @@ def _descriptors(found: NDArray[Any], floor: float) -> NDArray[Any]:
 
 def _turned(
     found: NDArray[Any],
-    crop: NDArray[np.uint8],
-    matrix: Float,
-    side: int,
+    around: Callable[..., NDArray[Any]],
     directions: Float32,
-    taps: Float32,
-    points: Float,
     offsets: Float32,
     mirror: Int,
 ) -> NDArray[Any] | None:
     """Return what is found around the points' counterparts in the mirror; None: `found` does not tell.
 
+    `around` finds the slopes in some directions, as `found` is those in its own.
     Where directions are the opposites of those in the mirror, the positive part of a slope that way is that
     of the slope itself, less the slope.
     """
@@ -476,7 +475,7 @@ def _turned(
         return np.asarray(found[mirror][:, samples][:, :, same])
     if opposite is None:
         return None
-    slopes = _found_around(crop, matrix, side, directions[opposite], taps, points, offsets, signed=True)
+    slopes = around(directions[opposite], signed=True)
     return np.asarray((found[:, :, opposite] - slopes)[mirror][:, samples])
 
 
@@ -638,8 +637,6 @@ def take_steps(
             turn, upright = float(np.arcsin(np.clip(rotation[0, 2], -1, 1))), _upright(rotation)
             plain = 1 - _beyond(-turn, 0.0, width)
             update = np.zeros(len(signs))
-            layout = side, directions, own_taps
-            around = offsets[step]
             seen_turned: Float | None = None
             for mirrored, yaw, own in ((False, turn, plain), (True, -turn, 1 - plain)):
                 if own == 0:
@@ -655,9 +652,10 @@ def take_steps(
                     # The columns are orthogonal, and as long as each other.
                     points = (seen - centre) @ to_crop / (to_crop[:, 0] @ to_crop[:, 0]) + middle
                     matrix = np.column_stack([to_crop, centre - to_crop.sum(axis=1) * middle])
-                    found = _found_around(crop, matrix, *layout, points, around, signed=False)
+                    around = partial(_found_around, crop, matrix, side, own_taps, points, offsets[step])
+                    found = around(directions)
                     if own < 1:
-                        seen_turned = _turned(found, crop, matrix, *layout, points, around, mirror)
+                        seen_turned = _turned(found, around, directions, offsets[step], mirror)
                 descriptors = _descriptors(found, floor).astype(np.float32)
                 beyond = [1.0, *(_beyond(yaw, edge, width) for edge in edges.tolist()), 0.0]
                 for view, share in enumerate(own * -np.diff(beyond)):

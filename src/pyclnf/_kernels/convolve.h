@@ -366,14 +366,14 @@ typedef void (*convolve_function)(const convolution *, const int16_t *, const we
 #define DEFINE_APART(P, B) DEFINE_CONVOLVE(apart, P, B, 0)
 #define NAME_APART(P, B) apart_##P##_##B,
 DEFINE_ALL(DEFINE_APART)
-static const convolve_function APART[MOST_BLOCKS + 1][MOST_COLUMNS + 1] = {{NULL}, NAME_ALL(NAME_APART)};
+static const convolve_function CONVOLVE[MOST_BLOCKS + 1][MOST_COLUMNS + 1] = {{NULL}, NAME_ALL(NAME_APART)};
 #if KNOWS_FUSED
 #define DEFINE_FUSED(P, B) DEFINE_CONVOLVE(fused, P, B, 1)
 #define NAME_FUSED(P, B) fused_##P##_##B,
 DEFINE_ALL(DEFINE_FUSED)
-static const convolve_function FUSED[MOST_BLOCKS + 1][MOST_COLUMNS + 1] = {{NULL}, NAME_ALL(NAME_FUSED)};
+static const convolve_function CONVOLVE_FUSED[MOST_BLOCKS + 1][MOST_COLUMNS + 1] = {{NULL}, NAME_ALL(NAME_FUSED)};
 #else
-#define FUSED APART
+#define CONVOLVE_FUSED CONVOLVE
 #endif
 
 /* What is used of the two. Set when the module is imported, and by tests. */
@@ -402,7 +402,7 @@ static void convolve_image(const convolution *c, const int16_t *image, const sig
                            ptrdiff_t columns, int16_t *scratch, int16_t *out, float *said)
 {
     const ptrdiff_t block = c->kernel * row_numbers(c->kernel, c->inputs) * CHANNELS;
-    const convolve_function (*const convolve)[MOST_COLUMNS + 1] = fuses ? FUSED : APART;
+    const convolve_function (*const convolve)[MOST_COLUMNS + 1] = fuses ? CONVOLVE_FUSED : CONVOLVE;
     ptrdiff_t first, i, many;
     for (first = 0; first < c->outputs; first += many * CHANNELS) {
 #if WIDENS_BLOCKS
