@@ -18,8 +18,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pyclnf import CLNF, Model, _kernels, load_model
+from pyclnf import CLNF, Camera, Model, Tracker, _kernels, load_model
 from pyclnf._kernels._reference import area_matrices
+from pyclnf.camera import head_pose
 from pyclnf.clnf import as_pixels
 from pyclnf.descent import NO_STEPS
 from pyclnf.nu_rlms import FitParameters, gaussian_kernel
@@ -41,10 +42,18 @@ MEGAPIXELS_12 = (3000, 4000)
 OF_FIT = (
     "cut_square", "run_cascade", "look_at_faces", "take_steps", "describe_points",
     "weigh_descriptors", "deform", "turned_landmarks", "fit_scale",
+    "perspective_pose",
 )  # fmt: skip
 
 # How many of a kernel's last arguments it changes: rotations, placements and shapes of guesses.
-RENEWED = {"run_cascade": 3, "fit_scale": 4, "weigh_maps": 1, "look_at_faces": 3, "take_steps": 3}
+RENEWED = {
+    "run_cascade": 3,
+    "fit_scale": 4,
+    "weigh_maps": 1,
+    "look_at_faces": 3,
+    "take_steps": 3,
+    "perspective_pose": 2,
+}
 
 
 @cache
@@ -91,8 +100,12 @@ class Fit:
     image: np.ndarray
     start: Parameters | None = None
     """Where the face was in the frame before; None: from `BOX`."""
+    tracker: Tracker | None = None
+    """That follows the face already, and says all that is said of a frame, the head's pose too."""
 
     def __call__(self) -> Any:
+        if self.tracker is not None:
+            return self.tracker.update(self.image)
         if self.start is None:
             return self.clnf.fit(self.image, BOX)
         image = as_pixels(self.image)
@@ -104,9 +117,12 @@ def fits(model: Model, height: int = 480, width: int = 640) -> list[Fit]:
     image = photograph(height, width)
     _, info = CLNF(model).fit(image, BOX)
     eleven = CLNF(model, starts="multiview")
+    tracker = Tracker(CLNF(model), detector=lambda _: np.array([[*BOX, 1.0]]))
+    tracker.update(image)
     return [
         Fit("video", CLNF(model, parameters="video"), image),
         Fit("tracking", CLNF(model, parameters="tracking"), image, info["params"]),
+        Fit("frame of a video", tracker.clnf, image, tracker=tracker),
         Fit("image", CLNF(model), image),
         Fit("image, eleven starts", eleven, image),
         Fit("image, eleven starts, exhaustive", CLNF(model, starts="multiview", exhaustive=True), image),
@@ -261,7 +277,8 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
 
         for name in OF_FIT:
             setattr(_kernels, name, recording(name))
-        clnf.fit(image, BOX)
+        landmarks, info = clnf.fit(image, BOX)
+        head_pose(clnf.model.pdm, info["params"], landmarks, Camera.from_size(640, 480))
         if look := first.get("look_at_faces"):
             # The patch as it was seen, through the layers alone.
             seen = _kernels.layout.in_levels(run("look_at_faces", look)["patch"][0], look["limit"])

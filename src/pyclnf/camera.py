@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pyclnf import _kernels
 from pyclnf.errors import ParameterError
-from pyclnf.pdm import axis_angle_to_matrix, euler_to_matrix, matrix_to_euler
+from pyclnf.pdm import euler_to_matrix, matrix_to_euler
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -27,6 +28,8 @@ __all__ = ["Camera", "head_pose", "landmarks_in_camera"]
 MAX_ITERATIONS = 50
 # Steps that change the squared error by less than this share have converged.
 TOLERANCE = 1e-12
+# The nearest part of a head is taken to be so far from the camera, or further, mm.
+MIN_DISTANCE = 10.0
 
 
 @dataclass(frozen=True)
@@ -113,61 +116,18 @@ def head_pose(pdm: PDM, parameters: Parameters, landmarks: ArrayLike, camera: Ca
     ndarray, shape (6,), float64
         (X, Y, Z, rx, ry, rz): mm from the camera, radians; NaN if the parameters are.
     """
-    points = np.asarray(landmarks, dtype=np.float64)
+    points = np.ascontiguousarray(landmarks, dtype=np.float64)
     if not np.isfinite(parameters.pose).all() or not np.isfinite(points).all():
         return np.full(6, np.nan)
     shape = pdm.shape_3d(parameters.shape)
     scale, _, _, _, tx, ty = parameters.pose
-    depth = camera.fx / scale
-    translation = depth * np.array([(tx - camera.cx) / camera.fx, (ty - camera.cy) / camera.fy, 1.0])
     rotation = parameters.rotation
-    residual, J = _linearise(shape, rotation, translation, points, camera)
-    error, damping = float(residual @ residual), 1e-3
-    for _ in range(MAX_ITERATIONS):
-        H, g = J.T @ J, J.T @ residual
-        step = np.linalg.solve(H + damping * np.diag(np.diag(H)), g)
-        new_rotation = axis_angle_to_matrix(step[:3]) @ rotation
-        new_translation = translation + step[3:]
-        # A head behind the camera, or around it, is not a solution.
-        in_front = (shape @ new_rotation[2] + new_translation[2]).min() > 1.0
-        if in_front:
-            new_residual, new_J = _linearise(shape, new_rotation, new_translation, points, camera)
-            new_error = float(new_residual @ new_residual)
-        if not in_front or new_error > error:
-            damping *= 10
-            if damping > 1e10:
-                break
-            continue
-        converged = error - new_error <= TOLERANCE * error
-        rotation, translation, error = new_rotation, new_translation, new_error
-        residual, J = new_residual, new_J
-        damping = max(damping / 10, 1e-12)
-        if converged:
-            break
+    # Of a face larger than the picture, no part behind the camera.
+    depth = max(camera.fx / scale, MIN_DISTANCE - (shape @ rotation[2]).min())
+    translation = depth * np.array([(tx - camera.cx) / camera.fx, (ty - camera.cy) / camera.fy, 1.0])
+    intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
+    _kernels.perspective_pose(shape, points, intrinsics, MAX_ITERATIONS, TOLERANCE, rotation, translation)
     return np.concatenate([translation, matrix_to_euler(rotation)])
-
-
-def _linearise(
-    shape: Float, rotation: Float, translation: Float, points: Float, camera: Camera
-) -> tuple[Float, Float]:
-    """Return the residuals (2n,) and the Jacobian (2n, 6) of the projection.
-
-    The rotation's columns are for small rotations on the left (R' = (I + [w]x) R).
-    """
-    turned = shape @ rotation.T
-    x, y, _ = turned.T
-    X, Y, Z = (turned + translation).T
-    z = turned[:, 2]
-    zero = np.zeros_like(Z)
-    # Derivatives of X, Y, Z by w (w x turned) and by the translation.
-    du = np.stack([zero, z, -y, np.ones_like(Z), zero, zero], axis=1)
-    dv = np.stack([-z, zero, x, zero, np.ones_like(Z), zero], axis=1)
-    dz = np.stack([y, -x, zero, zero, zero, np.ones_like(Z)], axis=1)
-    J = np.empty((len(shape), 2, 6))
-    J[:, 0] = camera.fx * (du - (X / Z)[:, None] * dz) / Z[:, None]
-    J[:, 1] = camera.fy * (dv - (Y / Z)[:, None] * dz) / Z[:, None]
-    residual = points - camera.project(turned + translation)
-    return residual.reshape(-1), J.reshape(-1, 6)
 
 
 def landmarks_in_camera(pdm: PDM, parameters: Parameters, pose: ArrayLike) -> Float:

@@ -34,6 +34,8 @@ BOUNDS = {
     "solve": (1e-12, 0.0),
     "place_areas": (1e-13, 0.0),
     "turned_landmarks": (1e-13, 0.0),
+    # mm and rad. One may end a step earlier, as that would change the squared error by 1e-12.
+    "perspective_pose": (0.0, 5e-6),
     "axis_taps": (0.0, 0.0),
     "average_areas": (0.0, 1e-4),  # grey levels, sums in float32
     "cut_square": (0.0, 1e-4),  # as before
@@ -173,6 +175,18 @@ def turned_landmarks(random: np.random.Generator) -> Arguments:
     pose = np.concatenate([[random.uniform(0.2, 3)], random.normal(0, 0.6, 3), random.uniform(-300, 900, 2)])
     numbers = random.normal(0, 30, 3 * n), random.normal(0, 0.4, (3 * n, m)), pose, random.normal(0, 9, m)
     return [*numbers, np.empty((n, int(random.integers(2, 4))))]
+
+
+def perspective_pose(random: np.random.Generator) -> Arguments:
+    """A head of which the camera has seen the landmarks, not quite where they are."""
+    n = int(random.integers(6, 80))
+    shape, camera = random.normal(0, 40, (n, 3)), np.array([*random.uniform(300, 2000, 2), 320.0, 240.0])
+    rotation, translation = rotation_matrix(random), random.normal((0, 0, 600), 80)
+    space = shape @ rotation.T + translation
+    landmarks = camera[:2] * space[:, :2] / space[:, 2:] + camera[2:] + random.normal(0, 1, (n, 2))
+    start = np.linalg.qr(rotation + random.normal(0, 0.1, (3, 3)))[0]
+    start *= np.sign((start * rotation).sum(axis=0))
+    return [shape, landmarks, camera, 50, 1e-12, start, translation + random.normal(0, 30, 3)]
 
 
 def fit_scale(random: np.random.Generator, *, sigma: float = 100.0, max_iterations: int = 1) -> Arguments:
@@ -529,6 +543,7 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
     "fit_scale": fit_scale,
     "place_areas": place_areas,
     "turned_landmarks": turned_landmarks,
+    "perspective_pose": perspective_pose,
     "axis_taps": axis_taps,
     "average_areas": average_areas,
     "cut_square": cut_square,
@@ -546,11 +561,12 @@ CHANGED = {
     "fit_scale": (25, 26, 27, 28),
     "look_at_faces": (28, 29),
     "nu_rlms_pass": (4, 5),
+    "perspective_pose": (5,),
     "run_cascade": (11, 12),
     "take_steps": (15, 16),
 }
 # Kernels that read their last argument as well.
-READS_LAST = {"fit_scale", "look_at_faces", "run_cascade", "take_steps", "weigh_maps"}
+READS_LAST = {"fit_scale", "look_at_faces", "perspective_pose", "run_cascade", "take_steps", "weigh_maps"}
 
 
 def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list[np.ndarray]]:

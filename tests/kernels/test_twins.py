@@ -120,6 +120,15 @@ def test_a_scale_is_its_kernels_one_after_the_other(kernels: ModuleType, seed: i
     np.testing.assert_array_equal(shape, own_shape)
 
 
+@pytest.mark.parametrize("distance", (-1e3, -100.0, 0.0, np.nan))
+def test_a_shape_that_is_not_before_the_camera_stays(kernels: ModuleType, distance: float) -> None:
+    arguments = kernel_inputs.perspective_pose(np.random.default_rng(1))
+    arguments[-1][2] = distance
+    _, (rotation, translation) = call(kernels, "perspective_pose", arguments)
+    np.testing.assert_array_equal(rotation, arguments[-2])
+    np.testing.assert_array_equal(translation, arguments[-1])
+
+
 # --- areas of interest
 
 

@@ -88,7 +88,7 @@ def test_a_head_is_before_the_camera(pdm: PDM) -> None:
     """Also one as large as the picture: steps that lead behind the camera are not taken."""
     camera = Camera.from_size(640, 480)
     shape = np.zeros(5)
-    for scale in (2.0, 4.0, 6.0):
+    for scale in (2.0, 4.0, 6.0, 20.0, 200.0):
         fitted = Parameters(np.array([scale, 0.3, -0.6, 0.1, 500.0, 100.0]), shape)
         pose = head_pose(pdm, fitted, pdm.landmarks_2d(fitted), camera)
         assert np.isfinite(pose).all()

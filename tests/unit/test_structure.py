@@ -13,7 +13,7 @@ import pyclnf
 PACKAGE = Path(pyclnf.__file__).parent
 
 # The only modules that call the kernels.
-KERNEL_USERS = {"pdm", "patch_experts", "nu_rlms", "crop", "cascade", "descent", "network"}
+KERNEL_USERS = {"pdm", "patch_experts", "nu_rlms", "crop", "cascade", "descent", "network", "camera"}
 
 # What each layer below the public surface may import, besides errors and limits.
 ALLOWED = {
@@ -21,6 +21,7 @@ ALLOWED = {
     "pdm": {"_kernels"},
     "patch_experts": {"_kernels"},
     "nu_rlms": {"_kernels", "pdm", "patch_experts"},
+    "camera": {"_kernels", "pdm"},
     "crop": {"_kernels", "pdm"},
     "descent": {"_kernels", "pdm"},
     "_arrays": set(),

@@ -38,6 +38,7 @@ __all__ = [
     "neuron_responses",
     "normal_equations",
     "nu_rlms_pass",
+    "perspective_pose",
     "place_areas",
     "response_maps",
     "run_cascade",
@@ -115,6 +116,7 @@ mean_shift = _module.mean_shift
 neuron_responses = _module.neuron_responses
 normal_equations = _module.normal_equations
 nu_rlms_pass = _module.nu_rlms_pass
+perspective_pose = _module.perspective_pose
 response_maps = _module.response_maps
 run_cascade = _module.run_cascade
 run_layers = _module.run_layers

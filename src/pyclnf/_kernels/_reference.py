@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 FLAT = 1e-9
 MIN_SCALE = 1e-6
+
+# See `perspective_pose`: every landmark lies at least so far before the camera, mm.
+NEAREST = 1.0
 FIXED_ONE, FIXED_HALF, FIXED_LIMIT = 1024, 16, 1e6
 # Where a row of a patch may begin, and how far apart its pixels may lie, px.
 FURTHEST, LONGEST_STEP = 8192.0, 64.0
@@ -760,6 +763,66 @@ def turned_landmarks(mean: Float, components: Float, pose: Float, shape: Float, 
     out[:] = (mean + components @ shape).reshape(3, -1).T @ _euler_to_matrix(pose[1:4])[:axes].T
     if axes == 2:
         out[:] = pose[0] * out + pose[4:6]
+
+
+def perspective_pose(
+    shape: Float,
+    landmarks: Float,
+    camera: Float,
+    max_iterations: int,
+    tolerance: float,
+    rotation: Float,
+    translation: Float,
+) -> None:
+    """Find the pose in which a shape looks most like its landmarks, by Levenberg-Marquardt."""
+    found = _linearised(shape, landmarks, camera, rotation, translation)
+    damping, step = 1e-3, np.empty(6)
+    for _ in range(max_iterations):
+        if found is None:
+            break
+        residual, J = found
+        error, H = float(residual @ residual), J.T @ J
+        trial, new_error = None, 0.0
+        if solve(H + damping * np.diag(np.diag(H)), J.T @ residual, step):
+            turned = _axis_angle_to_matrix(step[:3]) @ rotation
+            moved = translation + step[3:]
+            # A head behind the camera, or around it, is not a solution.
+            trial = _linearised(shape, landmarks, camera, turned, moved)
+            new_error = np.inf if trial is None else float(trial[0] @ trial[0])
+        if trial is None or not new_error <= error:
+            damping *= 10
+            if damping > 1e10:
+                break
+            continue
+        rotation[:], translation[:], found = turned, moved, trial
+        damping = max(damping / 10, 1e-12)
+        if error - new_error <= tolerance * error:
+            break
+
+
+def _linearised(
+    shape: Float, landmarks: Float, camera: Float, rotation: Float, translation: Float
+) -> tuple[Float, Float] | None:
+    """Return the residuals (2n,) and the Jacobian (2n, 6) of a projection.
+
+    None if part of the shape is not before the camera. The first three columns are for small rotations on the
+    left (R' = (I + [w]x) R).
+    """
+    focal, middle = camera[:2], camera[2:]
+    turned = shape @ rotation.T
+    x, y, z = turned.T
+    X, Y, Z = (turned + translation).T
+    # Also false for NaN.
+    if not (Z > NEAREST).all():
+        return None
+    zero, one = np.zeros_like(Z), np.ones_like(Z)
+    # Derivatives of X, Y, Z by w (w x turned) and by the translation.
+    du = np.stack([zero, z, -y, one, zero, zero], axis=1)
+    dv = np.stack([-z, zero, x, zero, one, zero], axis=1)
+    dz = np.stack([y, -x, zero, zero, zero, one], axis=1)
+    seen = np.stack([X / Z, Y / Z], axis=1)
+    J = (np.stack([du, dv], axis=1) - seen[:, :, None] * dz[:, None]) * (focal / Z[:, None])[:, :, None]
+    return (landmarks - (focal * seen + middle)).reshape(-1), J.reshape(-1, 6)
 
 
 def fit_scale(

@@ -15,6 +15,7 @@ include "describe.pyx"
 include "convolve.pyx"
 include "place.pyx"
 include "scale.pyx"
+include "perspective.pyx"
 
 cdef extern from "cpu.h":
     int c_has_avx2 "has_avx2" () noexcept nogil
