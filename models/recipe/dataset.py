@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HELD_OUT_EVERY", "Dataset", "load_dataset", "write_shard"]
+__all__ = ["FRAME_RATE", "HELD_OUT_EVERY", "Dataset", "load_dataset", "write_shard"]
 
 HELD_OUT_EVERY = 10  # identities 9, 19, 29... are held out of training
+FRAME_RATE = 25  # of the set video_test, whose people have their frames one after the other
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from dataset import Dataset, load_dataset
+from dataset import FRAME_RATE, Dataset, load_dataset
 from numpy.typing import NDArray
 from photo import distort, relight_around
 
-from pyclnf import CLNF
+from pyclnf import CLNF, Tracker
 
 BANDS = (0, 15, 30, 45, 60, 90)
 CHANGES = ("none", "unlike", "around")
@@ -116,6 +116,41 @@ def print_asymmetry(found: NDArray[np.floating], data: Dataset, chosen: NDArray[
         print(f"  {name:13s}  slope {slope:5.2f}  correlation {correlation:5.2f}  median error {error:.4f}")
 
 
+def print_tracks(clnf: CLNF, data: Dataset, *, smooth: bool) -> None:
+    """Follow the people of videos, and print how right and how steady the landmarks are.
+
+    Jitter: by how much the error of a landmark changes from frame to frame. Lids: how far the eyes are open,
+    about each video's mean.
+    """
+    errors, jitters, lids = [], [], []
+    for person in np.unique(data.identity):
+        frames = np.flatnonzero(data.identity == person).tolist()
+        box = disturbed_box(data.landmarks[frames[0]], np.random.default_rng([0, int(person)]))
+        tracker = Tracker(clnf, smooth=smooth, detector=lambda _, box=box: np.array([[*box, 1.0]]))
+        offs = []
+        for number, i in enumerate(frames):
+            (face,) = tracker.update(data.image(i), number / FRAME_RATE)
+            offs.append((face.landmarks - data.landmarks[i]) / eye_distance(data, i))
+            openings = opening(face.landmarks), opening(data.landmarks[i])
+            lids.append([person, *(np.array(openings) / eye_distance(data, i))])
+        errors += np.linalg.norm(offs, axis=2).mean(axis=1).tolist()
+        jitters.append(np.linalg.norm(np.diff(offs, axis=0), axis=2))
+    print(f"{'smooth' if smooth else 'raw':6s}  {summary(np.array(errors))}")
+    jitter = np.concatenate(jitters)
+    whose, found, truth = np.array(lids).T
+    for values in (found, truth):
+        for person in np.unique(whose):
+            values[whose == person] -= values[whose == person].mean()
+    off = np.sqrt(((found - truth) ** 2).mean())
+    print(f"        jitter: median {np.median(jitter):.4f}  rms {np.sqrt((jitter**2).mean()):.4f}")
+    print(f"        lids: slope {found @ truth / (truth @ truth):.2f}  rms of the error {off:.4f}")
+
+
+def opening(landmarks: NDArray[np.floating]) -> float:
+    """Return the mean height of the opening between upper and lower lids, px."""
+    return float(np.linalg.norm(landmarks[[37, 38, 43, 44]] - landmarks[[41, 40, 47, 46]], axis=1).mean())
+
+
 def summary(errors: NDArray[np.float64]) -> str:
     middle, mean, lost = np.median(errors), errors.mean(), (errors > 0.1).mean()
     return f"n {errors.size:4d}  median {middle:.4f}  mean {mean:.4f}  above 0.10 {lost:6.1%}"
@@ -158,8 +193,14 @@ def main() -> None:
     )
     parser.add_argument("--asymmetry", action="store_true", help="measure left-right differences, too")
     parser.add_argument("--groups", action="store_true", help="errors by skin, age, sex and occlusion, too")
+    parser.add_argument("--tracks", action="store_true", help="follow the people of the set video_test, only")
     args = parser.parse_args()
     data = load_dataset(args.renders)
+    if args.tracks:
+        for path in args.models:
+            for smooth in (False, True):
+                print_tracks(CLNF(path, parameters="video"), data, smooth=smooth)
+        return
     chosen = np.flatnonzero(data.held_out)
     chosen = np.sort(np.random.default_rng(0).permutation(chosen)[: args.images])
     yaw = np.abs(np.degrees(data.pose[chosen, 1]))

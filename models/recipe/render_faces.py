@@ -3,8 +3,8 @@
 Every person has an own seed, so pictures depend neither on the order nor on the number of processes,
 and any prefix of the data set is a fair sample of the whole.
 
-    python render_faces.py OUT --assets FOLDER [--set train|palsy_test|yaw_test|cycles] [--identities N]
-        [--part 0/2]
+    python render_faces.py OUT --assets FOLDER [--set train|palsy_test|yaw_test|video_test|cycles]
+        [--identities N] [--part 0/2]
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ import cv2
 import numpy as np
 from assets import locate_assets
 from dataset import HELD_OUT_EVERY, write_shard
-from people import Identity, sample_expression, sample_identity, vary_form, vary_neck
+from motion import FRAMES, sample_motion
+from people import Expression, Identity, sample_expression, sample_identity, vary_form, vary_neck
 from photo import develop
 from raster import Rasteriser
-from scene import FaceFactory, Look, albedo_of, sample_pose, visibility
+from scene import FaceFactory, Look, Pose, albedo_of, sample_pose, visibility
 from tqdm import tqdm
 
 # Identity numbers of the sets: those of the test sets are all held out. No person is in two sets.
-SETS = {"train": 0, "palsy_test": 1_000_000, "yaw_test": 2_000_000, "cycles": 3_000_000}
+SETS = {
+    "train": 0, "palsy_test": 1_000_000, "yaw_test": 2_000_000, "cycles": 3_000_000, "video_test": 4_000_000,
+}  # fmt: skip
 _TRAINING = ("train", "cycles")
 _BAND_IMAGES = 40  # of each band of yaw in the set yaw_test
 
@@ -46,6 +49,9 @@ class FaceRenderer:
     def images_of(self, identity: int, name: str) -> Iterator[dict[str, Any]]:
         """Pictures and labels of one person."""
         person, look = self.person(identity)
+        if name == "video_test":
+            yield from self._frames(identity, person, look)
+            return
         for k in range(self.cfg["data"]["images_per_identity"] if name in _TRAINING else 1):
             yield self.image_of(identity, name, k, person, look)
 
@@ -75,11 +81,35 @@ class FaceRenderer:
         else:
             expression = sample_expression(rng, cfg["expression"])
             pose = sample_pose(rng, cfg["pose"])
-        plain = name == "palsy_test"
+        row = self._drawn(identity, rng, person, look, expression, pose, plain=name == "palsy_test")
+        return row | {"held_out": name not in _TRAINING or identity % HELD_OUT_EVERY == HELD_OUT_EVERY - 1}
+
+    def _frames(self, identity: int, person: Identity, look: Look) -> Iterator[dict[str, Any]]:
+        """Yield a second of video: clothes, light and camera stay, noise comes anew."""
+        seed = self.cfg["data"]["seed"]
+        motion = sample_motion(np.random.default_rng([seed, identity, 0]), self.cfg)
+        for frame in range(FRAMES):
+            same = np.random.default_rng([seed, identity, 1])
+            row = self._drawn(identity, same, person, look, *motion.at(frame))
+            noise = np.random.default_rng([seed, identity, 2, frame]).normal(0, 2, row["image"].shape)
+            row["image"] = np.uint8(np.clip(row["image"] + noise, 0, 255) + 0.5)
+            yield row | {"held_out": True}
+
+    def _drawn(
+        self,
+        identity: int,
+        rng: np.random.Generator,
+        person: Identity,
+        look: Look,
+        expression: Expression,
+        pose: Pose,
+        plain: bool = False,
+    ) -> dict[str, Any]:
+        """Draw a picture, and return it with its labels."""
         scene, labels = self.factory.compose(rng, person, expression, look, pose, plain=plain)
         linear, face_depth, occluder_depth = self.raster.render(scene)
         if not np.isfinite(linear).all():
-            raise FloatingPointError(f"the picture {k} of person {identity} holds values that are not finite")
+            raise FloatingPointError(f"a picture of person {identity} holds values that are not finite")
         labels.self_occluded, labels.occluded = visibility(scene.camera, labels, face_depth, occluder_depth)
         albedo = albedo_of(look)
         image = develop(linear, labels.landmarks, rng, albedo)
@@ -98,7 +128,6 @@ class FaceRenderer:
             "image": image, "landmarks": labels.landmarks, "landmarks3d": labels.landmarks3d,
             "self_occluded": labels.self_occluded, "occluded": labels.occluded, "pose": labels.pose,
             "camera": labels.camera, "identity": identity, "meta": json.dumps(meta),
-            "held_out": name not in _TRAINING or identity % HELD_OUT_EVERY == HELD_OUT_EVERY - 1,
         }  # fmt: skip
 
 
@@ -132,7 +161,7 @@ def main() -> None:
     args = parser.parse_args()
     cfg = tomllib.loads(args.config.read_text())
     count = args.identities or {
-        "palsy_test": 200, "yaw_test": _BAND_IMAGES * (len(cfg["pose"]["yaw_bands"]) - 1),
+        "palsy_test": 200, "video_test": 40, "yaw_test": _BAND_IMAGES * (len(cfg["pose"]["yaw_bands"]) - 1),
         "cycles": cfg["cycles"]["identities"],
     }.get(args.name, cfg["data"]["identities"])  # fmt: skip
     part, parts = (int(x) for x in args.part.split("/"))

@@ -107,6 +107,11 @@ def sample_pose(rng: Rng, cfg: dict[str, Any], yaw: tuple[float, float] | None =
     return Pose(float(rng.uniform(*yaw) * rng.choice([-1, 1])), pitch, roll)
 
 
+def _direction(right: float, up: float) -> NDArray[np.float64]:
+    """Return the unit vector that points so far, radians, to the right of and above the camera."""
+    return np.array([np.sin(right) * np.cos(up), np.sin(up), np.cos(right) * np.cos(up)])
+
+
 def albedo_of(look: Look) -> float:
     """Return about how much light the skin reflects."""
     return float(np.mean(look.skin_tint)) * (0.16 if "dark" in look.skin.name else 0.42)
@@ -609,16 +614,14 @@ class FaceFactory:
         sky = Sky(sharp.astype(np.float32), turn, (haze / (4 * np.pi)).astype(np.float32))
         # Large soft lamps (windows, the flash, a lit wall).
         for _ in range(int(rng.integers(0, 3))):
-            a, e = rng.normal(0, 1.0), rng.normal(0.3, 0.7)
-            towards = np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
+            towards = _direction(rng.normal(0, 1.0), rng.normal(0.3, 0.7))
             sharpness = rng.uniform(3, 20)
             lobe = np.exp(sharpness * (directions @ towards - 1))
             power = rng.uniform(0.2, 2.0) * 4 * np.pi * 0.35
             radiance += power * (lobe / lobe.sum())[:, None]
             sky.lobes.append((towards, sharpness, power))
         # From a weak one to the sun; from below, too: sand, water, a table, a stage.
-        a, e = rng.uniform(-1.8, 1.8), rng.uniform(-0.8, 1.4)
-        towards = np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)], np.float32)
+        towards = _direction(rng.uniform(-1.8, 1.8), rng.uniform(-0.8, 1.4)).astype(np.float32)
         on = rng.random() < cfg["lamp_probability"]
         power = on * np.exp(rng.normal(-0.4, 0.9)) * np.exp(rng.normal(0, [0.10, 0.03, 0.12]))
         lamp = Lamp(

@@ -61,7 +61,7 @@ class OneEuro:
         Cutoff frequency of the speed's own filter, Hz.
     """
 
-    def __init__(self, min_cutoff: float = 1.0, beta: float = 0.2, speed_cutoff: float = 1.0) -> None:
+    def __init__(self, min_cutoff: float = 1.0, beta: float = 0.4, speed_cutoff: float = 2.0) -> None:
         if not (min_cutoff > 0 and beta >= 0 and speed_cutoff > 0):
             raise ParameterError(
                 "the filter's cutoffs are positive and beta is not negative, not "

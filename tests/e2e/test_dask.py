@@ -79,13 +79,8 @@ def test_a_result_that_is_lost_with_its_worker_is_waited_for() -> None:
     """A job that has ended, and is under way again since its worker died before anybody got the result."""
 
     class Future:
-        status = "lost"
-
         def result(self) -> batch.Outcome:
             return batch.Outcome("/there/face.png", faces=1)
-
-        def exception(self) -> None:
-            return None
 
     assert batch._dask_outcome(None, Future(), "face.png") == batch.Outcome("face.png", faces=1)
 

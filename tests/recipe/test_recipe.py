@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 
 import cv2
@@ -706,3 +707,58 @@ def test_pictures_are_changed_the_same_each_time(tmp_path):
             differ[change] += (one != data.image(i, grey=True)).any()
     # Now and then the light stays as it is.
     assert differ["unlike"] == len(rows) > differ["around"] > len(rows) / 2
+
+
+def test_people_in_videos_move_without_a_jump_and_blink_once():
+    for package in ("moderngl", "OpenEXR"):
+        pytest.importorskip(package)
+    from motion import FRAMES, sample_motion
+
+    config = tomllib.loads((RECIPE / "config.toml").read_text())
+    still = 0
+    for seed in range(40):
+        seconds = [
+            [sample_motion(np.random.default_rng(seed), config).at(frame) for frame in range(FRAMES)]
+            for _ in range(2)
+        ]
+        assert seconds[0] == seconds[1]
+        expressions, poses = zip(*seconds[0], strict=True)
+        angles = np.array([(pose.yaw, pose.pitch, pose.roll) for pose in poses])
+        still += not np.ptp(angles, axis=0).any()
+        # Of 20 degrees to either side once a second.
+        assert np.abs(np.diff(angles, axis=0)).max() < 20 * 2 * np.pi / 25
+        names = set().union(*(expression.weights for expression in expressions))
+        weights = np.array(
+            [[expression.weights.get(name, 0.0) for name in names] for expression in expressions]
+        )
+        assert np.abs(np.diff(weights, axis=0)).max() < 0.8
+        lids = np.array([expression.weights["fu/eyeBlinkLeft"] for expression in expressions])
+        assert (lids >= 1).any()
+    assert 5 < still < 25
+
+
+def test_how_right_and_steady_landmarks_in_videos_are(capsys):
+    from types import SimpleNamespace
+
+    from evaluate import print_tracks
+
+    from pyclnf import CLNF, Tracker
+
+    clnf, image = CLNF(parameters="video"), cv2.imread(str(RECIPE.parents[1] / "examples/rendered_face.jpg"))
+    tracker = Tracker(clnf, detector=lambda _: np.array([[165, 108, 222, 267, 1]]))
+    faces = [tracker.update(image)[0] for _ in range(4)]
+    solid = faces[0].landmarks_3d
+    # Labels that lie aside of what is found in one frame, by a tenth of the eyes' distance.
+    labels = np.array([face.landmarks for face in faces])
+    flat = labels[0] - labels[0].mean(axis=0)
+    scale = np.linalg.norm(flat) / np.linalg.norm((solid - solid.mean(axis=0))[:, :2])
+    labels[2, :, 0] += 0.1 * scale * np.linalg.norm(solid[36] - solid[45])
+    data = SimpleNamespace(
+        identity=np.zeros(4, int), landmarks=labels, landmarks3d=np.array([solid] * 4), image=lambda i: image
+    )
+    print_tracks(clnf, data, smooth=False)
+    said, jitter, lids = capsys.readouterr().out.splitlines()
+    # The box is another one, by which the landmarks differ a little.
+    assert float(said.split("mean")[1].split()[0]) == pytest.approx(0.1 / 4, abs=0.004)
+    assert float(jitter.split("rms")[1]) == pytest.approx(0.1 * np.sqrt(2 / 3), abs=0.004)
+    assert float(lids.split("error")[1]) < 0.004
