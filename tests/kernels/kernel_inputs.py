@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from pyclnf._kernels import layout
+from pyclnf._kernels import _reference, layout
 from pyclnf._kernels.layout import LEVELS, blocked
 from pyclnf.nu_rlms import gaussian_kernel
 
@@ -557,28 +558,41 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
 
 # Arguments besides the last that a kernel changes.
 CHANGED = {
-    "axis_taps": (4,),
-    "fit_scale": (25, 26, 27, 28),
-    "look_at_faces": (28, 29),
-    "nu_rlms_pass": (4, 5),
-    "perspective_pose": (5,),
-    "run_cascade": (11, 12),
-    "take_steps": (15, 16),
+    "axis_taps": ("taps",),
+    "fit_scale": ("maps", "weights", "offsets", "pose"),
+    "look_at_faces": ("rotations", "placements"),
+    "nu_rlms_pass": ("pose", "shape"),
+    "perspective_pose": ("rotation",),
+    "run_cascade": ("rotations", "placements"),
+    "take_steps": ("rotations", "placements"),
 }
 # Kernels that read their last argument as well.
 READS_LAST = {"fit_scale", "look_at_faces", "perspective_pose", "run_cascade", "take_steps", "weigh_maps"}
 
 
-def call(module: ModuleType, name: str, arguments: Arguments) -> tuple[Any, list[np.ndarray]]:
+def arguments_of(name: str, random: np.random.Generator, *numbers: Any, **named: Any) -> dict[str, Any]:
+    """Return random arguments of a kernel by their names, which are those of its twin, in their order."""
+    return dict(
+        zip(
+            signature(getattr(_reference, name)).parameters,
+            MAKERS[name](random, *numbers, **named),
+            strict=True,
+        )
+    )
+
+
+def copied(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {key: a.copy() if isinstance(a, np.ndarray) else a for key, a in arguments.items()}
+
+
+def call(module: ModuleType, name: str, arguments: dict[str, Any]) -> tuple[Any, list[np.ndarray]]:
     """Return what a kernel returns and the arrays that it writes, on copies of what it may change."""
-    written = [*CHANGED.get(name, ()), len(arguments) - 1]
-    own = list(arguments)
-    for i in written:
-        own[i] = arguments[i].copy()
+    last = list(arguments)[-1]
+    written = {key: arguments[key].copy() for key in (*CHANGED.get(name, ()), last)}
     if name not in READS_LAST:
-        own[-1].fill(np.nan if own[-1].dtype.kind == "f" else 255)
-    returned = getattr(module, name)(*own)
-    return returned, [own[i] for i in written]
+        written[last].fill(np.nan if written[last].dtype.kind == "f" else 255)
+    returned = getattr(module, name)(*(arguments | written).values())
+    return returned, list(written.values())
 
 
 def assert_close(name: str, ours: list[np.ndarray], expected: list[np.ndarray]) -> None:

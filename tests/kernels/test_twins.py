@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kernel_inputs import MAKERS, assert_close, call
+from kernel_inputs import MAKERS, arguments_of, assert_close, call, copied
 
 from pyclnf import _kernels
 from pyclnf._kernels import _reference
@@ -38,7 +38,7 @@ def test_every_kernel_is_tested() -> None:
 @many
 @given(seed=SEEDS)
 def test_equals_its_twin(compiled: ModuleType, name: str, seed: int) -> None:
-    arguments = MAKERS[name](np.random.default_rng(seed))
+    arguments = arguments_of(name, np.random.default_rng(seed))
     returned, ours = call(compiled, name, arguments)
     expected, theirs = call(_reference, name, arguments)
     assert returned == expected
@@ -48,10 +48,10 @@ def test_equals_its_twin(compiled: ModuleType, name: str, seed: int) -> None:
 @pytest.mark.parametrize("name", MAKERS)
 def test_same_bytes_every_time(kernels: ModuleType, name: str) -> None:
     for seed in range(5):
-        arguments = MAKERS[name](np.random.default_rng(seed))
+        arguments = arguments_of(name, np.random.default_rng(seed))
         once, first = call(kernels, name, arguments)
         # Elsewhere in memory, where vectors may be aligned otherwise.
-        again, second = call(kernels, name, [a.copy() if isinstance(a, np.ndarray) else a for a in arguments])
+        again, second = call(kernels, name, copied(arguments))
         assert once == again
         assert [a.tobytes() for a in first] == [a.tobytes() for a in second]
 
@@ -59,21 +59,23 @@ def test_same_bytes_every_time(kernels: ModuleType, name: str) -> None:
 @few
 @given(seed=SEEDS)
 def test_a_look_with_steps_is_one_after_the_other(kernels: ModuleType, seed: int) -> None:
-    arguments = kernel_inputs.look_at_faces(np.random.default_rng(seed), steps=2)
-    own = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
-    whole = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
-    kernels.look_at_faces(*whole)
-    kernels.look_at_faces(*own[:14], *NO_STEPS, *own[28:])
-    kernels.take_steps(own[0][:, :, 0], *own[14:])
-    for ours, expected in zip(whole[28:], own[28:], strict=True):
-        np.testing.assert_array_equal(ours, expected)
+    arguments = arguments_of("look_at_faces", np.random.default_rng(seed), steps=2)
+    whole, own = copied(arguments), copied(arguments)
+    kernels.look_at_faces(*whole.values())
+    # All but the first of `take_steps`'s arguments are the last of `look_at_faces`'s.
+    steps = list(own)[-len(arguments_of("take_steps", np.random.default_rng(0))) + 1 :]
+    moved = steps[-3:]
+    kernels.look_at_faces(*(own | dict(zip(steps, (*NO_STEPS, *map(own.get, moved)), strict=True))).values())
+    kernels.take_steps(own["crop"][:, :, 0], *map(own.get, steps))
+    for name in moved:
+        np.testing.assert_array_equal(whole[name], own[name])
 
 
 @few
 @given(seed=SEEDS)
 def test_pairs_are_added_at_once_or_not(compiled: ModuleType, seed: int) -> None:
     """Most machines have the one instruction or the other only: what is tested there has to hold for all."""
-    arguments = MAKERS["run_layers"](np.random.default_rng(seed))
+    arguments = arguments_of("run_layers", np.random.default_rng(seed))
     _, (usual,) = call(compiled, "run_layers", arguments)
     try:
         assert not compiled.fuse_pairs(False)
@@ -86,8 +88,8 @@ def test_pairs_are_added_at_once_or_not(compiled: ModuleType, seed: int) -> None
 @pytest.mark.parametrize("value", (1e4, -1e6, 1e300, np.inf, -np.inf, np.nan))
 @pytest.mark.parametrize("place", range(6))
 def test_a_patch_may_lie_anywhere(compiled: ModuleType, value: float, place: int) -> None:
-    arguments = MAKERS["describe_points"](np.random.default_rng(3))
-    arguments[1].flat[place] = value
+    arguments = arguments_of("describe_points", np.random.default_rng(3))
+    arguments["matrix"].flat[place] = value
     with np.errstate(invalid="ignore"):
         _, theirs = call(_reference, "describe_points", arguments)
     assert_close("describe_points", call(compiled, "describe_points", arguments)[1], theirs)
@@ -97,8 +99,8 @@ def test_a_patch_may_lie_anywhere(compiled: ModuleType, value: float, place: int
 @given(seed=SEEDS)
 def test_a_scale_is_its_kernels_one_after_the_other(kernels: ModuleType, seed: int) -> None:
     random = np.random.default_rng(seed)
-    arguments = kernel_inputs.fit_scale(random, sigma=1.5, max_iterations=4)
-    own = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+    arguments = arguments_of("fit_scale", random, sigma=1.5, max_iterations=4)
+    own = list(copied(arguments).values())
     returned, (maps, *_, shape) = call(kernels, "fit_scale", arguments)
     image, mean, components, regularisation, limits, visible, scale, *experts = own[:14]
     gaussians, power, floor, iterations, tolerance, base, to_reference, to_image, matrices = own[14:23]
@@ -122,11 +124,11 @@ def test_a_scale_is_its_kernels_one_after_the_other(kernels: ModuleType, seed: i
 
 @pytest.mark.parametrize("distance", (-1e3, -100.0, 0.0, np.nan))
 def test_a_shape_that_is_not_before_the_camera_stays(kernels: ModuleType, distance: float) -> None:
-    arguments = kernel_inputs.perspective_pose(np.random.default_rng(1))
-    arguments[-1][2] = distance
+    arguments = arguments_of("perspective_pose", np.random.default_rng(1))
+    arguments["translation"][2] = distance
     _, (rotation, translation) = call(kernels, "perspective_pose", arguments)
-    np.testing.assert_array_equal(rotation, arguments[-2])
-    np.testing.assert_array_equal(translation, arguments[-1])
+    np.testing.assert_array_equal(rotation, arguments["rotation"])
+    np.testing.assert_array_equal(translation, arguments["translation"])
 
 
 # --- areas of interest
@@ -150,12 +152,12 @@ def test_images_of_every_layout(
         image = np.asfortranarray(image)
     elif layout == "read-only":
         image.flags.writeable = False
-    arguments = kernel_inputs.sample_areas(random, image)
+    arguments = arguments_of("sample_areas", random, image)
     _, ours = call(compiled, "sample_areas", arguments)
     _, theirs = call(_reference, "sample_areas", arguments)
     assert_close("sample_areas", ours, theirs)
     # The layout alone changes nothing.
-    arguments[0] = np.ascontiguousarray(image)
+    arguments["image"] = np.ascontiguousarray(image)
     assert ours[0].tobytes() == call(compiled, "sample_areas", arguments)[1][0].tobytes()
 
 
@@ -173,8 +175,8 @@ def test_coordinates_outside_every_image_give_zero(kernels: ModuleType, value: f
 @pytest.mark.parametrize("shape", ((1, 1), (1, 8), (8, 1)))
 def test_smallest_images(compiled: ModuleType, shape: tuple[int, int]) -> None:
     random = np.random.default_rng(0)
-    arguments = kernel_inputs.sample_areas(random, random.integers(0, 256, (*shape, 1), dtype=np.uint8))
-    arguments[1][:, :, 2] = random.uniform(-2, 2, arguments[1][:, :, 2].shape)
+    arguments = arguments_of("sample_areas", random, random.integers(0, 256, (*shape, 1), dtype=np.uint8))
+    arguments["matrices"][:, :, 2] = random.uniform(-2, 2, arguments["matrices"][:, :, 2].shape)
     assert_close(
         "sample_areas",
         call(compiled, "sample_areas", arguments)[1],
@@ -220,11 +222,11 @@ def test_averages_of_images_of_every_type(
 ) -> None:
     random = np.random.default_rng(seed)
     image = random.integers(0, 256, (19, 23, channels)).astype(dtype)
-    arguments = MAKERS[name](random, image)
+    arguments = arguments_of(name, random, image)
     _, ours = call(compiled, name, arguments)
     assert_close(name, ours, call(_reference, name, arguments)[1])
     # Into 8 bits: the same, rounded.
-    arguments[-1] = np.empty(arguments[-1].shape, np.uint8)
+    arguments["out"] = np.empty(arguments["out"].shape, np.uint8)
     for kernels in (compiled, _reference):
         (rounded,) = call(kernels, name, arguments)[1]
         assert np.abs(rounded - ours[0]).max() <= 0.5 + 1e-4
@@ -236,7 +238,7 @@ def test_averages_of_grey_values_are_the_same_in_every_compiled_variant(name: st
     """What is rounded to 8 bits would else change by a whole grey level now and then."""
     for seed in range(50):
         random = np.random.default_rng(seed)
-        arguments = MAKERS[name](random, random.integers(0, 256, (37, 83, 1)).astype(dtype))
+        arguments = arguments_of(name, random, random.integers(0, 256, (37, 83, 1)).astype(dtype))
         results = {
             call(_kernels.load_variant(variant), name, arguments)[1][0].tobytes() for variant in COMPILED
         }
@@ -250,7 +252,7 @@ def test_averages_of_grey_values_are_the_same_in_every_compiled_variant(name: st
 @pytest.mark.parametrize("blocks", (1, 2, 3))
 @pytest.mark.parametrize("window", range(3, 16))
 def test_neurons_of_every_window(compiled: ModuleType, window: int, blocks: int, planes: int) -> None:
-    arguments = kernel_inputs.neuron_responses(np.random.default_rng(window), window, blocks, planes)
+    arguments = arguments_of("neuron_responses", np.random.default_rng(window), window, blocks, planes)
     assert_close(
         "neuron_responses",
         call(compiled, "neuron_responses", arguments)[1],
@@ -263,9 +265,9 @@ def test_neurons_of_every_window(compiled: ModuleType, window: int, blocks: int,
 def test_maps_in_one_call_have_the_bits_of_its_steps(kernels: ModuleType, planes: int, dtype: type) -> None:
     for seed in range(5):
         random = np.random.default_rng(seed)
-        given, *blocks, sums = kernel_inputs.neuron_responses(random, planes=planes)
+        given, *blocks, sums = arguments_of("neuron_responses", random, planes=planes).values()
         sigmas = kernel_inputs.folded_sigmas(random, *sums.shape[:2])
-        image, matrices, _ = kernel_inputs.sample_areas(random, v=len(sums))
+        image, matrices, _ = arguments_of("sample_areas", random, v=len(sums)).values()
         image = image.astype(dtype)
         stepwise, steps, smooth = given.copy(), np.empty_like(sums), np.empty_like(sums)
         kernels.sample_areas(image, matrices, stepwise[0])
@@ -285,8 +287,8 @@ def test_maps_in_one_call_have_the_bits_of_its_steps(kernels: ModuleType, planes
 
 
 def test_experts_without_neurons_answer_zero(kernels: ModuleType) -> None:
-    arguments = kernel_inputs.neuron_responses(np.random.default_rng(0))
-    arguments[1][:] = -1
+    arguments = arguments_of("neuron_responses", np.random.default_rng(0))
+    arguments["block_planes"][:] = -1
     assert (call(kernels, "neuron_responses", arguments)[1][0] == 0).all()
 
 
@@ -325,8 +327,8 @@ def test_the_sigmoid_is_exact_to_its_stated_bound(kernels: ModuleType) -> None:
 
 
 def test_maps_without_mass_draw_nowhere(kernels: ModuleType) -> None:
-    arguments = kernel_inputs.mean_shift(np.random.default_rng(0))
-    arguments[0][:] = 0
+    arguments = arguments_of("mean_shift", np.random.default_rng(0))
+    arguments["responses"][:] = 0
     assert (call(kernels, "mean_shift", arguments)[1][0] == 0).all()
 
 
@@ -369,20 +371,20 @@ def test_only_the_upper_triangle_is_read(kernels: ModuleType) -> None:
 
 def test_limits_of_the_pass(kernels: ModuleType) -> None:
     for seed in range(20):
-        arguments = kernel_inputs.nu_rlms_pass(np.random.default_rng(seed), max_iterations=seed % 8)
+        arguments = arguments_of("nu_rlms_pass", np.random.default_rng(seed), max_iterations=seed % 8)
         (done, converged), (pose, shape, _) = call(kernels, "nu_rlms_pass", arguments)
         assert done <= seed % 8 and converged == (done < seed % 8)
-        if arguments[13]:
-            np.testing.assert_array_equal(shape, arguments[5])
+        if arguments["rigid"]:
+            np.testing.assert_array_equal(shape, arguments["shape"])
         elif done:
-            assert (np.abs(shape) <= arguments[3]).all()
+            assert (np.abs(shape) <= arguments["limits"]).all()
         if done == 0:
-            np.testing.assert_array_equal(pose, arguments[4])
+            np.testing.assert_array_equal(pose, arguments["pose"])
 
 
 def test_a_model_without_modes(compiled: ModuleType) -> None:
     for seed in range(10):
-        arguments = kernel_inputs.nu_rlms_pass(np.random.default_rng(seed), modes=0)
+        arguments = arguments_of("nu_rlms_pass", np.random.default_rng(seed), modes=0)
         returned, ours = call(compiled, "nu_rlms_pass", arguments)
         expected, theirs = call(_reference, "nu_rlms_pass", arguments)
         assert returned == expected
@@ -391,12 +393,12 @@ def test_a_model_without_modes(compiled: ModuleType) -> None:
 
 def test_nothing_determines_the_step(kernels: ModuleType) -> None:
     """Without weights the rigid system is singular: the parameters stay, and that is no convergence."""
-    arguments = kernel_inputs.nu_rlms_pass(np.random.default_rng(0), max_iterations=5)
-    arguments[12][:], arguments[13] = 0, True
+    arguments = arguments_of("nu_rlms_pass", np.random.default_rng(0), max_iterations=5)
+    arguments["weights"][:], arguments["rigid"] = 0, True
     returned, (pose, shape, _) = call(kernels, "nu_rlms_pass", arguments)
     assert returned == (0, False)
-    np.testing.assert_array_equal(pose, arguments[4])
-    np.testing.assert_array_equal(shape, arguments[5])
+    np.testing.assert_array_equal(pose, arguments["pose"])
+    np.testing.assert_array_equal(shape, arguments["shape"])
 
 
 @pytest.mark.parametrize("sign", (-1, 1))
@@ -404,30 +406,32 @@ def test_a_head_that_looks_straight_aside(kernels: ModuleType, sign: int) -> Non
     """There yaw's neighbours turn about the same axis: one angle holds both turns, the rotation stays."""
     from pyclnf.pdm import euler_to_matrix
 
-    arguments = kernel_inputs.nu_rlms_pass(np.random.default_rng(1), max_iterations=1)
+    arguments = arguments_of("nu_rlms_pass", np.random.default_rng(1), max_iterations=1)
     before = np.array([0.3, sign * np.pi / 2, -0.2])
-    arguments[4][1:4], arguments[13] = before, True
-    arguments[8][:] = 0  # maps without mass: no step
+    arguments["pose"][1:4], arguments["rigid"] = before, True
+    arguments["responses"][:] = 0  # maps without mass: no step
     returned, (pose, _, _) = call(kernels, "nu_rlms_pass", arguments)
     assert returned == (1, False)
     np.testing.assert_allclose(euler_to_matrix(pose[1:4]), euler_to_matrix(before), atol=1e-12)
     # A step turns it further, away from there.
-    arguments[8][:] = kernel_inputs.responses(np.random.default_rng(2), *arguments[8].shape[:2])
+    arguments["responses"][:] = kernel_inputs.responses(
+        np.random.default_rng(2), *arguments["responses"].shape[:2]
+    )
     _, ours = call(kernels, "nu_rlms_pass", arguments)
     assert_close("nu_rlms_pass", ours, call(_reference, "nu_rlms_pass", arguments)[1])
 
 
 def test_a_step_beyond_all_numbers_is_no_crash(kernels: ModuleType) -> None:
     """Weights so large that the equations can be solved and their right side overflows."""
-    arguments = kernel_inputs.nu_rlms_pass(np.random.default_rng(3), modes=0, max_iterations=3)
-    arguments[0] *= 1e-4  # landmarks close together: only the shift has large numbers
-    arguments[4][:4] = 1, 0, 0, 0
-    arguments[6][:] = arguments[4][4:6]
-    arguments[9][:], arguments[10][:] = np.eye(2) * 1e-3, np.eye(2) * 1e3
-    window = arguments[8].shape[1]
-    arguments[8][:] = 0
-    arguments[8][:, window - 1, window - 1] = 1
-    arguments[12][:] = 1e307
+    arguments = arguments_of("nu_rlms_pass", np.random.default_rng(3), modes=0, max_iterations=3)
+    arguments["mean"] *= 1e-4  # landmarks close together: only the shift has large numbers
+    arguments["pose"][:4] = 1, 0, 0, 0
+    arguments["base"][:] = arguments["pose"][4:6]
+    arguments["to_reference"][:], arguments["to_image"][:] = np.eye(2) * 1e-3, np.eye(2) * 1e3
+    window = arguments["responses"].shape[1]
+    arguments["responses"][:] = 0
+    arguments["responses"][:, window - 1, window - 1] = 1
+    arguments["weights"][:] = 1e307
     with np.errstate(all="ignore"):
         _, (pose, _, _) = call(kernels, "nu_rlms_pass", arguments)
     assert not np.isfinite(pose).all()
@@ -442,16 +446,16 @@ def test_a_step_beyond_all_numbers_is_no_crash(kernels: ModuleType) -> None:
 )
 def test_no_step_from_where_no_face_can_be(kernels: ModuleType, place: str, value: float) -> None:
     """The placement says so, and the other guesses take theirs."""
-    arguments = kernel_inputs.take_steps(np.random.default_rng(5))
-    for at in (15, 16, 17):  # two guesses
+    arguments = arguments_of("take_steps", np.random.default_rng(5))
+    for at in ("rotations", "placements", "shapes"):  # two guesses
         arguments[at] = np.repeat(arguments[at][:1], 2, axis=0)
     _, whole = call(kernels, "take_steps", arguments)
     if place == "rotation":
-        arguments[15][0, 1, 1] = value
+        arguments["rotations"][0, 1, 1] = value
     else:
-        arguments[16][0, {"scale": 0, "x": 1}[place]] = value
+        arguments["placements"][0, {"scale": 0, "x": 1}[place]] = value
     _, (rotations, placements, shapes) = call(kernels, "take_steps", arguments)
     assert np.isnan(placements[0]).all()
-    np.testing.assert_array_equal(shapes[0], arguments[17][0])
+    np.testing.assert_array_equal(shapes[0], arguments["shapes"][0])
     for ours, expected in zip((rotations, placements, shapes), whole, strict=True):
         assert ours[1].tobytes() == expected[1].tobytes()
