@@ -130,7 +130,7 @@ def mode_signs(modes: Float, mirror: NDArray[np.intp]) -> Float:
     ModelError
         If a mode is neither.
     """
-    own = modes.reshape(3, -1, modes.shape[1])
+    own = modes.reshape(3, len(mirror), modes.shape[1])
     mirrored = own[:, mirror] * np.array([-1.0, 1.0, 1.0]).reshape(3, 1, 1)
     products = np.einsum("ijk,ijk->k", own, mirrored)
     if (np.abs(products) < 0.99).any():

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Float = NDArray[np.float64]
+    # Rotations, placements and shapes.
+    _Faces = tuple[Float, Float, Float]
 
 __all__ = ["Guesses", "LearnedStart"]
 
@@ -60,6 +62,10 @@ _ROOM = 0.65
 
 # A face is fitted in that crop if it is between so large, of the largest size that the model knows, and
 _LEAST_SHARE, _GREATEST_SHARE = 0.75, 1.25
+
+# In a video the linear steps begin such a share of the way from what the network says to the frame before,
+# for a face that keeps still; for one that has moved so far, mm, at what it says.
+_KEPT, _MOVED = 0.3, 15.0
 
 # Of a rotation matrix, what the mirror image of a face turns around: x becomes -x before and after.
 _MIRRORED = np.array([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])
@@ -150,6 +156,8 @@ class LearnedStart:
         self.prior = self._read_prior(arrays)
         # Of the box of the mean shape as it looks ahead, mm.
         self._mean_side = float(np.sqrt(np.ptp(pdm.mean.reshape(3, -1)[:2], axis=1).prod()))
+        # By how much a landmark moves when the face turns by a radian, mm.
+        self._radius = float(np.sqrt((pdm.mean**2).sum() / pdm.n_landmarks))
 
     def _read_prior(self, arrays: Mapping[str, NDArray[Any]]) -> ShapePrior | None:
         if "start/basis" not in arrays and "start/variances" not in arrays:
@@ -228,15 +236,16 @@ class LearnedStart:
         return self._looked_at(image, centre, length, rotations, placements, mirrored)
 
     def near(self, image: NDArray[Any], parameters: Parameters) -> Guesses:
-        """Return a guess from where a face is taken to be, as in the frame before.
+        """Return a guess from where a face was in the frame before.
 
-        Only a network can: a cascade starts from boxes.
+        Only a network can: a cascade starts from boxes. The linear steps begin a little way from what the
+        network says towards the frame before, unless the face has moved far: landmarks are steadier so.
 
         Parameters
         ----------
         image : ndarray, shape (H, W, 1 or 3), uint8, float32 or float64
         parameters : Parameters
-            Roughly those of the face; their shape is not used.
+            Those of the face in the frame before.
 
         Returns
         -------
@@ -245,7 +254,8 @@ class LearnedStart:
         """
         scale, *_, x, y = parameters.pose.tolist()
         length = self.margin * scale * self._mean_side
-        return self._looked_at(image, (x, y), length, parameters.rotation[None], [(scale, x, y)])
+        rotations, shapes = parameters.rotation[None], parameters.shape[None, : self.predictor.n_modes]
+        return self._looked_at(image, (x, y), length, rotations, [(scale, x, y)], before=shapes)
 
     def _looked_at(
         self,
@@ -255,16 +265,26 @@ class LearnedStart:
         rotations: Float,
         placements: Sequence[tuple[float, float, float]],
         mirrored: bool = False,
+        before: Float | None = None,
     ) -> Guesses:
-        """Return what is seen in a square of the image around faces with given pose; the rotations change."""
+        """Return what is seen in a square of the image around faces with given pose; the rotations change.
+
+        before: shapes in the frame before, where the pose is that of the frame before, too.
+        """
         crop = Crop.cut(image, centre, length, self.side)
         pixels = crop.pixels if crop.pixels.dtype == np.uint8 else np.rint(crop.pixels).astype(np.uint8)
         step, total = crop.step, self.pdm.n_modes
         seen = np.array([(scale / step, *crop.point_in(x, y)) for scale, x, y in placements])
         shapes = np.zeros((len(seen), self.predictor.n_modes))
-        given = (rotations.copy(), seen.copy(), shapes.copy()) if mirrored else None
-        self._run(pixels, rotations, seen, shapes)
-        if given is not None:
+        given = rotations.copy(), seen.copy(), shapes.copy()
+        if before is not None and self.descent is not None:
+            self.predictor.run(pixels, rotations, seen, shapes)
+            rotations, seen, shapes = self._steadied((rotations, seen, shapes), (given[0], given[1], before))
+            self.descent.take(pixels, rotations, seen, shapes)
+            _check_finite(chain(rotations.ravel().tolist(), seen.ravel().tolist()))
+        else:
+            self._run(pixels, rotations, seen, shapes)
+        if mirrored:
             rotations, seen, shapes = self._with_mirror_image(pixels, given, (rotations, seen, shapes))
         if shapes.shape[1] < total:
             shapes = np.pad(shapes, [(0, 0), (0, total - shapes.shape[1])])
@@ -286,31 +306,39 @@ class LearnedStart:
         assert self.descent is not None
         return mode_signs(self.pdm.components[:, : self.predictor.n_modes], self.descent.steps[0].mirror)
 
-    def _with_mirror_image(
-        self, pixels: NDArray[np.uint8], given: tuple[Float, ...], found: tuple[Float, ...]
-    ) -> tuple[Float, Float, Float]:
-        """Return the middle of what is found, and of what is found in the mirror from what was given.
-
-        Both are rotations, placements and shapes.
-        """
+    def _with_mirror_image(self, pixels: NDArray[np.uint8], given: _Faces, found: _Faces) -> _Faces:
+        """Return the middle of what is found, and of what is found in the mirror from what was given."""
         last, signs = pixels.shape[1] - 1, self._signs
 
-        def turned(rotations: Float, placements: Float, shapes: Float) -> tuple[Float, Float, Float]:
+        def turned(rotations: Float, placements: Float, shapes: Float) -> _Faces:
             places = placements.copy()
             places[:, 1] = last - places[:, 1]
             return rotations * _MIRRORED, places, shapes * signs
 
         other = turned(*given)
         self._run(np.ascontiguousarray(pixels[:, ::-1]), *other)
-        rotations, placements, shapes = turned(*other)
-        half = [
-            one @ axis_angle_to_matrix(matrix_to_axis_angle(one.T @ two) / 2)
-            for one, two in zip(found[0], rotations, strict=True)
-        ]
-        scales = np.sqrt(found[1][:, 0]) * np.sqrt(placements[:, 0])
-        placements = (found[1] + placements) / 2
-        placements[:, 0] = scales
-        return np.array(half), placements, (found[2] + shapes) / 2
+        return _between(found, turned(*other), 0.5)
+
+    def _steadied(self, found: _Faces, before: _Faces) -> _Faces:
+        """Return a face (one) a little way from where it is found to where it was in the frame before."""
+        (rotation,), ((scale, *at),), _ = found
+        (old_rotation,), ((old_scale, *old_at),), _ = before
+        if not (scale > 0 and math.isfinite(scale)):
+            return found  # a damaged model's, which is an error later on
+        turn = float(np.linalg.norm(matrix_to_axis_angle(rotation.T @ old_rotation)))
+        moved = math.dist(at, old_at) / scale + self._radius * (turn + abs(math.log(old_scale / scale)))
+        return _between(found, before, _KEPT * max(0.0, 1.0 - moved / _MOVED))
+
+
+def _between(faces: _Faces, others: _Faces, share: float) -> _Faces:
+    """Return what lies a share of the way from faces to others."""
+    rotations = [
+        one @ axis_angle_to_matrix(share * matrix_to_axis_angle(one.T @ other))
+        for one, other in zip(faces[0], others[0], strict=True)
+    ]
+    placements, shapes = ((1 - share) * faces[k] + share * others[k] for k in (1, 2))
+    placements[:, 0] = faces[1][:, 0] ** (1 - share) * others[1][:, 0] ** share
+    return np.array(rotations), placements, shapes
 
 
 def _check_finite(numbers: Iterable[float]) -> None:

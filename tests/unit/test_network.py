@@ -18,6 +18,7 @@ from pyclnf.descent import upright
 from pyclnf.network import MIN_CONTRAST, Network, weight_units
 from pyclnf.pdm import PDM, Parameters, axis_angle_to_matrix
 from pyclnf.start import LearnedStart
+from pyclnf.training.symmetry import MIRROR_68
 
 # With more modes than a block of the kernel's channels has numbers.
 PDM_ = PDM(
@@ -230,7 +231,7 @@ def test_a_face_is_looked_for_near_where_it_was() -> None:
     image = np.random.default_rng(0).integers(0, 256, (400, 500, 3), dtype=np.uint8)
     before = Parameters(np.array([1.5, 0.3, -0.2, 0.4, 230.0, 190.0]), np.full(M, 2.0))
     (found,) = start.near(image, before)
-    # Said of the upright face; what it was taken to look like does not matter.
+    # Said of the upright face; without linear steps it does not matter what it looked like.
     roll = upright(before.rotation)
     shift = 1.5 * LENGTH * roll @ [0.02, -0.01]
     np.testing.assert_allclose(found.pose[[0, 4, 5]], [1.5 * np.exp(0.05), 230 + shift[0], 190 + shift[1]])
@@ -239,6 +240,47 @@ def test_a_face_is_looked_for_near_where_it_was() -> None:
     np.testing.assert_allclose(found.rotation, expected, atol=1e-6)
     np.testing.assert_allclose(found.shape[0], np.sqrt(PDM_.eigenvalues[0]), rtol=1e-6)
     assert (found.shape[1:] == 0).all()
+
+
+@pytest.mark.parametrize(("moved", "share"), ((0.0, 0.3), (7.5, 0.15), (15.0, 0.0), (40.0, 0.0)))
+def test_linear_steps_begin_nearer_to_the_frame_before_the_less_a_face_has_moved(
+    moved: float, share: float
+) -> None:
+    says = np.zeros(6 + M)
+    says[4], says[6] = moved / LENGTH, 1.0
+    still: dict[str, np.ndarray] = {
+        "patch": np.array([[40, 0.3, 0.5, 20, 4]], np.float32),
+        "offsets": np.zeros((1, 1, 2), np.float32),
+        "edges": np.radians([25.0, 50.0]),
+        "mirror": np.array(MIRROR_68, np.uint8),
+        "weights": np.zeros((1, 3, 68, 4, 6), np.int8),
+        "units": np.ones((1, 3, 6), np.float32),
+        "bias": np.zeros((1, 3, 6), np.float32),
+    }
+    content = arrays(says) | {f"start/descent_{name}": value for name, value in still.items()}
+    start = LearnedStart(PDM_, content | {"start/crop": np.array([80, 2.0], np.float32)})
+    image = np.random.default_rng(0).integers(0, 256, (400, 500, 3), dtype=np.uint8)
+    before = Parameters(np.array([1.5, 0.0, 0.0, 0.0, 230.0, 190.0]), np.arange(M) / M)
+    (found,) = start.near(image, before)
+    pose = before.pose + np.array([0, 0, 0, 0, 1.5 * moved * (1 - share), 0])
+    np.testing.assert_allclose(found.pose, pose, atol=1e-4)
+    seen = np.sqrt(PDM_.eigenvalues) * (np.arange(M) == 0)
+    np.testing.assert_allclose(found.shape, seen + share * (before.shape - seen), atol=1e-5)
+
+
+def test_a_face_that_turns_or_grows_has_moved() -> None:
+    """A turn by a tenth moves the landmarks by less than 15 mm, one by a half by more; so does growth."""
+    shares = {}
+    for number in (0, 2):
+        for said in (0.1, 0.5):
+            says = np.zeros(6 + M)
+            says[number] = said
+            start = LearnedStart(PDM_, arrays(says) | {"start/crop": np.array([80, 2.0], np.float32)})
+            face = np.eye(3)[None], np.array([[1.5, 40.0, 40.0]]), np.ones((1, M))
+            turn = axis_angle_to_matrix(np.array([0.0, said * (number == 2), 0.0]))[None]
+            size = np.array([[1.5 * np.exp(said * (number == 0)), 40.0, 40.0]])
+            shares[number, said] = start._steadied((turn, size, np.zeros((1, M))), face)[2][0, 0]
+    assert all(0 < shares[number, 0.1] < 0.3 and shares[number, 0.5] == 0 for number in (0, 2))
 
 
 def layer(**changed: int) -> np.ndarray:
