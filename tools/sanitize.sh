@@ -28,7 +28,8 @@ export PYTHONPATH="$work/src"
 
 kernels=(tests/kernels)  # runs all variants itself
 tests=(tests/golden tests/unit/test_nu_rlms.py tests/unit/test_clnf.py tests/unit/test_starts.py
-       tests/unit/test_start.py tests/unit/test_descent.py tests/unit/test_patch_experts.py tests/unit/test_pdm.py tests/unit/test_fit_many.py)
+       tests/unit/test_start.py tests/unit/test_descent.py tests/unit/test_patch_experts.py tests/unit/test_pdm.py tests/unit/test_camera.py
+       tests/unit/test_fit_many.py)
 preload=""
 case "$kind" in
   address)
