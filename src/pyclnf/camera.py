@@ -115,8 +115,15 @@ def head_pose(pdm: PDM, parameters: Parameters, landmarks: ArrayLike, camera: Ca
     -------
     ndarray, shape (6,), float64
         (X, Y, Z, rx, ry, rz): mm from the camera, radians; NaN if the parameters are.
+
+    Raises
+    ------
+    ParameterError
+        If the landmarks are not those of the PDM.
     """
     points = np.ascontiguousarray(landmarks, dtype=np.float64)
+    if points.shape != (pdm.n_landmarks, 2):
+        raise ParameterError(f"landmarks are {(pdm.n_landmarks, 2)}, px, not {points.shape}")
     if not np.isfinite(parameters.pose).all() or not np.isfinite(points).all():
         return np.full(6, np.nan)
     shape = pdm.shape_3d(parameters.shape)

@@ -255,6 +255,8 @@ class PDM:
         self.limits: Float = MAX_DEVIATIONS * np.sqrt(self.eigenvalues)
         for array in (self.mean, self.components, self.eigenvalues, self.limits):
             array.flags.writeable = False
+        # By how much a landmark moves, at the root mean square, when the mean face turns by a radian, mm.
+        self.radius = float(np.sqrt((self.mean**2).sum() / self.n_landmarks))
         self._extents: dict[tuple[float, float, float], tuple[list[float], list[float]]] = {}
 
     @property

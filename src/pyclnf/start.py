@@ -156,8 +156,6 @@ class LearnedStart:
         self.prior = self._read_prior(arrays)
         # Of the box of the mean shape as it looks ahead, mm.
         self._mean_side = float(np.sqrt(np.ptp(pdm.mean.reshape(3, -1)[:2], axis=1).prod()))
-        # By how much a landmark moves when the face turns by a radian, mm.
-        self._radius = float(np.sqrt((pdm.mean**2).sum() / pdm.n_landmarks))
 
     def _read_prior(self, arrays: Mapping[str, NDArray[Any]]) -> ShapePrior | None:
         if "start/basis" not in arrays and "start/variances" not in arrays:
@@ -326,7 +324,7 @@ class LearnedStart:
         if not (scale > 0 and math.isfinite(scale)):
             return found  # a damaged model's, which is an error later on
         turn = float(np.linalg.norm(matrix_to_axis_angle(rotation.T @ old_rotation)))
-        moved = math.dist(at, old_at) / scale + self._radius * (turn + abs(math.log(old_scale / scale)))
+        moved = math.dist(at, old_at) / scale + self.pdm.radius * (turn + abs(math.log(old_scale / scale)))
         return _between(found, before, _KEPT * max(0.0, 1.0 - moved / _MOVED))
 
 

@@ -491,10 +491,9 @@ class Tracker:
         """Return the fit with its parameters filtered: landmarks, pose and shape stay those of one face."""
         pose, shape = result.parameters.pose, result.parameters.shape
         pdm = self.clnf.model.pdm
-        radius = float(np.sqrt((pdm.mean**2).sum() / pdm.n_landmarks))
         # What moves a landmark by 1 mm: a growth by 1 / radius, a turn by as many radians, s px.
-        turn, shift = np.full(3, 1 / radius), np.full(2, pose[0])
-        unit = np.concatenate([[pose[0] / radius], turn, shift, np.ones(shape.size)])
+        turn, shift = np.full(3, 1 / pdm.radius), np.full(2, pose[0])
+        unit = np.concatenate([[pose[0] / pdm.radius], turn, shift, np.ones(shape.size)])
         values = smoother(np.concatenate([pose, shape]), timestamp, unit)
         parameters = Parameters(values[:6], values[6:])
         return replace(result, parameters=parameters, landmarks=pdm.landmarks_2d(parameters))

@@ -84,6 +84,13 @@ def test_nothing_seen_has_no_pose(pdm: PDM) -> None:
     assert np.isnan(head_pose(pdm, nan, np.full((30, 2), np.nan), Camera.from_size(640, 480))).all()
 
 
+@pytest.mark.parametrize("shape", [(29, 2), (31, 2), (30, 3), (60,)])
+def test_refuses_landmarks_of_another_face(pdm: PDM, shape: tuple[int, ...]) -> None:
+    fitted = Parameters(np.array([2.0, 0, 0, 0, 320, 240]), np.zeros(5))
+    with pytest.raises(ParameterError, match="landmarks"):
+        head_pose(pdm, fitted, np.zeros(shape), Camera.from_size(640, 480))
+
+
 def test_a_head_is_before_the_camera(pdm: PDM) -> None:
     """Also one as large as the picture: steps that lead behind the camera are not taken."""
     camera = Camera.from_size(640, 480)
