@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from pyclnf.errors import DetectionError
 
@@ -29,6 +30,8 @@ __all__ = ["Networks", "read_weights"]
 GRAPH, INITIALIZER, DIMS, DATA_TYPE, FLOAT_DATA, NAME, RAW_DATA, FLOAT = 7, 5, 1, 2, 4, 8, 9, 1
 # Multiplications of a product of matrices that OpenBLAS leaves to one thread.
 SMALL_PRODUCT = 2**18
+# Numbers of a part of a convolution that fit into a core's cache.
+CACHED = 2**17
 
 
 class Networks:
@@ -60,48 +63,61 @@ class Networks:
     def propose(self, images: Float) -> tuple[Float, Float]:
         """Return shifts (k, i, j, 4) and scores (k, i, j) of windows of 12 px, 2 px apart."""
         w = self._propose
-        x = _prelu(_convolve(images, w, "conv2d"), w["p_re_lu_initializer_8"])
+        x = _convolve(images, w, "conv2d", w["p_re_lu_initializer_8"])
         x = _pool(x, 2, same=True)
-        x = _prelu(_convolve(x, w, "conv2d_1"), w["p_re_lu_1_initializer_6"])
-        x = _prelu(_convolve(x, w, "conv2d_2"), w["p_re_lu_2_initializer_3"])
+        x = _convolve(x, w, "conv2d_1", w["p_re_lu_1_initializer_6"])
+        x = _convolve(x, w, "conv2d_2", w["p_re_lu_2_initializer_3"])
         return _convolve(x, w, "conv2d_4"), _probability(_convolve(x, w, "conv2d_3"))
 
     def refine(self, images: Float) -> tuple[Float, Float]:
         """Return shifts (k, 4) and scores (k,) of images of 24 px."""
         w = self._refine
-        x = _prelu(_convolve(images, w, "conv2d_5"), w["p_re_lu_3_initializer_14"])
+        x = _convolve(images, w, "conv2d_5", w["p_re_lu_3_initializer_14"])
         x = _pool(x, 3, same=True)
-        x = _prelu(_convolve(x, w, "conv2d_6"), w["p_re_lu_4_initializer_12"])
+        x = _convolve(x, w, "conv2d_6", w["p_re_lu_4_initializer_12"])
         x = _pool(x, 3, same=False)
-        x = _prelu(_convolve(x, w, "conv2d_7"), w["p_re_lu_5_initializer_10"])
+        x = _convolve(x, w, "conv2d_7", w["p_re_lu_5_initializer_10"])
         x = _prelu(_dense(x.reshape(len(x), -1), w, "dense"), w["slope"])
         return _dense(x, w, "dense_2"), _probability(_dense(x, w, "dense_1"))
 
     def output(self, images: Float) -> tuple[Float, Float, Float]:
         """Return shifts (k, 4), points (k, 10: five x, five y) and scores (k,) of images of 48 px."""
         w = self._output
-        x = _prelu(_convolve(images, w, "conv2d_8"), w["p_re_lu_7_initializer_22"])
+        x = _convolve(images, w, "conv2d_8", w["p_re_lu_7_initializer_22"])
         x = _pool(x, 3, same=True)
-        x = _prelu(_convolve(x, w, "conv2d_9"), w["p_re_lu_8_initializer_20"])
+        x = _convolve(x, w, "conv2d_9", w["p_re_lu_8_initializer_20"])
         x = _pool(x, 3, same=False)
-        x = _prelu(_convolve(x, w, "conv2d_10"), w["p_re_lu_9_initializer_18"])
+        x = _convolve(x, w, "conv2d_10", w["p_re_lu_9_initializer_18"])
         x = _pool(x, 2, same=True)
-        x = _prelu(_convolve(x, w, "conv2d_11"), w["p_re_lu_10_initializer_16"])
+        x = _convolve(x, w, "conv2d_11", w["p_re_lu_10_initializer_16"])
         x = _prelu(_dense(x.reshape(len(x), -1), w, "dense_3"), w["slope"])
         return _dense(x, w, "dense_5"), _dense(x, w, "dense_6"), _probability(_dense(x, w, "dense_4"))
 
 
-def _convolve(x: Float, weights: dict[str, Float], name: str) -> Float:
+def _convolve(x: Float, weights: dict[str, Float], name: str, slope: Float | None = None) -> Float:
+    """Return the convolution of a batch, and its leaky rectification if that has a slope."""
     kernel, bias = weights[f"{name}/kernel:0"], weights[f"{name}/bias:0"]
     outputs, inputs, height, width = kernel.shape
+    matrix = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)).reshape(-1, outputs)
     count, rows, cols = x.shape[0], x.shape[1] - height + 1, x.shape[2] - width + 1
-    columns = np.empty((count, rows, cols, height, width, inputs), np.float32)
-    for i in range(height):
-        for j in range(width):
-            columns[:, :, :, i, j] = x[:, i : i + rows, j : j + cols]
-    matrix = kernel.transpose(2, 3, 1, 0).reshape(-1, outputs)
-    product = _multiply(columns.reshape(-1, len(matrix)), matrix) + bias
-    return product.reshape(count, rows, cols, outputs)
+    out = np.empty((count, rows, cols, outputs), np.float32)
+    # Of a whole row of places: NumPy takes long over many short rows.
+    biases, slopes = np.tile(bias, cols), None if slope is None else np.tile(slope.reshape(-1), cols)
+    # So many images, or rows of one, at once that all of it stays in a core's cache.
+    images = max(1, CACHED // (rows * cols * len(matrix)))
+    strip = max(1, CACHED // (cols * len(matrix)))
+    for first in range(0, count, images):
+        for top in range(0, rows, strip):
+            part = out[first : first + images, top : top + strip]
+            columns = np.empty((*part.shape[:3], height, width * inputs), np.float32)
+            for i in range(height):
+                seen = x[first : first + images, top + i : top + i + part.shape[1]]
+                # The columns of the kernel and their channels lie one after the other.
+                columns[:, :, :, i] = as_strided(seen, columns[:, :, :, i].shape, seen.strides)
+            product = _multiply(columns.reshape(-1, len(matrix)), matrix).reshape(-1, cols * outputs)
+            product += biases
+            part[:] = (product if slopes is None else _prelu(product, slopes)).reshape(part.shape)
+    return out
 
 
 def _dense(x: Float, weights: dict[str, Float], name: str) -> Float:
@@ -121,7 +137,7 @@ def _multiply(a: Float, b: Float) -> Float:
 
 def _prelu(x: Float, slope: Float) -> Float:
     negative = np.minimum(x, 0)
-    negative *= slope.reshape(-1)
+    negative *= slope
     return np.maximum(x, 0, out=x) + negative
 
 
