@@ -323,7 +323,7 @@ class LearnedStart:
         (old_rotation,), ((old_scale, *old_at),), _ = before
         if not (scale > 0 and math.isfinite(scale)):
             return found  # a damaged model's, which is an error later on
-        turn = float(np.linalg.norm(matrix_to_axis_angle(rotation.T @ old_rotation)))
+        turn = math.acos(min(max((float((rotation * old_rotation).sum()) - 1) / 2, -1.0), 1.0))
         moved = math.dist(at, old_at) / scale + self.pdm.radius * (turn + abs(math.log(old_scale / scale)))
         return _between(found, before, _KEPT * max(0.0, 1.0 - moved / _MOVED))
 
