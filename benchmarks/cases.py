@@ -45,7 +45,7 @@ OF_FIT = (
     "perspective_pose",
 )  # fmt: skip
 
-# How many of a kernel's last arguments it changes: rotations, placements and shapes of guesses.
+# How many of a kernel's last arguments it starts from, and changes.
 RENEWED = {
     "run_cascade": 3,
     "fit_scale": 4,

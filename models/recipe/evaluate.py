@@ -127,20 +127,17 @@ def print_tracks(clnf: CLNF, data: Dataset, *, smooth: bool) -> None:
         frames = np.flatnonzero(data.identity == person).tolist()
         box = disturbed_box(data.landmarks[frames[0]], np.random.default_rng([0, int(person)]))
         tracker = Tracker(clnf, smooth=smooth, detector=lambda _, box=box: np.array([[*box, 1.0]]))
-        offs = []
+        offs, openings = [], []
         for number, i in enumerate(frames):
             (face,) = tracker.update(data.image(i), number / FRAME_RATE)
-            offs.append((face.landmarks - data.landmarks[i]) / eye_distance(data, i))
-            openings = opening(face.landmarks), opening(data.landmarks[i])
-            lids.append([person, *(np.array(openings) / eye_distance(data, i))])
+            distance = eye_distance(data, i)
+            offs.append((face.landmarks - data.landmarks[i]) / distance)
+            openings.append((opening(face.landmarks) / distance, opening(data.landmarks[i]) / distance))
         errors += np.linalg.norm(offs, axis=2).mean(axis=1).tolist()
         jitters.append(np.linalg.norm(np.diff(offs, axis=0), axis=2))
+        lids.append(np.array(openings) - np.mean(openings, axis=0))
     print(f"{'smooth' if smooth else 'raw':6s}  {summary(np.array(errors))}")
-    jitter = np.concatenate(jitters)
-    whose, found, truth = np.array(lids).T
-    for values in (found, truth):
-        for person in np.unique(whose):
-            values[whose == person] -= values[whose == person].mean()
+    jitter, (found, truth) = np.concatenate(jitters), np.concatenate(lids).T
     off = np.sqrt(((found - truth) ** 2).mean())
     print(f"        jitter: median {np.median(jitter):.4f}  rms {np.sqrt((jitter**2).mean()):.4f}")
     print(f"        lids: slope {found @ truth / (truth @ truth):.2f}  rms of the error {off:.4f}")

@@ -274,15 +274,10 @@ class LearnedStart:
         step, total = crop.step, self.pdm.n_modes
         seen = np.array([(scale / step, *crop.point_in(x, y)) for scale, x, y in placements])
         shapes = np.zeros((len(seen), self.predictor.n_modes))
-        given = rotations.copy(), seen.copy(), shapes.copy()
-        if before is not None and self.descent is not None:
-            self.predictor.run(pixels, rotations, seen, shapes)
-            rotations, seen, shapes = self._steadied((rotations, seen, shapes), (given[0], given[1], before))
-            self.descent.take(pixels, rotations, seen, shapes)
-            _check_finite(chain(rotations.ravel().tolist(), seen.ravel().tolist()))
-        else:
-            self._run(pixels, rotations, seen, shapes)
-        if mirrored:
+        given = (rotations.copy(), seen.copy(), shapes.copy()) if mirrored else None
+        last = None if before is None else (rotations.copy(), seen.copy(), before)
+        self._run(pixels, (rotations, seen, shapes), last)
+        if given is not None:
             rotations, seen, shapes = self._with_mirror_image(pixels, given, (rotations, seen, shapes))
         if shapes.shape[1] < total:
             shapes = np.pad(shapes, [(0, 0), (0, total - shapes.shape[1])])
@@ -293,9 +288,16 @@ class LearnedStart:
             found.append(Parameters(np.array(numbers), shape))
         return Guesses(found, crop, self._mean_side)
 
-    def _run(self, pixels: NDArray[np.uint8], rotations: Float, placements: Float, shapes: Float) -> None:
-        """Move faces in a crop, see `Network.run`."""
-        self.predictor.run(pixels, rotations, placements, shapes, self.descent)
+    def _run(self, pixels: NDArray[np.uint8], faces: _Faces, before: _Faces | None = None) -> None:
+        """Move faces in a crop, see `Network.run`; before: where one was in the frame before."""
+        if before is None or self.descent is None:
+            self.predictor.run(pixels, *faces, self.descent)
+        else:
+            self.predictor.run(pixels, *faces)
+            for own, steadied in zip(faces, self._steadied(faces, before), strict=True):
+                own[:] = steadied
+            self.descent.take(pixels, *faces)
+        rotations, placements, _ = faces
         _check_finite(chain(rotations.ravel().tolist(), placements.ravel().tolist()))
 
     @cached_property
@@ -314,7 +316,7 @@ class LearnedStart:
             return rotations * _MIRRORED, places, shapes * signs
 
         other = turned(*given)
-        self._run(np.ascontiguousarray(pixels[:, ::-1]), *other)
+        self._run(np.ascontiguousarray(pixels[:, ::-1]), other)
         return _between(found, turned(*other), 0.5)
 
     def _steadied(self, found: _Faces, before: _Faces) -> _Faces:

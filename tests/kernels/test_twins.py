@@ -63,10 +63,9 @@ def test_a_look_with_steps_is_one_after_the_other(kernels: ModuleType, seed: int
     whole, own = copied(arguments), copied(arguments)
     kernels.look_at_faces(*whole.values())
     # All but the first of `take_steps`'s arguments are the last of `look_at_faces`'s.
-    steps = list(own)[-len(arguments_of("take_steps", np.random.default_rng(0))) + 1 :]
-    moved = steps[-3:]
-    kernels.look_at_faces(*(own | dict(zip(steps, (*NO_STEPS, *map(own.get, moved)), strict=True))).values())
-    kernels.take_steps(own["crop"][:, :, 0], *map(own.get, steps))
+    steps, moved = list(own)[-len(NO_STEPS) - 3 : -3], list(own)[-3:]
+    kernels.look_at_faces(*(own | dict(zip(steps, NO_STEPS, strict=True))).values())
+    kernels.take_steps(own["crop"][:, :, 0], *(own[name] for name in steps + moved))
     for name in moved:
         np.testing.assert_array_equal(whole[name], own[name])
 

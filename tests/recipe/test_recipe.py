@@ -740,22 +740,21 @@ def test_people_in_videos_move_without_a_jump_and_blink_once():
 def test_how_right_and_steady_landmarks_in_videos_are(capsys):
     from types import SimpleNamespace
 
-    from evaluate import print_tracks
+    from evaluate import eye_distance, print_tracks
 
     from pyclnf import CLNF, Tracker
 
     clnf, image = CLNF(parameters="video"), cv2.imread(str(RECIPE.parents[1] / "examples/rendered_face.jpg"))
     tracker = Tracker(clnf, detector=lambda _: np.array([[165, 108, 222, 267, 1]]))
     faces = [tracker.update(image)[0] for _ in range(4)]
-    solid = faces[0].landmarks_3d
-    # Labels that lie aside of what is found in one frame, by a tenth of the eyes' distance.
-    labels = np.array([face.landmarks for face in faces])
-    flat = labels[0] - labels[0].mean(axis=0)
-    scale = np.linalg.norm(flat) / np.linalg.norm((solid - solid.mean(axis=0))[:, :2])
-    labels[2, :, 0] += 0.1 * scale * np.linalg.norm(solid[36] - solid[45])
     data = SimpleNamespace(
-        identity=np.zeros(4, int), landmarks=labels, landmarks3d=np.array([solid] * 4), image=lambda i: image
+        identity=np.zeros(4, int),
+        landmarks=np.array([face.landmarks for face in faces]),
+        landmarks3d=np.array([faces[0].landmarks_3d] * 4),
+        image=lambda i: image,
     )
+    # Labels that lie aside of what is found in one frame, by a tenth of the eyes' distance.
+    data.landmarks[2, :, 0] += 0.1 * eye_distance(data, 0)
     print_tracks(clnf, data, smooth=False)
     said, jitter, lids = capsys.readouterr().out.splitlines()
     # The box is another one, by which the landmarks differ a little.

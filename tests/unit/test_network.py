@@ -270,17 +270,16 @@ def test_linear_steps_begin_nearer_to_the_frame_before_the_less_a_face_has_moved
 
 def test_a_face_that_turns_or_grows_has_moved() -> None:
     """A turn by a tenth moves the landmarks by less than 15 mm, one by a half by more; so does growth."""
-    shares = {}
-    for number in (0, 2):
-        for said in (0.1, 0.5):
-            says = np.zeros(6 + M)
-            says[number] = said
-            start = LearnedStart(PDM_, arrays(says) | {"start/crop": np.array([80, 2.0], np.float32)})
-            face = np.eye(3)[None], np.array([[1.5, 40.0, 40.0]]), np.ones((1, M))
-            turn = axis_angle_to_matrix(np.array([0.0, said * (number == 2), 0.0]))[None]
-            size = np.array([[1.5 * np.exp(said * (number == 0)), 40.0, 40.0]])
-            shares[number, said] = start._steadied((turn, size, np.zeros((1, M))), face)[2][0, 0]
-    assert all(0 < shares[number, 0.1] < 0.3 and shares[number, 0.5] == 0 for number in (0, 2))
+    start = LearnedStart(PDM_, arrays() | {"start/crop": np.array([80, 2.0], np.float32)})
+    before = np.eye(3)[None], np.array([[1.5, 40.0, 40.0]]), np.ones((1, M))
+
+    def share(turn: float, growth: float) -> float:
+        rotation = axis_angle_to_matrix(np.array([0.0, turn, 0.0]))
+        placement = np.array([[1.5 * np.exp(growth), 40.0, 40.0]])
+        return float(start._steadied((rotation[None], placement, np.zeros((1, M))), before)[2][0, 0])
+
+    for little, much in ((share(0.1, 0), share(0.5, 0)), (share(0, 0.1), share(0, 0.5))):
+        assert 0 < little < 0.3 and much == 0
 
 
 def layer(**changed: int) -> np.ndarray:

@@ -776,34 +776,33 @@ def perspective_pose(
 ) -> None:
     """Find the pose in which a shape looks most like its landmarks, by Levenberg-Marquardt."""
     found = _linearised(shape, landmarks, camera, rotation, translation)
+    if found is None:
+        return
+    error, H, g = found
     damping, step = 1e-3, np.empty(6)
     for _ in range(max_iterations):
-        if found is None:
-            break
-        residual, J = found
-        error, H = float(residual @ residual), J.T @ J
-        trial, new_error = None, 0.0
-        if solve(H + damping * np.diag(np.diag(H)), J.T @ residual, step):
+        trial = None
+        if solve(H + damping * np.diag(np.diag(H)), g, step):
             turned = _axis_angle_to_matrix(step[:3]) @ rotation
             moved = translation + step[3:]
             # A head behind the camera, or around it, is not a solution.
             trial = _linearised(shape, landmarks, camera, turned, moved)
-            new_error = np.inf if trial is None else float(trial[0] @ trial[0])
-        if trial is None or not new_error <= error:
+        if trial is None or not trial[0] <= error:
             damping *= 10
             if damping > 1e10:
                 break
             continue
-        rotation[:], translation[:], found = turned, moved, trial
+        converged = error - trial[0] <= tolerance * error
+        rotation[:], translation[:], (error, H, g) = turned, moved, trial
         damping = max(damping / 10, 1e-12)
-        if error - new_error <= tolerance * error:
+        if converged:
             break
 
 
 def _linearised(
     shape: Float, landmarks: Float, camera: Float, rotation: Float, translation: Float
-) -> tuple[Float, Float] | None:
-    """Return the residuals (2n,) and the Jacobian (2n, 6) of a projection.
+) -> tuple[float, Float, Float] | None:
+    """Return the squared error of a pose, and the normal equations (6, 6) and (6,) of its linearisation.
 
     None if part of the shape is not before the camera. The first three columns are for small rotations on the
     left (R' = (I + [w]x) R).
@@ -822,7 +821,8 @@ def _linearised(
     dz = np.stack([y, -x, zero, zero, zero, one], axis=1)
     seen = np.stack([X / Z, Y / Z], axis=1)
     J = (np.stack([du, dv], axis=1) - seen[:, :, None] * dz[:, None]) * (focal / Z[:, None])[:, :, None]
-    return (landmarks - (focal * seen + middle)).reshape(-1), J.reshape(-1, 6)
+    residual, J = (landmarks - (focal * seen + middle)).reshape(-1), J.reshape(-1, 6)
+    return float(residual @ residual), J.T @ J, J.T @ residual
 
 
 def fit_scale(

@@ -8,13 +8,13 @@ cdef double c_linearised(const double[:, ::1] shape, const double[:, ::1] landma
                          const double *R, const double *t, double *H, double *g) noexcept nogil:
     """The squared error of a pose, with the normal equations of its linearisation; -1 if part is not before the camera.
 
-    H: upper triangle, (6, 6) of rows of eight. Columns: small rotations on the left, then the translation.
+    H (6, 6), the upper triangle, and g (6,): small rotations on the left, then the translation.
     """
     cdef Py_ssize_t i, j, k
     cdef double x, y, z, u, v, depth, along, down, error = 0.0, right, below
     cdef double a[6]
     cdef double b[6]
-    memset(H, 0, 48 * sizeof(double))
+    memset(H, 0, 36 * sizeof(double))
     memset(g, 0, 6 * sizeof(double))
     # (What is right of the middle does not move with the translation down, nor what is below with that to the right.)
     a[4] = b[3] = 0.0
@@ -46,7 +46,7 @@ cdef double c_linearised(const double[:, ::1] shape, const double[:, ::1] landma
         for j in range(6):
             g[j] += a[j] * right + b[j] * below
             for k in range(j, 6):
-                H[8 * j + k] += a[j] * a[k] + b[j] * b[k]
+                H[6 * j + k] += a[j] * a[k] + b[j] * b[k]
     return error
 
 
@@ -68,9 +68,9 @@ def perspective_pose(const double[:, ::1] shape, const double[:, ::1] landmarks,
     rotation, translation : ndarray, shapes (3, 3) and (3,), float64
         Pose to start from; changed in place. Stays if part of the shape is not before the camera there.
     """
-    cdef double H[48]
-    cdef double trial_H[48]
-    cdef double damped[48]
+    cdef double H[36]
+    cdef double trial_H[36]
+    cdef double damped[36]
     cdef double g[6]
     cdef double trial_g[6]
     cdef double step[6]
@@ -87,9 +87,9 @@ def perspective_pose(const double[:, ::1] shape, const double[:, ::1] landmarks,
         memcpy(damped, H, sizeof(H))
         memcpy(step, g, sizeof(g))
         for i in range(6):
-            damped[9 * i] += damping * H[9 * i]
+            damped[7 * i] += damping * H[7 * i]
         trial = -1.0
-        if cholesky_solve(damped, 6, 8, step):
+        if cholesky_solve(damped, 6, 6, step):
             memcpy(R, &rotation[0, 0], sizeof(R))
             c_turn(R, step)
             for i in range(3):
