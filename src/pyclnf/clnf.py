@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import numpy as np
 
 from pyclnf import nu_rlms, store
-from pyclnf._limits import MAX_FACES_AT_ONCE
+from pyclnf._limits import MAX_FACES_AT_ONCE, MAX_NUMBER
 from pyclnf.camera import Camera
 from pyclnf.confidence import confidence
 from pyclnf.crop import Crop
@@ -213,6 +213,7 @@ class CLNF:
                 found = replace(found, windows=(own,))
             return found
 
+        self._expansion = _expansion(self.model)
         has_start = any(name.startswith("start/") for name in self.model.arrays)
         self.learned_start = LearnedStart(self.model.pdm, self.model.arrays) if has_start else None
         self.hypotheses, mirrored = _looks(whole, parameters)
@@ -364,6 +365,7 @@ class CLNF:
             starts,
             depth,
             prior=None if learned is None else learned.prior,
+            expansion=self._expansion,
             kept=nu_rlms.GUESSES_KEPT if learned else (nu_rlms.KEPT_AFTER_RIGID, nu_rlms.KEPT_AFTER_FULL),
             exhaustive=self.exhaustive,
         )
@@ -665,6 +667,22 @@ class CLNF:
             params=result.parameters,
             landmarks_3d=self.model.pdm.landmarks_3d(result.parameters),
         )
+
+
+def _expansion(model: Model) -> NDArray[np.float64] | None:
+    """Return what the model adds to the shapes of its fits, (m, m), if it does."""
+    name, m = "fit/expansion", model.pdm.n_modes
+    if name not in model.arrays:
+        return None
+    expansion = np.asarray(model.arrays[name])
+    if expansion.shape != (m, m) or expansion.dtype.kind != "f":
+        raise ModelError(
+            f"the model's array {name!r} must be {(m, m)} numbers, not {expansion.dtype} {expansion.shape}"
+        )
+    # Also false for NaN.
+    if not (np.abs(expansion) <= MAX_NUMBER).all():
+        raise ModelError(f"the model's array {name!r} holds numbers beyond {MAX_NUMBER:g} or not finite")
+    return np.ascontiguousarray(expansion, np.float64)
 
 
 def _available_cores() -> int:

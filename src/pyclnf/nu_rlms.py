@@ -434,14 +434,18 @@ class _Fit:
         """Return the mean of the logarithms of the densities."""
         return _mean_logarithm(self.densities())
 
-    def result(self) -> FitResult:
-        """Return what the fit has found."""
+    def result(self, expansion: Float | None = None) -> FitResult:
+        """Return what the fit has found, the shape expanded as `fit_starts` says."""
         landmark_likelihoods = np.full(self.pdm.n_landmarks, np.nan)
         landmark_likelihoods[self.landmarks] = densities = self.densities()
         shape = self.shape
         if self.prior is not None:
             whole = np.empty(shape.size)
             _kernels.deform(self.start.shape, self.prior.basis, shape, whole)
+            shape = self.pdm.clamp(whole)
+        if expansion is not None:
+            whole = np.empty(shape.size)
+            _kernels.deform(shape, expansion, shape, whole)
             shape = self.pdm.clamp(whole)
         parameters = Parameters(self.pose, shape)
         landmarks = self.pdm.landmarks_2d(parameters)
@@ -517,6 +521,7 @@ def fit_starts(
     depth: NDArray[Any] | None = None,
     *,
     prior: ShapePrior | None = None,
+    expansion: Float | None = None,
     kept: tuple[int, int] = (KEPT_AFTER_RIGID, KEPT_AFTER_FULL),
     exhaustive: bool = False,
 ) -> tuple[FitResult, int]:
@@ -532,6 +537,9 @@ def fit_starts(
     starts : sequence of Parameters
     prior : ShapePrior, optional
         Of the true shape about each start's; otherwise the PDM's own, about the mean shape.
+    expansion : ndarray, shape (m, m), float64, optional
+        Times the shape that is found it is what is added to it, see `pyclnf.training.shape_expansion`. The
+        likelihoods are those of the landmarks before.
     kept : tuple of int
         How many go on after the coarsest scale's rigid pass, and after its full pass.
     exhaustive : bool
@@ -565,7 +573,7 @@ def fit_starts(
         if fits[i].failure is None:
             fits[i].run(finer)
     (best,) = _most_likely(fits, left, 1)
-    return fits[best].result(), best
+    return fits[best].result(expansion), best
 
 
 def _most_likely(fits: Sequence[_Fit], indices: list[int], count: int) -> list[int]:

@@ -268,6 +268,7 @@ def model_with_network() -> Model:
         "start/network_weights": random.integers(-9, 9, 9 * 16 + 16 * 16 + 9 * 16 * 16).astype(np.int8),
         "start/network_units": np.full(48, 0.001, np.float32),
         "start/network_biases": random.normal(0, 0.02, 48).astype(np.float32),
+        "fit/expansion": np.array([[0.1]], np.float32),
     }
     return Model(model.pdm, model.scales, metadata=dict(model.metadata), arrays=arrays)
 

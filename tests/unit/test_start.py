@@ -357,3 +357,43 @@ def test_a_wrong_calibration_is_an_error() -> None:
     model.metadata["confidence"] = {"image": {"intercept": 1.0}}  # changed after they were checked
     with pytest.raises(ModelError, match="confidence"):
         CLNF(model).fit(np.full((200, 200), 90, np.uint8), (40, 40, 120, 110))
+
+
+# --- what a model adds to the shapes of its fits
+
+
+def test_a_fit_adds_what_the_model_says() -> None:
+    """Whatever its start, and within the limits of shapes; the likelihoods are those of before."""
+    m = MODEL.pdm.n_modes
+    truth = Parameters(np.array([1.2, 0, 0, 0, 150.0, 160.0]), np.full(m, 2.0))
+    points = MODEL.pdm.landmarks_2d(truth)
+    image, box = generate_image(MODEL, truth), (*points.min(axis=0), *np.ptp(points, axis=0))
+    expansion = np.random.default_rng(0).normal(scale=0.3, size=(m, m)).astype(np.float32)
+    expansion[0] = 1e3
+    for content in (with_prior(), {}):
+        plain = CLNF(Model(MODEL.pdm, MODEL.scales, arrays=content))
+        landmarks, info = plain.fit(image, box)
+        other = CLNF(Model(MODEL.pdm, MODEL.scales, arrays={**content, "fit/expansion": expansion}))
+        expanded, told = other.fit(image, box)
+        shape = info["params"].shape
+        expected = MODEL.pdm.clamp(shape + expansion @ shape)
+        assert abs(expected[0]) == MODEL.pdm.limits[0]
+        np.testing.assert_allclose(told["params"].shape, expected, rtol=1e-6, atol=1e-9)
+        np.testing.assert_array_equal(told["params"].pose, info["params"].pose)
+        np.testing.assert_allclose(expanded, MODEL.pdm.landmarks_2d(told["params"]), rtol=1e-6)
+        assert np.abs(expanded - landmarks).max() > 1
+        np.testing.assert_array_equal(told["landmark_likelihoods"], info["landmark_likelihoods"])
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    (
+        (np.eye(3), r"'fit/expansion' must be .* not float64 \(3, 3\)"),
+        (np.eye(MODEL.pdm.n_modes, dtype=int), "not int64"),
+        (np.full((MODEL.pdm.n_modes, MODEL.pdm.n_modes), np.nan), "not finite"),
+        (np.full((MODEL.pdm.n_modes, MODEL.pdm.n_modes), 1e13), "beyond 1e"),
+    ),
+)
+def test_additions_that_cannot_be_are_refused(value: np.ndarray, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        CLNF(Model(MODEL.pdm, MODEL.scales, arrays={"fit/expansion": value}))

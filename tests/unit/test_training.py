@@ -10,12 +10,14 @@ from scipy.stats import multivariate_normal
 
 from pyclnf.errors import TrainingError
 from pyclnf.patch_experts import PatchScale, ViewExperts
+from pyclnf.pdm import PDM
 from pyclnf.training import (
     MIRROR_68,
     ExpertConfig,
     Windows,
     build_pdm,
     held_out,
+    shape_expansion,
     shape_model,
     sigma_components,
     train_ccnf,
@@ -192,6 +194,71 @@ def test_shapes_that_take_long_to_align_end(rng, monkeypatch):
 
 
 # --- likelihood
+
+
+LIDS = [([37, 38], [41, 40]), ([43, 44], [47, 46])]
+
+
+@pytest.fixture
+def loose_pdm(rng):
+    """A PDM whose 30 modes move everything at once."""
+    modes = np.linalg.qr(rng.normal(size=(3 * 68, 30)))[0]
+    return PDM(mean_shape().T.reshape(-1), modes, np.full(30, 4.0))
+
+
+def opened(pdm, shapes):
+    """How far each of the lids is open, (N, 2)."""
+    heights = (pdm.mean + shapes @ pdm.components.T)[:, 68:136]
+    edges = [[heights[:, edge].mean(axis=1) for edge in lids] for lids in LIDS]
+    return np.column_stack([lower - upper for upper, lower in edges])
+
+
+def test_openings_grow_by_their_share(loose_pdm, rng):
+    expansion = shape_expansion(loose_pdm, LIDS, 0.2)
+    shapes = rng.normal(size=(20, 30))
+    rest = opened(loose_pdm, np.zeros((1, 30)))
+    before, after = opened(loose_pdm, shapes) - rest, opened(loose_pdm, shapes + shapes @ expansion.T) - rest
+    np.testing.assert_allclose(after, 1.2 * before, atol=1e-9)
+    # It cannot be told from the other eye whether one is open.
+    assert np.abs(before[:, 0] - before[:, 1]).min() > 1e-3
+
+
+def test_as_little_as_possible_moves_besides(loose_pdm, rng):
+    shapes = rng.normal(size=(20, 30))
+    change = shapes @ shape_expansion(loose_pdm, LIDS, 0.2).T
+    used = [i for edges in LIDS for edge in edges for i in edge]
+    weights = np.ones((3, 68))
+    weights[:, used] = 0.01
+
+    def moved(change):
+        return ((change @ loose_pdm.components.T) ** 2 @ weights.reshape(-1)).sum()
+
+    # Other changes that open the lids as far: add what does not open them at all.
+    rows = opened(loose_pdm, np.eye(30)) - opened(loose_pdm, np.zeros((1, 30)))
+    still = np.eye(30) - rows @ np.linalg.pinv(rows)
+    for size in (1e-3, 0.1, 1.0):
+        other = change + size * rng.normal(size=change.shape) @ still
+        np.testing.assert_allclose(opened(loose_pdm, other), opened(loose_pdm, change), atol=1e-9)
+        assert moved(other) > moved(change)
+
+
+@pytest.mark.parametrize(
+    ("openings", "message"),
+    [
+        ([([37], [68])], "landmarks from 0 to 67"),
+        ([([37], [])], "landmarks from 0 to 67"),
+        ([LIDS[0], LIDS[0]], "cannot move the openings one by one"),
+    ],
+)
+def test_openings_that_cannot_grow(loose_pdm, openings, message):
+    with pytest.raises(TrainingError, match=message):
+        shape_expansion(loose_pdm, openings, 0.1)
+
+
+def test_modes_that_move_nothing_cannot_open_lids():
+    pdm = PDM(mean_shape().T.reshape(-1), np.zeros((3 * 68, 2)), np.ones(2))
+    with pytest.raises(TrainingError, match="cannot move the openings one by one"):
+        shape_expansion(pdm, LIDS, 0.1)
 
 
 @pytest.mark.parametrize("window", [3, 5, 9, 11])

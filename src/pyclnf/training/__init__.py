@@ -1,6 +1,7 @@
 """Training of own models: a PDM, CCNF patch experts and a learned start from labelled images."""
 
 from pyclnf.training.ccnf import sigma_components
+from pyclnf.training.expansion import shape_expansion
 from pyclnf.training.experts import ExpertConfig, train_ccnf
 from pyclnf.training.faces import AnnotatedFaces, held_out
 from pyclnf.training.samples import Windows
@@ -23,6 +24,7 @@ __all__ = [
     "build_pdm",
     "held_out",
     "refine_start",
+    "shape_expansion",
     "sigma_components",
     "train_ccnf",
     "train_experts",

@@ -1,0 +1,81 @@
+"""What a fit adds to its shapes, so that the rare ones are shown as much as they are there.
+
+Experts and prior know most of all what is common: lids that are nearly closed are drawn apart, wide ones
+together, and an eye that closes less than the other one does so even less in the fit. How much of it is lost
+can be told on faces whose truth is known, and be given back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyclnf.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pyclnf.pdm import PDM
+
+__all__ = ["shape_expansion"]
+
+# How much a landmark on an edge of an opening weighs where as little as possible is to move; others weigh 1.
+_OWN_WEIGHT = 0.01
+
+# Beyond this, two of the openings are one.
+MAX_CONDITION = 1e8
+
+
+def shape_expansion(
+    pdm: PDM, openings: Sequence[tuple[Sequence[int], Sequence[int]]], share: float
+) -> NDArray[np.float64]:
+    """Return by which matrix shapes have openings that differ more from those of the mean shape.
+
+    As little as possible moves besides.
+
+    Parameters
+    ----------
+    pdm : PDM
+    openings : sequence of pairs of sequences of int
+        Landmarks of the upper and of the lower edge of each. How far it is open is the difference of
+        their mean heights.
+    share : float
+        By which share of what there is the openings' differences from those of the mean shape grow.
+
+    Returns
+    -------
+    ndarray, shape (m, m), float64
+        To be kept in a `Model` as the array ``fit/expansion``: times the shape coefficients of a fit it is
+        what `CLNF` adds to them.
+
+    Raises
+    ------
+    TrainingError
+        If a landmark does not exist, an edge has none, or the modes cannot move the openings one by one.
+    """
+    n = pdm.n_landmarks
+    heights = pdm.components[n : 2 * n]
+    used: set[int] = set()
+    rows = []
+    for upper, lower in openings:
+        if not upper or not lower or not all(0 <= i < n for i in (*upper, *lower)):
+            raise TrainingError(f"an opening has edges of landmarks from 0 to {n - 1}, not {(upper, lower)}")
+        used |= {*upper, *lower}
+        rows.append(heights[list(lower)].mean(axis=0) - heights[list(upper)].mean(axis=0))
+    wider = np.array(rows).reshape(-1, pdm.n_modes)
+    weights = np.ones(n)
+    weights[list(used)] = _OWN_WEIGHT
+    moved = (pdm.components.T * np.tile(weights, 3)) @ pdm.components
+    # Of all changes of the shape that widen one opening by a unit, and no other, the one that moves least.
+    try:
+        directions = np.linalg.solve(moved, wider.T)
+        apart = wider @ directions
+        if not np.linalg.cond(apart) < MAX_CONDITION:
+            raise np.linalg.LinAlgError
+        directions = np.linalg.solve(apart, directions.T).T
+    except np.linalg.LinAlgError as error:
+        raise TrainingError("the modes of the PDM cannot move the openings one by one") from error
+    return np.asarray(share * directions @ wider)
