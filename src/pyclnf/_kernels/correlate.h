@@ -16,8 +16,11 @@
  * eight floats with AVX, sixteen of four floats (half as many positions) without. */
 #if defined(__AVX2__)
 #define MAX_POSITIONS 13
+/* Or so many beside the weights of four columns and the pixel. */
+#define MAX_POSITIONS_OF_FOUR 11
 #else
 #define MAX_POSITIONS 6
+#define MAX_POSITIONS_OF_FOUR 0
 #endif
 
 #define FOR_EACH_POSITION(DO) \
@@ -34,9 +37,40 @@ PYCLNF_INLINE void correlate_positions(const int P, const int PLANES, const floa
     ptrdiff_t x, y;
     for (y = 0; y < rows; ++y) {
         const float *pixels = area + y * side * PLANES;
-        for (x = 0; x < cols; ++x, pixels += PLANES, weights += LANES) {
+#define PIXEL(i) (PLANES == 2 ? splat_pair8(pixels + 2 * (i)) : splat8(pixels[i]))
+        x = 0;
+        /* Four columns at once: each pixel, which takes longer to read than to multiply, is read but once for
+         * all of them. Every sum is added up in the same order. */
+        for (; P <= MAX_POSITIONS_OF_FOUR && x + 4 <= cols; x += 4, pixels += 4 * PLANES, weights += 4 * LANES) {
+            const floats w0 = load8(weights), w1 = load8(weights + LANES);
+            const floats w2 = load8(weights + 2 * LANES), w3 = load8(weights + 3 * LANES);
+#define ADD_COLUMN(i, s, w) if ((i) >= 0 && (i) < P) s = muladd8(pixel, w, s);
+/* Pixel t, and the sums of positions t, t - 1, t - 2 and t - 3 (any, where there is no such position). */
+#define ADD_PIXEL(t, a, b, c, d)                                                               \
+    if ((t) < P + 3) {                                                                         \
+        const floats pixel = PIXEL(t);                                                         \
+        ADD_COLUMN(t, a, w0)                                                                   \
+        ADD_COLUMN((t) - 1, b, w1)                                                             \
+        ADD_COLUMN((t) - 2, c, w2)                                                             \
+        ADD_COLUMN((t) - 3, d, w3)                                                             \
+    }
+            ADD_PIXEL(0, s0, s0, s0, s0)
+            ADD_PIXEL(1, s1, s0, s0, s0)
+            ADD_PIXEL(2, s2, s1, s0, s0)
+            ADD_PIXEL(3, s3, s2, s1, s0)
+            ADD_PIXEL(4, s4, s3, s2, s1)
+            ADD_PIXEL(5, s5, s4, s3, s2)
+            ADD_PIXEL(6, s6, s5, s4, s3)
+            ADD_PIXEL(7, s7, s6, s5, s4)
+            ADD_PIXEL(8, s8, s7, s6, s5)
+            ADD_PIXEL(9, s9, s8, s7, s6)
+            ADD_PIXEL(10, s10, s9, s8, s7)
+            ADD_PIXEL(11, s10, s10, s9, s8)
+            ADD_PIXEL(12, s10, s10, s10, s9)
+            ADD_PIXEL(13, s10, s10, s10, s10)
+        }
+        for (; x < cols; ++x, pixels += PLANES, weights += LANES) {
             const floats w = load8(weights);
-#define PIXEL(i) (PLANES == 2 ? splat_pair8(pixels + 2 * i) : splat8(pixels[i]))
 #define ADD_POSITION(i) if (P > i) s##i = muladd8(PIXEL(i), w, s##i);
             FOR_EACH_POSITION(ADD_POSITION)
         }
