@@ -119,12 +119,23 @@ def axis_angle_to_matrix(axis_angle: ArrayLike) -> Float:
     -------
     ndarray, shape (3, 3), float64
     """
-    x, y, z = w = np.asarray(axis_angle, dtype=np.float64)
-    angle = np.sqrt(w @ w)
-    K = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    # sinc forms: sin(a)/a and (1 - cos a)/a^2 have no cancellation and no division by zero.
-    R: Float = np.eye(3) + np.sinc(angle / np.pi) * K + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (K @ K)
-    return R
+    x, y, z = np.asarray(axis_angle, dtype=np.float64).tolist()
+    angle = math.hypot(x, y, z)
+    if not math.isfinite(angle):
+        return np.full((3, 3), np.nan)
+    # sin(a) / a and (1 - cos a) / a^2, in forms without cancellation.
+    s, c = _sinc(angle), 0.5 * _sinc(angle / 2) ** 2
+    return np.array(
+        [
+            [1 - c * (y * y + z * z), c * x * y - s * z, c * x * z + s * y],
+            [c * x * y + s * z, 1 - c * (x * x + z * z), c * y * z - s * x],
+            [c * x * z - s * y, c * y * z + s * x, 1 - c * (x * x + y * y)],
+        ]
+    )
+
+
+def _sinc(angle: float) -> float:
+    return math.sin(angle) / angle if angle != 0 else 1.0
 
 
 def matrix_to_axis_angle(rotation: ArrayLike) -> Float:
@@ -142,27 +153,23 @@ def matrix_to_axis_angle(rotation: ArrayLike) -> Float:
     ndarray, shape (3,), float64
         Radians.
     """
-    R = np.asarray(rotation, dtype=np.float64)
+    (a, b, c), (d, e, f), (g, h, i) = np.asarray(rotation, dtype=np.float64).tolist()
     # By way of the quaternion, built from its largest component: no division by a small number anywhere.
-    products = np.array(
-        [
-            [1 + R[0, 0] + R[1, 1] + R[2, 2], R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]],
-            [R[2, 1] - R[1, 2], 1 + R[0, 0] - R[1, 1] - R[2, 2], R[0, 1] + R[1, 0], R[0, 2] + R[2, 0]],
-            [R[0, 2] - R[2, 0], R[0, 1] + R[1, 0], 1 - R[0, 0] + R[1, 1] - R[2, 2], R[1, 2] + R[2, 1]],
-            [R[1, 0] - R[0, 1], R[0, 2] + R[2, 0], R[1, 2] + R[2, 1], 1 - R[0, 0] - R[1, 1] + R[2, 2]],
-        ]
+    products = (
+        (1 + a + e + i, h - f, c - g, d - b),
+        (h - f, 1 + a - e - i, d + b, c + g),
+        (c - g, d + b, 1 - a + e - i, h + f),
+        (d - b, c + g, h + f, 1 - a - e + i),
     )
-    quaternion = products[np.argmax(np.diag(products))]  # of any length
-    if quaternion[0] < 0:
-        quaternion = -quaternion
-    w, axis = quaternion[0], quaternion[1:]
+    w, *axis = products[max(range(4), key=lambda k: products[k][k])]  # of any length
     # Unlike the root of a sum of squares, hypot does not underflow at angles below 1e-154.
     sine = math.hypot(*axis)
     if sine == 0.0:
         return np.zeros(3)
-    if w == 0.0 and axis[np.flatnonzero(axis)[0]] < 0:
-        axis = -axis
-    return np.asarray(axis * (2.0 * np.arctan2(sine, w) / sine))
+    if w < 0 or (w == 0.0 and next(filter(None, axis)) < 0):
+        w, sine = -w, -sine
+    factor = 2.0 * math.atan2(abs(sine), w) / sine
+    return np.array([factor * part for part in axis])
 
 
 @dataclass(frozen=True, eq=False)

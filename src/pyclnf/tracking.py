@@ -443,6 +443,8 @@ class Tracker:
 
     def _drop_duplicates(self, outcomes: dict[int, _Outcome]) -> None:
         """Keep one of two that are on one face: the good one, and of two good ones the older."""
+        if len(self._tracks) < 2:
+            return
         kept: list[_Track] = []
         for track in sorted(self._tracks, key=lambda t: (outcomes[t.face_id].failure is not None, t.face_id)):
             box = box_of(outcomes[track.face_id].result.landmarks)

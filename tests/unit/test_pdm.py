@@ -72,6 +72,13 @@ def test_no_rotation_is_exact() -> None:
     np.testing.assert_array_equal(matrix_to_axis_angle(np.eye(3)), np.zeros(3))
 
 
+@pytest.mark.parametrize("value", (np.nan, np.inf))
+def test_rotations_that_are_not_finite(value: float) -> None:
+    assert np.isnan(axis_angle_to_matrix([0.0, value, 0.0])).all()
+    assert np.isnan(euler_to_matrix([0.0, value, 0.0])).all()
+    assert np.isnan(matrix_to_axis_angle(np.full((3, 3), value))).all()
+
+
 @pytest.mark.parametrize("place", (0, 1, 2))
 @pytest.mark.parametrize("angle", (np.nan, np.inf, -np.inf))
 def test_angles_that_are_not_finite_are_no_rotation(place: int, angle: float) -> None:
