@@ -7,6 +7,8 @@ Each held-out picture is fitted from boxes as a detector gives them (shifted by
 pictures of noise. A fit is right when its landmarks are within 0.08 distances of
 the outer eye corners (in 3D, so that turned heads are not favoured) of the true
 ones on average. Of the people, two thirds calibrate and one third tests.
+Fits that look at the mirror image, too, are calibrated with how far apart both
+looks lie, and without, for fits from other starts.
 Printed are the numbers and, on the test people, how often fits of a confidence
 are right; --write puts the numbers into the model's metadata.
 """
@@ -28,11 +30,14 @@ from pyclnf.images import as_pixels
 
 RIGHT = 0.08
 ELSEWHERE = ((0.8, 0.0, 1.0), (-0.7, 0.2, 1.0), (0.0, -0.7, 0.6), (0.5, 0.5, 0.4), (0.35, -0.3, 1.2))
-SHAPE_LIMIT = 0.0  # an unusual shape can only lower the confidence
+NAMES = ("intercept", "likelihood", "shape", "disagreement")
+# Of the numbers: an unusual shape and two looks that lie far apart can only lower the confidence.
+BOUNDS = ((None, None), (0.0, None), (None, 0.0), (None, 0.0))
+START = (0.0, 1.0, -0.1, -0.1)
 
 
 def samples(clnf: CLNF, dataset: object, indices: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return (likelihood, shape energy, right, identity) of all fits, (k, 4)."""
+    """Return (likelihood, shape energy, log1p(disagreement) or NaN, right, identity) of all fits, (k, 5)."""
     random = np.random.default_rng(seed)
     rows = []
     for index in indices:
@@ -58,22 +63,46 @@ def samples(clnf: CLNF, dataset: object, indices: np.ndarray, seed: int = 0) -> 
             result, _ = clnf.fit_from(pixels, starts, clnf.parameters)
             error = np.linalg.norm(result.landmarks - truth, axis=1).mean() / unit
             right = error < RIGHT and picture is image
-            rows.append(
-                (result.likelihood, shape_energy(clnf.model.pdm, result), right, dataset.identity[index])
-            )
+            apart = np.nan if result.disagreement is None else np.log1p(result.disagreement)
+            energy = shape_energy(clnf.model.pdm, result)
+            rows.append((result.likelihood, energy, apart, right, dataset.identity[index]))
     return np.array(rows, dtype=float)
 
 
-def calibrate(rows: np.ndarray) -> np.ndarray:
-    """Return (intercept, likelihood, shape) of the logistic function with the highest likelihood."""
-    features, right = np.column_stack([np.ones(len(rows)), rows[:, :2]]), rows[:, 2]
+def calibrate(features: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return intercept and weights of the likeliest logistic function of features (k, w)."""
+    features = np.column_stack([np.ones(len(features)), features])
 
     def loss(w: np.ndarray) -> float:
         z = features @ w
         return float(np.mean(np.logaddexp(0, z) - right * z))
 
-    bounds = [(None, None), (0, None), (None, SHAPE_LIMIT)]
-    return minimize(loss, np.array([0.0, 1.0, -0.1]), method="L-BFGS-B", bounds=bounds).x
+    bounds = BOUNDS[: features.shape[1]]
+    return minimize(loss, np.array(START[: len(bounds)]), method="L-BFGS-B", bounds=bounds).x
+
+
+def tested(name: str, rows: np.ndarray, width: int) -> dict[str, float]:
+    """Calibrate with the first features on some of the people, print how it does on the others, return it."""
+    features, right, people = rows[:, :width], rows[:, 3] == 1, rows[:, 4]
+    others = people // 10 % 3 == 0  # held-out people are every tenth
+    w = calibrate(features[~others], right[~others]).round(4)
+    numbers = {what: float(x) for what, x in zip(NAMES, w, strict=False)}
+    print(f"{name}: {len(rows)} fits, {100 * right.mean():.0f} % right; {numbers}")
+    right = right[others]
+    p = 1 / (1 + np.exp(-(w[0] + features[others] @ w[1:])))
+    print(
+        f"    test: {100 * np.mean((p >= 0.5) == right):.1f} % told apart at 0.5; below it are "
+        f"{100 * np.mean(p[right] < 0.5):.1f} % of the right ones, above it "
+        f"{100 * np.mean(p[~right] >= 0.5):.1f} % of the wrong ones"
+    )
+    for low in np.arange(0, 1, 0.2):
+        of = (p >= low) & (p < low + 0.2)
+        if of.any():
+            print(
+                f"    confidence {low:.1f}-{low + 0.2:.1f}: {of.sum():4d} fits, mean {p[of].mean():.2f}, "
+                f"right {right[of].mean():.2f}"
+            )
+    return numbers
 
 
 def main() -> int:
@@ -93,26 +122,9 @@ def main() -> int:
     found = {}
     for name in ("image", "video"):
         rows = samples(CLNF(model, parameters=name), dataset, indices)
-        tested = rows[:, 3] // 10 % 3 == 0  # held-out people are every tenth
-        w = calibrate(rows[~tested])
-        names = ("intercept", "likelihood", "shape")
-        found[name] = dict(zip(names, (float(x) for x in w.round(4)), strict=True))
-        test = rows[tested]
-        p = 1 / (1 + np.exp(-(w[0] + test[:, :2] @ w[1:])))
-        right = test[:, 2] == 1
-        print(f"{name}: {len(rows)} fits, {100 * rows[:, 2].mean():.0f} % right; {found[name]}")
-        print(
-            f"    test: {100 * np.mean((p >= 0.5) == right):.1f} % told apart at 0.5; below it are "
-            f"{100 * np.mean(p[right] < 0.5):.1f} % of the right ones, above it "
-            f"{100 * np.mean(p[~right] >= 0.5):.1f} % of the wrong ones"
-        )
-        for low in np.arange(0, 1, 0.2):
-            of = (p >= low) & (p < low + 0.2)
-            if of.any():
-                print(
-                    f"    confidence {low:.1f}-{low + 0.2:.1f}: {of.sum():4d} fits, mean {p[of].mean():.2f}, "
-                    f"right {right[of].mean():.2f}"
-                )
+        found[name] = tested(name, rows, 2)
+        if np.isfinite(rows[:, 2]).all():
+            found[f"{name}_mirrored"] = tested(f"{name}, both looks", rows, 3)
     if options.write:
         model.metadata["confidence"] = found
         model.save(options.model, dtype="float16", compress=True)

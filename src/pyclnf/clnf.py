@@ -352,8 +352,8 @@ class CLNF:
         result : FitResult
         index : int
         """
-        # That has made the guesses, if they are some.
-        learned = self.learned_start if isinstance(starts, Guesses) else None
+        guesses = starts if isinstance(starts, Guesses) else None
+        learned = None if guesses is None else self.learned_start  # that has made them
         crop = None if depth is not None else self._reduced(pixels, starts)
         if crop is not None:
             pixels, starts = crop.pixels[:, :, None], [crop.parameters_in(start) for start in starts]
@@ -369,6 +369,8 @@ class CLNF:
             kept=nu_rlms.GUESSES_KEPT if learned else (nu_rlms.KEPT_AFTER_RIGID, nu_rlms.KEPT_AFTER_FULL),
             exhaustive=self.exhaustive,
         )
+        if guesses is not None and guesses.disagreements is not None:
+            result = replace(result, disagreement=guesses.disagreements[index])
         if crop is not None:
             landmarks = crop.points_out(result.landmarks)
             result = replace(

@@ -1,8 +1,9 @@
 """The confidence of a fit: the probability that its landmarks are right.
 
-A logistic function of the fit's likelihood and of how unusual its shape is,
-calibrated for a model and a parameter set on faces with known landmarks
-(models/recipe/confidence.py); its numbers are in the model's metadata.
+A logistic function of the fit's likelihood, of how unusual its shape is, and of
+how far apart the looks at the image and at its mirror image lie, if there were
+both. It is calibrated for a model and a parameter set on faces with known
+landmarks (models/recipe/confidence.py); its numbers are in the model's metadata.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def confidence(metadata: Mapping[str, Any], pdm: PDM, result: FitResult, paramet
     Parameters
     ----------
     metadata : mapping
-        Of the model. ``metadata["confidence"][set]`` holds ``intercept``, ``likelihood`` and ``shape``.
+        Of the model. ``metadata["confidence"][set]`` holds ``intercept``, ``likelihood`` and ``shape``. For
+        fits whose start looked at the mirror image, too, there may be ``set_mirrored`` with other numbers,
+        and one more for ``disagreement``.
     pdm : PDM
     result : FitResult
     parameter_set : str
@@ -49,15 +52,19 @@ def confidence(metadata: Mapping[str, Any], pdm: PDM, result: FitResult, paramet
     """
     calibrated = metadata.get("confidence", {})
     numbers = calibrated.get(parameter_set, calibrated.get(STAND_INS.get(parameter_set, "")))
+    apart = 0.0
+    if result.disagreement is not None and f"{parameter_set}_mirrored" in calibrated:
+        numbers, apart = calibrated[f"{parameter_set}_mirrored"], math.log1p(result.disagreement)
     if numbers is None:
         return None
-    if result.failure is not None or not math.isfinite(result.likelihood):
+    if result.failure is not None or not (math.isfinite(result.likelihood) and math.isfinite(apart)):
         return 0.0
     try:
         logit = (
             float(numbers["intercept"])
             + float(numbers["likelihood"]) * result.likelihood
             + float(numbers["shape"]) * shape_energy(pdm, result)
+            + float(numbers.get("disagreement", 0.0)) * apart
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"the model's confidence for {parameter_set!r} is wrong: {numbers!r}") from error

@@ -202,6 +202,9 @@ class FitResult:
         Kernel density of each landmark in its response map; NaN where the view does not see it.
     failure : str or None
         Why the fit failed, or None.
+    disagreement : float or None
+        About how far apart the learned start's looks at the image and at its mirror image lie, mm; None
+        where it did not look at both.
     """
 
     parameters: Parameters
@@ -212,6 +215,7 @@ class FitResult:
     likelihood: float
     landmark_likelihoods: Float = field(repr=False)
     failure: str | None = None
+    disagreement: float | None = None
 
 
 @lru_cache(maxsize=64)

@@ -83,15 +83,26 @@ class Guesses(list[Parameters]):
     crop : Crop
     mean_side : float
         Side of the box of the mean shape, mm.
+    disagreements : list of float, optional
 
     Attributes
     ----------
     crop : Crop
+    disagreements : list of float or None
+        Of each guess, about how far apart the looks at the image and at its mirror image lie, mm. None if
+        there was no look at the mirror image.
     """
 
-    def __init__(self, parameters: Iterable[Parameters], crop: Crop, mean_side: float) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[Parameters],
+        crop: Crop,
+        mean_side: float,
+        disagreements: list[float] | None = None,
+    ) -> None:
         super().__init__(parameters)
         self.crop = crop
+        self.disagreements = disagreements
         self._mean_side = mean_side
 
     def fits_in_crop(self, limit: float) -> bool:
@@ -277,8 +288,12 @@ class LearnedStart:
         given = (rotations.copy(), seen.copy(), shapes.copy()) if mirrored else None
         last = None if before is None else (rotations.copy(), seen.copy(), before)
         self._run(pixels, (rotations, seen, shapes), last)
+        disagreements = None
         if given is not None:
-            rotations, seen, shapes = self._with_mirror_image(pixels, given, (rotations, seen, shapes))
+            faces = rotations, seen, shapes
+            others = self._in_mirror_image(pixels, given)
+            disagreements = [self._apart(faces, others, guess) for guess in range(len(seen))]
+            rotations, seen, shapes = _between(faces, others, 0.5)
         if shapes.shape[1] < total:
             shapes = np.pad(shapes, [(0, 0), (0, total - shapes.shape[1])])
         found = []
@@ -286,7 +301,7 @@ class LearnedStart:
             numbers = scale * step, *euler_angles(rotation), *crop.point_out(*at)
             _check_finite(numbers)
             found.append(Parameters(np.array(numbers), shape))
-        return Guesses(found, crop, self._mean_side)
+        return Guesses(found, crop, self._mean_side, disagreements)
 
     def _run(self, pixels: NDArray[np.uint8], faces: _Faces, before: _Faces | None = None) -> None:
         """Move faces in a crop, see `Network.run`; before: where one was in the frame before."""
@@ -306,8 +321,8 @@ class LearnedStart:
         assert self.descent is not None
         return mode_signs(self.pdm.components[:, : self.predictor.n_modes], self.descent.steps[0].mirror)
 
-    def _with_mirror_image(self, pixels: NDArray[np.uint8], given: _Faces, found: _Faces) -> _Faces:
-        """Return the middle of what is found, and of what is found in the mirror from what was given."""
+    def _in_mirror_image(self, pixels: NDArray[np.uint8], given: _Faces) -> _Faces:
+        """Return where faces are found in the mirror image, as they are in the image."""
         last, signs = pixels.shape[1] - 1, self._signs
 
         def turned(rotations: Float, placements: Float, shapes: Float) -> _Faces:
@@ -317,17 +332,22 @@ class LearnedStart:
 
         other = turned(*given)
         self._run(np.ascontiguousarray(pixels[:, ::-1]), other)
-        return _between(found, turned(*other), 0.5)
+        return turned(*other)
 
     def _steadied(self, found: _Faces, before: _Faces) -> _Faces:
         """Return a face (one) a little way from where it is found to where it was in the frame before."""
-        (rotation,), ((scale, *at),), _ = found
-        (old_rotation,), ((old_scale, *old_at),), _ = before
-        if not (scale > 0 and math.isfinite(scale)):
-            return found  # a damaged model's, which is an error later on
-        turn = math.acos(min(max((float((rotation * old_rotation).sum()) - 1) / 2, -1.0), 1.0))
-        moved = math.dist(at, old_at) / scale + self.pdm.radius * (turn + abs(math.log(old_scale / scale)))
-        return _between(found, before, _KEPT * max(0.0, 1.0 - moved / _MOVED))
+        share = _KEPT * max(0.0, 1.0 - self._apart(found, before) / _MOVED)
+        return _between(found, before, share) if share > 0 else found
+
+    def _apart(self, faces: _Faces, others: _Faces, guess: int = 0) -> float:
+        """Return about how far a face is from another: its shift, turn and growth, mm."""
+        (scale, *at), (other_scale, *other_at) = (some[1][guess].tolist() for some in (faces, others))
+        # Also true for NaN: a damaged model's, which is an error later on.
+        if not (0 < scale < math.inf and 0 < other_scale < math.inf):
+            return math.inf
+        turn = math.acos(min(max((float((faces[0][guess] * others[0][guess]).sum()) - 1) / 2, -1.0), 1.0))
+        shift, growth = math.dist(at, other_at) / scale, abs(math.log(other_scale / scale))
+        return float(shift + self.pdm.radius * (turn + growth))
 
 
 def _between(faces: _Faces, others: _Faces, share: float) -> _Faces:

@@ -10,6 +10,7 @@ import pytest
 from generate_model import generate_image, generate_model
 from pyclnf import CLNF, Model, ModelError, ParameterError, Parameters
 from pyclnf.crop import Crop
+from pyclnf.pdm import axis_angle_to_matrix
 from pyclnf.start import BOX_CHANGES, Guesses, LearnedStart
 
 MODEL = generate_model()
@@ -343,6 +344,58 @@ def test_confidence_follows_likelihood_and_shape() -> None:
     assert elsewhere["confidence"] is not None and elsewhere["confidence"] < info["confidence"]
     assert CLNF(model, sigma=2.0).fit(generate_image(MODEL, truth), box)[1]["confidence"] is None
     assert CLNF(model, parameters="video").fit(generate_image(MODEL, truth), box)[1]["confidence"] is None
+
+
+def test_fits_with_two_looks_have_a_confidence_of_their_own() -> None:
+    """Which falls as the looks lie apart; fits from other starts have the usual one."""
+    model = CLNF().model
+    plain = {"intercept": 0.5, "likelihood": 0.0, "shape": 0.0}
+    model.metadata["confidence"] = {
+        "image": plain,
+        "image_mirrored": {"intercept": 3.0, "likelihood": 0.1, "shape": -0.2, "disagreement": -0.7},
+    }
+    clnf, image = CLNF(model), np.random.default_rng(0).integers(0, 256, (200, 220), dtype=np.uint8)
+    box, usual = (60, 50, 90, 100), 1 / (1 + np.exp(-0.5))
+    pixels = image[:, :, None]
+    starts = clnf.starts_in(pixels, box)
+    assert isinstance(starts, Guesses) and starts.disagreements is not None
+    result, _ = clnf.fit_from(pixels, starts, clnf.parameters)
+    # Two looks at noise do not agree.
+    assert result.disagreement == starts.disagreements[0] > 1
+    energy = np.mean(result.parameters.shape**2 / model.pdm.eigenvalues)
+    logit = 3 + 0.1 * result.likelihood - 0.2 * energy - 0.7 * np.log1p(result.disagreement)
+    assert clnf.confidence_of(result, "image") == pytest.approx(1 / (1 + np.exp(-logit)))
+    assert clnf.confidence_of(replace(result, disagreement=np.inf), "image") == 0.0
+    assert clnf.confidence_of(replace(result, disagreement=None), "image") == pytest.approx(usual)
+    assert clnf.fit(image, box, starts="frontal")[1]["confidence"] == pytest.approx(usual)
+    single = CLNF(model, parameters="video")
+    assert single.starts_in(pixels, box).disagreements is None  # type: ignore[attr-defined]
+    del model.metadata["confidence"]["image_mirrored"]
+    assert clnf.confidence_of(result, "image") == pytest.approx(usual)
+
+
+def test_how_far_two_looks_lie_apart() -> None:
+    """As far for a picture as for its mirror image."""
+    start = CLNF().learned_start
+    assert start is not None
+    image = np.random.default_rng(1).integers(0, 256, (240, 200, 1), dtype=np.uint8)
+    found = [
+        start.hypotheses(picture, (x, 70, 100, 100), mirrored=True).disagreements
+        for picture, x in ((image, 40), (image[:, ::-1], 199 - 140))
+    ]
+    assert found[0] is not None and found[0][0] > 10
+    assert found[1] == pytest.approx(found[0], rel=0.02)
+    rotations, places, shapes = np.eye(3)[None], np.array([[2.0, 10.0, 20.0]]), np.zeros((1, 3))
+    turned = axis_angle_to_matrix([0.0, 0.2, 0.0])[None]
+    moved, radius = np.array([[4.0, 13.0, 24.0]]), start.pdm.radius
+    for others, expected in (
+        ((rotations, places, shapes), 0.0),
+        ((turned, places, shapes), 0.2 * radius),
+        ((rotations, moved, shapes), 2.5 + radius * np.log(2)),
+        ((rotations, np.array([[0.0, 10.0, 20.0]]), shapes), np.inf),
+        ((rotations, np.array([[np.nan, 10.0, 20.0]]), shapes), np.inf),
+    ):
+        assert start._apart((rotations, places, shapes), others) == pytest.approx(expected, abs=1e-6)
 
 
 def test_failed_fits_have_no_confidence() -> None:
