@@ -63,6 +63,10 @@ _ROOM = 0.65
 # A face is fitted in that crop if it is between so large, of the largest size that the model knows, and
 _LEAST_SHARE, _GREATEST_SHARE = 0.75, 1.25
 
+# A face so far off the middle of where it was looked for, in sides, or larger or smaller by so much (as a
+# logarithm) is looked for again around where it was found; so many looks at most.
+_OFF, _GROWN, _LOOKS = 0.15, 0.25, 3
+
 # In a video the linear steps begin such a share of the way from what the network says to the frame before,
 # for a face that keeps still; for one that has moved so far, mm, at what it says.
 _KEPT, _MOVED = 0.3, 15.0
@@ -205,7 +209,10 @@ class LearnedStart:
     ) -> Guesses:
         """Return guesses at pose and shape from a box, and from shifted and scaled ones.
 
-        Where they differ the face is hard to see; of fits from each, the one
+        Where the box does not fit what is found, the box around that is looked at in its place, as long as
+        its middle lies in the given one: few faces are lost by a box that is off by a third.
+
+        Where guesses differ the face is hard to see; of fits from each, the one
         with the highest likelihood is lost less often than one alone.
 
         Parameters
@@ -234,7 +241,22 @@ class LearnedStart:
             raise ModelError("a learned start without a descent cannot look at mirror images")
         if not 1 <= count <= len(BOX_CHANGES):
             raise ParameterError(f"a learned start gives 1 to {len(BOX_CHANGES)} hypotheses, not {count}")
-        x, y, w, h = check_box(box)
+        given = own = check_box(box)
+        guesses = self._in_box(image, own, count, mirrored)
+        for _ in range(_LOOKS - 1):
+            points = self.pdm.landmarks_2d(guesses[0])
+            (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+            seen = (left, top, right - left, bottom - top)
+            if not (_is_off(own, seen) and _holds_middle(given, seen)):
+                break
+            own = seen
+            guesses = self._in_box(image, own, count, mirrored)
+        return guesses
+
+    def _in_box(
+        self, image: NDArray[Any], box: tuple[float, float, float, float], count: int, mirrored: bool
+    ) -> Guesses:
+        x, y, w, h = box
         placements = []
         for right, down, size in _CHANGES[:count]:
             width, height = w * size, h * size
@@ -248,7 +270,8 @@ class LearnedStart:
         """Return a guess from where a face was in the frame before.
 
         Only a network can: a cascade starts from boxes. The linear steps begin a little way from what the
-        network says towards the frame before, unless the face has moved far: landmarks are steadier so.
+        network says towards the frame before, unless the face has moved far: landmarks are steadier so. One
+        that has moved very far is looked for again around where it is found.
 
         Parameters
         ----------
@@ -261,10 +284,23 @@ class LearnedStart:
         Guesses
             One.
         """
+        given = own = self._square(parameters)
+        before: Float | None = parameters.shape[None, : self.predictor.n_modes]
+        for _ in range(_LOOKS):
+            scale, *_, x, y = parameters.pose.tolist()
+            length, rotations = self.margin * scale * self._mean_side, parameters.rotation[None]
+            guesses = self._looked_at(image, (x, y), length, rotations, [(scale, x, y)], before=before)
+            seen = self._square(guesses[0])
+            if not (_is_off(own, seen) and _holds_middle(given, seen)):
+                break
+            own, parameters, before = seen, guesses[0], None
+        return guesses
+
+    def _square(self, parameters: Parameters) -> tuple[float, float, float, float]:
+        """Return the square (x, y, w, h) of the size of a face around its middle, however it is turned."""
         scale, *_, x, y = parameters.pose.tolist()
-        length = self.margin * scale * self._mean_side
-        rotations, shapes = parameters.rotation[None], parameters.shape[None, : self.predictor.n_modes]
-        return self._looked_at(image, (x, y), length, rotations, [(scale, x, y)], before=shapes)
+        side = scale * self._mean_side
+        return x - side / 2, y - side / 2, side, side
 
     def _looked_at(
         self,
@@ -348,6 +384,24 @@ class LearnedStart:
         turn = math.acos(min(max((float((faces[0][guess] * others[0][guess]).sum()) - 1) / 2, -1.0), 1.0))
         shift, growth = math.dist(at, other_at) / scale, abs(math.log(other_scale / scale))
         return float(shift + self.pdm.radius * (turn + growth))
+
+
+def _is_off(box: tuple[float, float, float, float], seen: tuple[float, float, float, float]) -> bool:
+    """Say whether a box is far from the one that was looked at."""
+    x, y, w, h = box
+    left, top, width, height = seen
+    side, size = math.sqrt(w * h), math.sqrt(max(width * height, 0.0))
+    # Not true for NaN, or for what has no extent: a damaged model's, which is an error later on.
+    if not 0 < size < math.inf:
+        return False
+    shift = math.hypot(left + width / 2 - x - w / 2, top + height / 2 - y - h / 2)
+    return shift > _OFF * side or abs(math.log(size / side)) > _GROWN
+
+
+def _holds_middle(box: tuple[float, float, float, float], seen: tuple[float, float, float, float]) -> bool:
+    x, y, w, h = box
+    left, top, width, height = seen
+    return x <= left + width / 2 <= x + w and y <= top + height / 2 <= y + h
 
 
 def _between(faces: _Faces, others: _Faces, share: float) -> _Faces:

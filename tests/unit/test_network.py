@@ -242,7 +242,7 @@ def test_a_face_is_looked_for_near_where_it_was() -> None:
     assert (found.shape[1:] == 0).all()
 
 
-@pytest.mark.parametrize(("moved", "share"), ((0.0, 0.3), (7.5, 0.15), (15.0, 0.0), (40.0, 0.0)))
+@pytest.mark.parametrize(("moved", "share"), ((0.0, 0.3), (7.5, 0.15), (15.0, 0.0), (17.0, 0.0)))
 def test_linear_steps_begin_nearer_to_the_frame_before_the_less_a_face_has_moved(
     moved: float, share: float
 ) -> None:
@@ -266,6 +266,23 @@ def test_linear_steps_begin_nearer_to_the_frame_before_the_less_a_face_has_moved
     np.testing.assert_allclose(found.pose, pose, atol=1e-4)
     seen = np.sqrt(PDM_.eigenvalues) * (np.arange(M) == 0)
     np.testing.assert_allclose(found.shape, seen + share * (before.shape - seen), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("moved", "grown", "looks"),
+    # Hardly; enough for all looks; too much: its middle is no longer where the face was; by its size.
+    ((15.0, 0.0, 1), (25.0, 0.0, 3), (40.0, 0.0, 2), (70.0, 0.0, 1), (0.0, 0.2, 1), (0.0, -0.3, 3)),
+)
+def test_a_face_that_has_moved_far_is_looked_for_again(moved: float, grown: float, looks: int) -> None:
+    """Each look of this network finds the face as much further on."""
+    says = np.zeros(6 + M)
+    says[0], says[4] = grown, moved / LENGTH
+    start = LearnedStart(PDM_, arrays(says) | {"start/crop": np.array([80, 2.0], np.float32)})
+    image = np.random.default_rng(0).integers(0, 256, (400, 500, 3), dtype=np.uint8)
+    before = Parameters(np.array([1.5, 0.0, 0.0, 0.0, 230.0, 190.0]), np.zeros(M))
+    (found,) = start.near(image, before)
+    scale, at = 1.5 * np.exp(looks * grown), 230 + looks * 1.5 * moved
+    np.testing.assert_allclose(found.pose, [scale, 0, 0, 0, at, 190], atol=1e-4)
 
 
 def test_a_face_that_turns_or_grows_has_moved() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from pyclnf.pdm import axis_angle_to_matrix
 from pyclnf.start import BOX_CHANGES, Guesses, LearnedStart
 
 MODEL = generate_model()
+EXAMPLE = Path(__file__).parents[2] / "examples" / "rendered_face.jpg"
 
 
 def arrays(side: int = 40, stages: int = 2) -> dict[str, np.ndarray]:
@@ -324,6 +327,51 @@ def test_which_faces_are_fitted_in_the_crop(pose: tuple[float, float, float], fi
     crop = Crop(np.zeros((300, 300), np.uint8), 0.0, 0.0, 1.0)
     face = Parameters(np.array([pose[0], 0, 0, 0, *pose[1:]]), np.zeros(MODEL.pdm.n_modes))
     assert Guesses([face], crop, 120.0).fits_in_crop(1.0) is fits
+
+
+# --- boxes that do not fit
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The sides of all squares that learned starts look at."""
+    found: list[float] = []
+    original = LearnedStart._looked_at
+
+    def counted(
+        start: LearnedStart, image: np.ndarray, centre: object, length: float, *args, **more
+    ) -> Guesses:
+        found.append(length)
+        return original(start, image, centre, length, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LearnedStart, "_looked_at", counted)
+    return found
+
+
+BOX = (165.0, 108.0, 222.0, 267.0)  # of the face in examples/rendered_face.jpg
+
+
+@pytest.mark.parametrize("parameters", ("image", "video"))
+@pytest.mark.parametrize(
+    ("right", "down", "size"),
+    ((0.35, 0, 1), (-0.35, 0.2, 1), (0, -0.4, 1.2), (0.2, 0.2, 1.5), (-0.1, 0, 0.6)),
+)
+def test_a_face_is_found_from_a_box_that_is_off(
+    looks: list[float], parameters: str, right: float, down: float, size: float
+) -> None:
+    clnf, image = CLNF(parameters=parameters), rendered_picture()
+    expected, _ = clnf.fit(image, BOX)
+    assert len(looks) == 1
+    x, y, w, h = BOX
+    box = (x + right * w - (size - 1) / 2 * w, y + down * h - (size - 1) / 2 * h, size * w, size * h)
+    found, info = clnf.fit(image, box)
+    assert len(looks) in (3, 4)
+    assert np.linalg.norm(found - expected, axis=1).mean() < 0.015 * w
+    assert info["success"] and info["confidence"] is not None and info["confidence"] > 0.5
+
+
+def rendered_picture() -> np.ndarray:
+    return np.asarray(cv2.imread(str(EXAMPLE)))
 
 
 # --- confidence
