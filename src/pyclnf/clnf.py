@@ -248,7 +248,8 @@ class CLNF:
             (H, W, 4) is ignored.
         box : array_like, shape (4,)
             (x, y, w, h), px, tight around the landmarks (brows to chin, jaw to jaw). It may
-            lie partly outside the image.
+            lie partly outside the image. One that is off is put right by the learned start,
+            as long as the face has its middle in it.
         starts : optional
             Instead of those of the CLNF.
         depth : ndarray, shape (H, W), float32 or float64, optional
