@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     # Rotations, placements and shapes.
     _Faces = tuple[Float, Float, Float]
+    _Box = tuple[float, float, float, float]
 
 __all__ = ["Guesses", "LearnedStart"]
 
@@ -253,9 +254,7 @@ class LearnedStart:
             guesses = self._in_box(image, own, count, mirrored)
         return guesses
 
-    def _in_box(
-        self, image: NDArray[Any], box: tuple[float, float, float, float], count: int, mirrored: bool
-    ) -> Guesses:
+    def _in_box(self, image: NDArray[Any], box: _Box, count: int, mirrored: bool) -> Guesses:
         x, y, w, h = box
         placements = []
         for right, down, size in _CHANGES[:count]:
@@ -296,7 +295,7 @@ class LearnedStart:
             own, parameters, before = seen, guesses[0], None
         return guesses
 
-    def _square(self, parameters: Parameters) -> tuple[float, float, float, float]:
+    def _square(self, parameters: Parameters) -> _Box:
         """Return the square (x, y, w, h) of the size of a face around its middle, however it is turned."""
         scale, *_, x, y = parameters.pose.tolist()
         side = scale * self._mean_side
@@ -386,19 +385,19 @@ class LearnedStart:
         return float(shift + self.pdm.radius * (turn + growth))
 
 
-def _is_off(box: tuple[float, float, float, float], seen: tuple[float, float, float, float]) -> bool:
+def _is_off(box: _Box, seen: _Box) -> bool:
     """Say whether a box is far from the one that was looked at."""
     x, y, w, h = box
     left, top, width, height = seen
     side, size = math.sqrt(w * h), math.sqrt(max(width * height, 0.0))
-    # Not true for NaN, or for what has no extent: a damaged model's, which is an error later on.
-    if not 0 < size < math.inf:
+    # Also true for NaN, and for what has no extent: a damaged model's, which is an error later on.
+    if not (side > 0 and 0 < size < math.inf):
         return False
     shift = math.hypot(left + width / 2 - x - w / 2, top + height / 2 - y - h / 2)
     return shift > _OFF * side or abs(math.log(size / side)) > _GROWN
 
 
-def _holds_middle(box: tuple[float, float, float, float], seen: tuple[float, float, float, float]) -> bool:
+def _holds_middle(box: _Box, seen: _Box) -> bool:
     x, y, w, h = box
     left, top, width, height = seen
     return x <= left + width / 2 <= x + w and y <= top + height / 2 <= y + h
