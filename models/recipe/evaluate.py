@@ -14,6 +14,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 from dataset import FRAME_RATE, Dataset, load_dataset
 from numpy.typing import NDArray
@@ -25,11 +26,13 @@ BANDS = (0, 15, 30, 45, 60, 90)
 CHANGES = ("none", "unlike", "around")
 
 
-def disturbed_box(landmarks: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return the box of the landmarks, shifted by up to 10 % and scaled by up to 15 %."""
+def disturbed_box(
+    landmarks: NDArray[np.floating], rng: np.random.Generator, off: float = 0.1
+) -> NDArray[np.float64]:
+    """Return the box of the landmarks, shifted by up to a share of it, and scaled by 1.5 times as much."""
     low, size = landmarks.min(axis=0).astype(float), np.ptp(landmarks, axis=0).astype(float)
-    centre = low + size / 2 + rng.uniform(-0.1, 0.1, 2) * size
-    size = size * rng.uniform(0.85, 1.15, 2)
+    centre = low + size / 2 + rng.uniform(-off, off, 2) * size
+    size = size * rng.uniform(1 - 1.5 * off, 1 + 1.5 * off, 2)
     return np.array([*(centre - size / 2), *size])
 
 
@@ -58,13 +61,18 @@ def changed_picture(data: Dataset, i: int, change: str) -> NDArray[np.uint8]:
 
 
 def evaluate(
-    clnf: CLNF, data: Dataset, chosen: NDArray[np.intp], seed: int = 0, change: str = "none"
+    clnf: CLNF,
+    data: Dataset,
+    chosen: NDArray[np.intp],
+    seed: int = 0,
+    change: str = "none",
+    off: float = 0.1,
 ) -> dict[str, NDArray[np.float64]]:
     """Return errors, confidences (NaN without), seconds and landmarks of the fits to the chosen pictures."""
     rows = []
     for i in chosen.tolist():
         image = changed_picture(data, i, change)
-        box = disturbed_box(data.landmarks[i], np.random.default_rng([seed, i]))
+        box = disturbed_box(data.landmarks[i], np.random.default_rng([seed, i]), off)
         began = time.perf_counter()
         found, info = clnf.fit(image, box)
         seconds = time.perf_counter() - began
@@ -143,6 +151,28 @@ def print_tracks(clnf: CLNF, data: Dataset, *, smooth: bool) -> None:
     print(f"        lids: slope {found @ truth / (truth @ truth):.2f}  rms of the error {off:.4f}")
 
 
+def print_jumps(clnf: CLNF, data: Dataset, jump: float) -> None:
+    """Follow people whose pictures move there and back from frame to frame, without a detector's help."""
+    errors = []
+    for person in np.unique(data.identity):
+        frames = np.flatnonzero(data.identity == person).tolist()
+        rng = np.random.default_rng([0, int(person)])
+        x, y, *size = disturbed_box(data.landmarks[frames[0]], rng)
+        angle = rng.uniform(0, 2 * np.pi)
+        by = np.rint(0.5 * jump * np.sqrt(np.prod(size)) * np.array([np.cos(angle), np.sin(angle)]))
+        boxes = [np.array([[x + by[0], y + by[1], *size, 1.0]])]
+        tracker = Tracker(clnf, detector=lambda _, boxes=boxes: boxes.pop() if boxes else np.empty((0, 5)))
+        for number, i in enumerate(frames):
+            image = data.image(i)
+            matrix = np.column_stack([np.eye(2), by])
+            moved = cv2.warpAffine(image, matrix, image.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+            (face,) = tracker.update(moved, number / FRAME_RATE)
+            # A face that is lost has no landmarks.
+            errors.append(np.nan_to_num(face_error(face.landmarks - by, data, i), nan=1.0))
+            by = -by
+    print(f"jump {jump:g}  {summary(np.array(errors))}")
+
+
 def opening(landmarks: NDArray[np.floating]) -> float:
     """Return the mean height of the opening between upper and lower lids, px."""
     return float(np.linalg.norm(landmarks[[37, 38, 43, 44]] - landmarks[[41, 40, 47, 46]], axis=1).mean())
@@ -188,22 +218,34 @@ def main() -> None:
     parser.add_argument(
         "--boxes", type=int, default=1, help="from so many boxes each, and how far the landmarks differ"
     )
+    parser.add_argument(
+        "--off",
+        type=float,
+        default=0.1,
+        help="boxes are shifted by up to this share, scaled by 1.5 times as much",
+    )
     parser.add_argument("--asymmetry", action="store_true", help="measure left-right differences, too")
     parser.add_argument("--groups", action="store_true", help="errors by skin, age, sex and occlusion, too")
     parser.add_argument("--tracks", action="store_true", help="follow the people of the set video_test, only")
+    parser.add_argument(
+        "--jump", type=float, default=0.0, help="in these, move the picture by this share of the face's size"
+    )
     args = parser.parse_args()
     data = load_dataset(args.renders)
     if args.tracks:
-        for path in args.models:
-            for smooth in (False, True):
-                print_tracks(CLNF(path, parameters="video"), data, smooth=smooth)
+        for clnf in (CLNF(path, parameters="video") for path in args.models):
+            if args.jump:
+                print_jumps(clnf, data, args.jump)
+            else:
+                for smooth in (False, True):
+                    print_tracks(clnf, data, smooth=smooth)
         return
     chosen = np.flatnonzero(data.held_out)
     chosen = np.sort(np.random.default_rng(0).permutation(chosen)[: args.images])
     yaw = np.abs(np.degrees(data.pose[chosen, 1]))
     for path in args.models:
         clnf = CLNF(path, parameters=args.parameters, starts=args.starts)
-        result = evaluate(clnf, data, chosen, change=args.change)
+        result = evaluate(clnf, data, chosen, change=args.change, off=args.off)
         errors = result["error"]
         print(f"{path}, {args.parameters}: {1000 * np.median(result['seconds']):.1f} ms a face")
         print(f"  all        {summary(errors)}")
@@ -212,7 +254,9 @@ def main() -> None:
             if band.any():
                 print(f"  yaw {low:2d}-{high:2d}  {summary(errors[band])}")
         if args.boxes > 1:
-            others = (evaluate(clnf, data, chosen, seed, args.change) for seed in range(1, args.boxes))
+            others = (
+                evaluate(clnf, data, chosen, seed, args.change, args.off) for seed in range(1, args.boxes)
+            )
             found = np.array([result["landmarks"], *(other["landmarks"] for other in others)])
             print_spread(found, data, chosen)
         if args.groups:

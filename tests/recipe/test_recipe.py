@@ -740,7 +740,7 @@ def test_people_in_videos_move_without_a_jump_and_blink_once():
 def test_how_right_and_steady_landmarks_in_videos_are(capsys):
     from types import SimpleNamespace
 
-    from evaluate import eye_distance, print_tracks
+    from evaluate import eye_distance, print_jumps, print_tracks
 
     from pyclnf import CLNF, Tracker
 
@@ -761,3 +761,21 @@ def test_how_right_and_steady_landmarks_in_videos_are(capsys):
     assert float(said.split("mean")[1].split()[0]) == pytest.approx(0.1 / 4, abs=0.004)
     assert float(jitter.split("rms")[1]) == pytest.approx(0.1 * np.sqrt(2 / 3), abs=0.004)
     assert float(lids.split("error")[1]) < 0.004
+    # The same labels, where the picture moves by a third of the face; and by so much that it is lost.
+    print_jumps(clnf, data, 0.3)
+    near = capsys.readouterr().out
+    assert float(near.split("mean")[1].split()[0]) == pytest.approx(0.1 / 4, abs=0.01)
+    print_jumps(clnf, data, 1.0)
+    assert float(capsys.readouterr().out.split("mean")[1].split()[0]) > 0.3
+
+
+def test_boxes_are_disturbed_as_much_as_is_said():
+    from evaluate import disturbed_box
+
+    landmarks, rng = np.array([[10.0, 20.0], [110.0, 70.0], [60.0, 40.0]]), np.random.default_rng(0)
+    for off in (0.1, 0.35):
+        boxes = np.array([disturbed_box(landmarks, rng, off) for _ in range(2000)])
+        shift = (boxes[:, :2] + boxes[:, 2:] / 2 - [60, 45]) / [100, 50]
+        growth = boxes[:, 2:] / [100, 50]
+        np.testing.assert_allclose(np.abs(shift).max(axis=0), off, rtol=0.02)
+        np.testing.assert_allclose([growth.min(), growth.max()], [1 - 1.5 * off, 1 + 1.5 * off], rtol=0.02)
