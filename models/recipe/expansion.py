@@ -33,16 +33,8 @@ def main() -> None:
     if share != 0:
         expansion = shape_expansion(model.pdm, table["openings"], share)
         arrays["fit/expansion"] = expansion.astype(np.float32)
-    whole = Model(
-        model.pdm,
-        model.scales,
-        parts=model.parts,
-        triangles=model.triangles,
-        name=model.name,
-        metadata=model.metadata,
-        arrays=arrays,
-    )
-    whole.save(args.model, dtype="float16", compress=True)
+    model.arrays = arrays
+    model.save(args.model, dtype="float16", compress=True)
     print(f"{args.model}: openings grow by {share:g}")
 
 

@@ -18,11 +18,11 @@ from pyclnf.confidence import confidence
 from pyclnf.crop import Crop
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ImageError, ModelError, ParameterError, PyclnfError
-from pyclnf.face import SAME_FACE, Face, box_of, box_overlap, low_likelihood
+from pyclnf.face import SAME_FACE, Face, box_overlap, low_likelihood
 from pyclnf.images import as_pixels
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, FitResult
-from pyclnf.pdm import check_box
+from pyclnf.pdm import box_of, check_box
 from pyclnf.start import Guesses, LearnedStart
 from pyclnf.tracking import Tracker
 

@@ -52,9 +52,9 @@ def confidence(metadata: Mapping[str, Any], pdm: PDM, result: FitResult, paramet
     """
     calibrated = metadata.get("confidence", {})
     numbers = calibrated.get(parameter_set, calibrated.get(STAND_INS.get(parameter_set, "")))
-    apart = 0.0
-    if result.disagreement is not None and f"{parameter_set}_mirrored" in calibrated:
-        numbers, apart = calibrated[f"{parameter_set}_mirrored"], math.log1p(result.disagreement)
+    mirrored, apart = calibrated.get(f"{parameter_set}_mirrored"), 0.0
+    if mirrored is not None and result.disagreement is not None:
+        numbers, apart = mirrored, math.log1p(result.disagreement)
     if numbers is None:
         return None
     if result.failure is not None or not (math.isfinite(result.likelihood) and math.isfinite(apart)):

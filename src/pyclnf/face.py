@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf.camera import Camera, head_pose, landmarks_in_camera
-from pyclnf.pdm import Parameters
+from pyclnf.pdm import Parameters, box_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -176,13 +176,6 @@ class Face:
 def low_likelihood(likelihood: float, bound: float) -> str | None:
     """Return why a fit counts as failed, or None if its likelihood is high enough."""
     return None if likelihood >= bound else f"the likelihood {likelihood:.2f} is below {bound:.2f}: no face"
-
-
-def box_of(landmarks: ArrayLike) -> Float:
-    """Return the box (x, y, w, h) around landmarks (n, 2)."""
-    points = np.asarray(landmarks, dtype=np.float64)
-    low, high = points.min(axis=0), points.max(axis=0)
-    return np.concatenate([low, high - low])
 
 
 def box_overlap(a: Float, b: Float) -> float:

@@ -438,19 +438,21 @@ class _Fit:
         """Return the mean of the logarithms of the densities."""
         return _mean_logarithm(self.densities())
 
+    def _moved(self, shape: Float, directions: Float, amounts: Float) -> Float:
+        """Return a shape moved in directions (m, m), one a column, within the limits of shapes."""
+        whole = np.empty(shape.size)
+        _kernels.deform(shape, directions, amounts, whole)
+        return self.pdm.clamp(whole)
+
     def result(self, expansion: Float | None = None) -> FitResult:
         """Return what the fit has found, the shape expanded as `fit_starts` says."""
         landmark_likelihoods = np.full(self.pdm.n_landmarks, np.nan)
         landmark_likelihoods[self.landmarks] = densities = self.densities()
         shape = self.shape
         if self.prior is not None:
-            whole = np.empty(shape.size)
-            _kernels.deform(self.start.shape, self.prior.basis, shape, whole)
-            shape = self.pdm.clamp(whole)
+            shape = self._moved(self.start.shape, self.prior.basis, shape)
         if expansion is not None:
-            whole = np.empty(shape.size)
-            _kernels.deform(shape, expansion, shape, whole)
-            shape = self.pdm.clamp(whole)
+            shape = self._moved(shape, expansion, shape)
         parameters = Parameters(self.pose, shape)
         landmarks = self.pdm.landmarks_2d(parameters)
         self.failure = self.failure or astray(landmarks)

@@ -589,6 +589,13 @@ class ShapePrior:
         self.limits: Float = PRIOR_DEVIATIONS * np.sqrt(self.variances)
 
 
+def box_of(landmarks: ArrayLike) -> Float:
+    """Return the box (x, y, w, h) around landmarks (n, 2)."""
+    points = np.asarray(landmarks, dtype=np.float64)
+    low, high = points.min(axis=0), points.max(axis=0)
+    return np.concatenate([low, high - low])
+
+
 def check_box(box: ArrayLike) -> tuple[float, float, float, float]:
     """Return the box as four floats, or raise BoxError saying what is wrong with it."""
     try:

@@ -25,13 +25,14 @@ from pyclnf.pdm import (
     Parameters,
     ShapePrior,
     axis_angle_to_matrix,
+    box_of,
     check_box,
     euler_angles,
     matrix_to_axis_angle,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -242,16 +243,32 @@ class LearnedStart:
             raise ModelError("a learned start without a descent cannot look at mirror images")
         if not 1 <= count <= len(BOX_CHANGES):
             raise ParameterError(f"a learned start gives 1 to {len(BOX_CHANGES)} hypotheses, not {count}")
-        given = own = check_box(box)
-        guesses = self._in_box(image, own, count, mirrored)
+        given = check_box(box)
+
+        def look(guess: Parameters) -> Guesses:
+            return self._in_box(image, self._box(guess), count, mirrored)
+
+        return self._settled(self._in_box(image, given, count, mirrored), given, self._box, look)
+
+    def _box(self, parameters: Parameters) -> _Box:
+        """Return the box (x, y, w, h) around the landmarks of a face."""
+        x, y, w, h = box_of(self.pdm.landmarks_2d(parameters)).tolist()
+        return x, y, w, h
+
+    def _settled(
+        self,
+        guesses: Guesses,
+        given: _Box,
+        around: Callable[[Parameters], _Box],
+        look: Callable[[Parameters], Guesses],
+    ) -> Guesses:
+        """Look again around the first guess, as long as that is off where it was looked for."""
+        own = given
         for _ in range(_LOOKS - 1):
-            points = self.pdm.landmarks_2d(guesses[0])
-            (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
-            seen = (left, top, right - left, bottom - top)
+            seen = around(guesses[0])
             if not (_is_off(own, seen) and _holds_middle(given, seen)):
                 break
-            own = seen
-            guesses = self._in_box(image, own, count, mirrored)
+            own, guesses = seen, look(guesses[0])
         return guesses
 
     def _in_box(self, image: NDArray[Any], box: _Box, count: int, mirrored: bool) -> Guesses:
@@ -283,17 +300,14 @@ class LearnedStart:
         Guesses
             One.
         """
-        given = own = self._square(parameters)
-        before: Float | None = parameters.shape[None, : self.predictor.n_modes]
-        for _ in range(_LOOKS):
-            scale, *_, x, y = parameters.pose.tolist()
-            length, rotations = self.margin * scale * self._mean_side, parameters.rotation[None]
-            guesses = self._looked_at(image, (x, y), length, rotations, [(scale, x, y)], before=before)
-            seen = self._square(guesses[0])
-            if not (_is_off(own, seen) and _holds_middle(given, seen)):
-                break
-            own, parameters, before = seen, guesses[0], None
-        return guesses
+
+        def look(guess: Parameters, before: Float | None = None) -> Guesses:
+            scale, *_, x, y = guess.pose.tolist()
+            length, rotations = self.margin * scale * self._mean_side, guess.rotation[None]
+            return self._looked_at(image, (x, y), length, rotations, [(scale, x, y)], before=before)
+
+        guesses = look(parameters, parameters.shape[None, : self.predictor.n_modes])
+        return self._settled(guesses, self._square(parameters), self._square, look)
 
     def _square(self, parameters: Parameters) -> _Box:
         """Return the square (x, y, w, h) of the size of a face around its middle, however it is turned."""

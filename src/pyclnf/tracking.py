@@ -18,9 +18,9 @@ import numpy as np
 from pyclnf.camera import Camera
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import ParameterError
-from pyclnf.face import SAME_FACE, Face, box_distance, box_of, box_overlap, low_likelihood
+from pyclnf.face import SAME_FACE, Face, box_distance, box_overlap, low_likelihood
 from pyclnf.images import as_pixels
-from pyclnf.pdm import Parameters
+from pyclnf.pdm import Parameters, box_of
 from pyclnf.video import DEFAULT_RATE, Video
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 
 import pyclnf
 from pyclnf import CLNF, Face, ImageError, ParameterError, Tracker, VideoError, tracking
-from pyclnf.face import box_of
+from pyclnf.pdm import box_of
 from pyclnf.tracking import OneEuro
 from pyclnf.video import Video
 

@@ -193,7 +193,7 @@ def test_shapes_that_take_long_to_align_end(rng, monkeypatch):
     assert 1e-9 * size < np.linalg.norm(first.mean - last.mean) < 0.05 * size
 
 
-# --- likelihood
+# --- openings
 
 
 LIDS = [([37, 38], [41, 40]), ([43, 44], [47, 46])]
@@ -259,6 +259,9 @@ def test_modes_that_move_nothing_cannot_open_lids():
     pdm = PDM(mean_shape().T.reshape(-1), np.zeros((3 * 68, 2)), np.ones(2))
     with pytest.raises(TrainingError, match="cannot move the openings one by one"):
         shape_expansion(pdm, LIDS, 0.1)
+
+
+# --- likelihood
 
 
 @pytest.mark.parametrize("window", [3, 5, 9, 11])
