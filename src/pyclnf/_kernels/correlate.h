@@ -16,10 +16,12 @@
  * eight floats with AVX, sixteen of four floats (half as many positions) without. */
 #if defined(__AVX2__)
 #define MAX_POSITIONS 13
-/* Or so many beside the weights of four columns and the pixel. */
+/* Beside the weights of two columns and the pixel there is room for as many sums, of four for so many. */
+#define MAX_POSITIONS_OF_TWO 13
 #define MAX_POSITIONS_OF_FOUR 11
 #else
 #define MAX_POSITIONS 6
+#define MAX_POSITIONS_OF_TWO 0
 #define MAX_POSITIONS_OF_FOUR 0
 #endif
 
@@ -39,8 +41,8 @@ PYCLNF_INLINE void correlate_positions(const int P, const int PLANES, const floa
         const float *pixels = area + y * side * PLANES;
 #define PIXEL(i) (PLANES == 2 ? splat_pair8(pixels + 2 * (i)) : splat8(pixels[i]))
         x = 0;
-        /* Four columns at once: each pixel, which takes longer to read than to multiply, is read but once for
-         * all of them. Every sum is added up in the same order. */
+        /* Four columns at once, then two: each pixel, which takes longer to read than to multiply, is read but
+         * once for all of them. Every sum is added up in the same order. */
         for (; P <= MAX_POSITIONS_OF_FOUR && x + 4 <= cols; x += 4, pixels += 4 * PLANES, weights += 4 * LANES) {
             const floats w0 = load8(weights), w1 = load8(weights + LANES);
             const floats w2 = load8(weights + 2 * LANES), w3 = load8(weights + 3 * LANES);
@@ -68,6 +70,30 @@ PYCLNF_INLINE void correlate_positions(const int P, const int PLANES, const floa
             ADD_PIXEL(11, s10, s10, s9, s8)
             ADD_PIXEL(12, s10, s10, s10, s9)
             ADD_PIXEL(13, s10, s10, s10, s10)
+        }
+        for (; P <= MAX_POSITIONS_OF_TWO && x + 2 <= cols; x += 2, pixels += 2 * PLANES, weights += 2 * LANES) {
+            const floats w0 = load8(weights), w1 = load8(weights + LANES);
+/* Pixel t, and the sums of positions t and t - 1. */
+#define ADD_PIXEL_OF_TWO(t, a, b)                                                              \
+    if ((t) < P + 1) {                                                                         \
+        const floats pixel = PIXEL(t);                                                         \
+        ADD_COLUMN(t, a, w0)                                                                   \
+        ADD_COLUMN((t) - 1, b, w1)                                                             \
+    }
+            ADD_PIXEL_OF_TWO(0, s0, s0)
+            ADD_PIXEL_OF_TWO(1, s1, s0)
+            ADD_PIXEL_OF_TWO(2, s2, s1)
+            ADD_PIXEL_OF_TWO(3, s3, s2)
+            ADD_PIXEL_OF_TWO(4, s4, s3)
+            ADD_PIXEL_OF_TWO(5, s5, s4)
+            ADD_PIXEL_OF_TWO(6, s6, s5)
+            ADD_PIXEL_OF_TWO(7, s7, s6)
+            ADD_PIXEL_OF_TWO(8, s8, s7)
+            ADD_PIXEL_OF_TWO(9, s9, s8)
+            ADD_PIXEL_OF_TWO(10, s10, s9)
+            ADD_PIXEL_OF_TWO(11, s11, s10)
+            ADD_PIXEL_OF_TWO(12, s12, s11)
+            ADD_PIXEL_OF_TWO(13, s12, s12)
         }
         for (; x < cols; ++x, pixels += PLANES, weights += LANES) {
             const floats w = load8(weights);
@@ -133,22 +159,33 @@ PYCLNF_INLINE void correlate_row(const float *area, ptrdiff_t planes, ptrdiff_t 
     }
 }
 
-/* Sum over the eight neurons of 2 alpha sigmoid(gain * sum + bias); a mean and a norm for each plane. */
-PYCLNF_INLINE float neuron_sum(const float *sums, const float *weight_sums, ptrdiff_t planes,
-                               const float *means, const float *inverse_norms, const float *norm_weights,
-                               const float *biases, const float *alphas)
-{
-    const floats mean = planes == 2 ? splat_pair8(means) : splat8(means[0]);
-    const floats inverse_norm = planes == 2 ? splat_pair8(inverse_norms) : splat8(inverse_norms[0]);
-    floats c = muladd8(mul8(load8(weight_sums), splat8(-1.0f)), mean, load8(sums));
-    floats x = muladd8(mul8(c, inverse_norm), load8(norm_weights), load8(biases));
-    return 2.0f * sum8(mul8(load8(alphas), sigmoid8(x)));
-}
-
 /* What one block of neurons has besides its weights. */
 typedef struct {
     const float *weight_sums, *norm_weights, *biases, *alphas;
 } block_numbers;
+
+/* Add the sum over the eight neurons of 2 alpha sigmoid(gain * sum + bias) at each of some positions; a mean and a
+ * norm for each plane. PLANES is a constant where this is inlined. */
+PYCLNF_INLINE void add_neurons(const int PLANES, const float *sums, const block_numbers *block, const float *means,
+                               const float *inverse_norms, ptrdiff_t count, float *out)
+{
+    const floats minus_weight_sums = mul8(load8(block->weight_sums), splat8(-1.0f)), alphas = load8(block->alphas);
+    const floats norm_weights = load8(block->norm_weights), biases = load8(block->biases);
+    ptrdiff_t j;
+#define OF_PLANES(numbers, i) (PLANES == 2 ? splat_pair8((numbers) + 2 * (i)) : splat8((numbers)[i]))
+#define OF_FOUR(numbers) \
+    (floats32){OF_PLANES(numbers, j), OF_PLANES(numbers, j + 1), OF_PLANES(numbers, j + 2), OF_PLANES(numbers, j + 3)}
+    for (j = 0; j + 4 <= count; j += 4) {
+        const floats32 c = muladd32(same32(minus_weight_sums), OF_FOUR(means), load32(sums + j * LANES));
+        const floats32 x = muladd32(mul32(c, OF_FOUR(inverse_norms)), same32(norm_weights), same32(biases));
+        add_sums32(mul32(same32(alphas), sigmoid32(x)), 2.0f, out + j);
+    }
+    for (; j < count; ++j) {
+        const floats c = muladd8(minus_weight_sums, OF_PLANES(means, j), load8(sums + j * LANES));
+        const floats x = muladd8(mul8(c, OF_PLANES(inverse_norms, j)), norm_weights, biases);
+        out[j] += 2.0f * sum8(mul8(alphas, sigmoid8(x)));
+    }
+}
 
 #if defined(__AVX512F__)
 
@@ -251,7 +288,7 @@ typedef struct {
     __m512 minus_weight_sums, norm_weights, biases, alphas;
 } both_numbers;
 
-/* `neuron_sum` at both positions. */
+/* The sum that `add_neurons` adds, at both positions. */
 PYCLNF_INLINE void neuron_sums(const float *sums, const both_numbers *block, __m128 means, __m128 inverse_norms,
                                float *upper, float *lower)
 {
@@ -317,21 +354,23 @@ static ptrdiff_t add_rows_by_twos(const float *area, ptrdiff_t planes, ptrdiff_t
 /* Add one block of neurons at all positions of a map (window, window).
  *
  * The area, means and norms have a number for each plane, in turn; scratch has BLOCK_SCRATCH places. */
-#define BLOCK_SCRATCH(side, window) (2 * LANES * (window) + 4 * (side) * (side))
+#define BLOCK_SCRATCH(side, window) (LANES * (window) * ((window) + 1) + 4 * (side) * (side))
 static void add_block(const float *area, ptrdiff_t planes, ptrdiff_t side, const float *weights, ptrdiff_t rows,
                       ptrdiff_t cols, ptrdiff_t window, const block_numbers *block, const float *means,
                       const float *inverse_norms, float *scratch, float *out)
 {
-    ptrdiff_t i, j;
-    i = add_rows_by_twos(area, planes, side, weights, rows, cols, window, block, means, inverse_norms, scratch,
-                         scratch + 2 * LANES * window, out);
-    for (; i < window; ++i) {
-        correlate_row(area + i * side * planes, planes, side, weights, rows, cols, window, scratch);
-        for (j = 0; j < window; ++j) {
-            const ptrdiff_t at = i * window + j;
-            out[at] += neuron_sum(scratch + j * LANES, block->weight_sums, planes, means + at * planes,
-                                  inverse_norms + at * planes, block->norm_weights, block->biases, block->alphas);
-        }
+    const ptrdiff_t done = add_rows_by_twos(area, planes, side, weights, rows, cols, window, block, means,
+                                            inverse_norms, scratch, scratch + LANES * window * (window + 1), out);
+    const ptrdiff_t first = done * window, count = window * window - first;
+    ptrdiff_t i;
+    for (i = done; i < window; ++i) {
+        correlate_row(area + i * side * planes, planes, side, weights, rows, cols, window,
+                      scratch + (i - done) * window * LANES);
+    }
+    if (planes == 2) {
+        add_neurons(2, scratch, block, means + 2 * first, inverse_norms + 2 * first, count, out + first);
+    } else {
+        add_neurons(1, scratch, block, means + first, inverse_norms + first, count, out + first);
     }
 }
 

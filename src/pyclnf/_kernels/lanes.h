@@ -244,11 +244,67 @@ PYCLNF_INLINE __m512 exp2_integral16(__m512 n)
 
 #endif
 
+/* Four times eight floats, worked on in turn: while one waits for its result, the others are computed. */
+typedef struct {
+    floats a, b, c, d;
+} floats32;
+
+PYCLNF_INLINE floats32 same32(floats v) { return (floats32){v, v, v, v}; }
+PYCLNF_INLINE floats32 splat32(float s) { return same32(splat8(s)); }
+PYCLNF_INLINE floats32 load32(const float *p)
+{
+    return (floats32){load8(p), load8(p + LANES), load8(p + 2 * LANES), load8(p + 3 * LANES)};
+}
+PYCLNF_INLINE floats32 add32(floats32 x, floats32 y)
+{
+    return (floats32){add8(x.a, y.a), add8(x.b, y.b), add8(x.c, y.c), add8(x.d, y.d)};
+}
+PYCLNF_INLINE floats32 mul32(floats32 x, floats32 y)
+{
+    return (floats32){mul8(x.a, y.a), mul8(x.b, y.b), mul8(x.c, y.c), mul8(x.d, y.d)};
+}
+PYCLNF_INLINE floats32 div32(floats32 x, floats32 y)
+{
+    return (floats32){div8(x.a, y.a), div8(x.b, y.b), div8(x.c, y.c), div8(x.d, y.d)};
+}
+PYCLNF_INLINE floats32 muladd32(floats32 x, floats32 y, floats32 z)
+{
+    return (floats32){muladd8(x.a, y.a, z.a), muladd8(x.b, y.b, z.b), muladd8(x.c, y.c, z.c), muladd8(x.d, y.d, z.d)};
+}
+PYCLNF_INLINE floats32 clip32(floats32 x, float low, float high)
+{
+    return (floats32){clip8(x.a, low, high), clip8(x.b, low, high), clip8(x.c, low, high), clip8(x.d, low, high)};
+}
+PYCLNF_INLINE floats32 exp2_integral32(floats32 x)
+{
+    return (floats32){exp2_integral8(x.a), exp2_integral8(x.b), exp2_integral8(x.c), exp2_integral8(x.d)};
+}
+/* Add factor times the sum of each eight, as sum8 adds them up, to the four numbers in out. */
+PYCLNF_INLINE void add_sums32(floats32 v, float factor, float *out)
+{
+#if defined(__AVX2__)
+    const __m128 a = _mm_add_ps(_mm256_castps256_ps128(v.a), _mm256_extractf128_ps(v.a, 1));
+    const __m128 b = _mm_add_ps(_mm256_castps256_ps128(v.b), _mm256_extractf128_ps(v.b, 1));
+    const __m128 c = _mm_add_ps(_mm256_castps256_ps128(v.c), _mm256_extractf128_ps(v.c, 1));
+    const __m128 d = _mm_add_ps(_mm256_castps256_ps128(v.d), _mm256_extractf128_ps(v.d, 1));
+    const __m128 ab = _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
+    const __m128 cd = _mm_add_ps(_mm_movelh_ps(c, d), _mm_movehl_ps(d, c));
+    const __m128 sums = _mm_add_ps(_mm_shuffle_ps(ab, cd, _MM_SHUFFLE(2, 0, 2, 0)),
+                                   _mm_shuffle_ps(ab, cd, _MM_SHUFFLE(3, 1, 3, 1)));
+    _mm_storeu_ps(out, _mm_fmadd_ps(_mm_set1_ps(factor), sums, _mm_loadu_ps(out)));
+#else
+    out[0] += factor * sum8(v.a);
+    out[1] += factor * sum8(v.b);
+    out[2] += factor * sum8(v.c);
+    out[3] += factor * sum8(v.d);
+#endif
+}
+
 /* 1 / (1 + exp(-x)), absolute error below 2e-7 (tested against float64).
  *
  * exp by range reduction to |r| <= ln(2)/2 and a Taylor polynomial of degree 7,
  * whose remainder there is below 6e-9 relative. Beyond |x| = 80 the result is
- * 0 or 1 to within 2e-35. Adding 12582912 = 1.5 * 2^23 rounds to an integer. LANES is 8 or 16.
+ * 0 or 1 to within 2e-35. Adding 12582912 = 1.5 * 2^23 rounds to an integer. LANES is 8, 16 or 32.
  */
 #define DEFINE_SIGMOID(LANES, VECTOR)                                                                         \
     PYCLNF_INLINE VECTOR sigmoid##LANES(VECTOR x)                                                             \
@@ -273,6 +329,7 @@ PYCLNF_INLINE __m512 exp2_integral16(__m512 n)
     }
 
 DEFINE_SIGMOID(8, floats)
+DEFINE_SIGMOID(32, floats32)
 
 #if defined(__AVX512F__)
 

@@ -28,7 +28,7 @@ ctypedef fused pixel_t:
     double
 
 # A part of the image is turned to grey at once if it has no more than so many pixels a sample.
-cdef int GREY_SHARE = 4
+cdef int GREY_SHARE = 7
 
 
 cdef inline float grey(const pixel_t[:, :, :] image, Py_ssize_t y, Py_ssize_t x) noexcept nogil:
