@@ -135,7 +135,7 @@ class CLNF:
         OpenFace uses for faces of unknown pose. Of several the fit with the highest likelihood wins.
     exhaustive : bool
         Run every start to its end, as OpenFace does. Otherwise the starts are compared early and
-        only the best go on (three, or one of the learned start's guesses): a third of the time, and
+        only the best go on (three, or one of the learned start's guesses): two fifths of the time, and
         nearly always the same winner.
     windows, iterations, sigma, reg_factor, weight_factor, response_power : optional
         Replace a number of the parameter set, see `FitParameters`.
@@ -367,7 +367,7 @@ class CLNF:
             depth,
             prior=None if learned is None else learned.prior,
             expansion=self._expansion,
-            kept=nu_rlms.GUESSES_KEPT if learned else (nu_rlms.KEPT_AFTER_RIGID, nu_rlms.KEPT_AFTER_FULL),
+            kept=nu_rlms.GUESSES_KEPT if learned else nu_rlms.STARTS_KEPT,
             exhaustive=self.exhaustive,
         )
         if guesses is not None and guesses.disagreements is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -221,6 +221,7 @@ class PatchScale:
         self._blocks: dict[int, _Blocks] = {}
         self._sigmas: OrderedDict[tuple[int, int], _Sigma] = OrderedDict()
         self._folded: dict[int, list[NDArray[np.float64]] | None] = {}
+        self._thinned: dict[int, PatchScale] = {}
         self._lock = threading.RLock()
         if not callable(views):
             if len(views) != self.n_views:
@@ -344,6 +345,34 @@ class PatchScale:
         if (experts.alphas.sum(axis=1) <= 0).any():
             raise ModelError(f"{where}: an expert's alphas must add up to more than 0")
         return experts
+
+    def thinned(self, step: int) -> PatchScale:
+        """Return the scale with fewer landmarks; it is made once, and its views when they are needed.
+
+        Parameters
+        ----------
+        step : int
+            Of each view's landmarks the first stays, and every so-manieth after it.
+
+        Returns
+        -------
+        PatchScale
+        """
+        thinned = self._thinned.get(step)
+        if thinned is None:
+            visible = np.zeros_like(self.visible)
+            for row, own in zip(visible, self.visible, strict=True):
+                row[np.flatnonzero(own)[::step]] = True
+
+            def load(view: int) -> ViewExperts:
+                own = self.view(view)
+                parts = {f.name: getattr(own, f.name)[::step].copy() for f in fields(ViewExperts)}
+                return ViewExperts(**parts)
+
+            thinned = self._thinned[step] = PatchScale(
+                self.scale, self.centres, visible, self.sigma_components, load, self.source
+            )
+        return thinned
 
     def nearest_view(self, euler: ArrayLike) -> int:
         """Return the index of the view whose centre is nearest to an orientation.

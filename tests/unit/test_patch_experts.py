@@ -158,6 +158,25 @@ def test_sigmas_are_computed_once_and_kept_within_their_bound(
     assert list(scale._sigmas) == [(0, 9)]
 
 
+@pytest.mark.parametrize("step", (1, 3, 100))
+def test_a_thinned_scale_responds_as_the_whole_one(model: Model, step: int) -> None:
+    scale = model.scales[0]
+    thinned = scale.thinned(step)
+    assert scale.thinned(step) is thinned and (thinned.scale, thinned.n_views) == (scale.scale, scale.n_views)
+    image = some_image(200, 200, 1)
+    for view in range(scale.n_views):
+        landmarks = scale.view(view).landmarks
+        np.testing.assert_array_equal(thinned.view(view).landmarks, landmarks[::step])
+        np.testing.assert_array_equal(np.flatnonzero(thinned.visible[view]), landmarks[::step])
+        np.testing.assert_array_equal(thinned.view(view).confidences, scale.view(view).confidences[::step])
+        centres = np.random.default_rng(view).uniform(50, 150, (landmarks.size, 2))
+        matrices = area_matrices(centres, np.eye(2), 11 + scale.support(view)[0] - 1)
+        whole = scale.responses(view, 11, image, matrices)
+        np.testing.assert_array_equal(
+            thinned.responses(view, 11, image, matrices[::step].copy()), whole[::step]
+        )
+
+
 @pytest.mark.parametrize("window", (7, 9, 11))
 def test_folded_sigmas_smooth_as_whole_ones(model: Model, window: int) -> None:
     scale = model.scales[0]
