@@ -187,6 +187,18 @@ PYCLNF_INLINE void add_neurons(const int PLANES, const float *sums, const block_
     }
 }
 
+/* Apart, so that the loop gets all registers. */
+PYCLNF_APART void add_neurons_of_one(const float *sums, const block_numbers *block, const float *means,
+                                     const float *inverse_norms, ptrdiff_t count, float *out)
+{
+    add_neurons(1, sums, block, means, inverse_norms, count, out);
+}
+PYCLNF_APART void add_neurons_of_two(const float *sums, const block_numbers *block, const float *means,
+                                     const float *inverse_norms, ptrdiff_t count, float *out)
+{
+    add_neurons(2, sums, block, means, inverse_norms, count, out);
+}
+
 #if defined(__AVX512F__)
 
 /* Two rows of positions at once: sixteen lanes are eight neurons at two positions, in turn by twos: neurons
@@ -367,11 +379,8 @@ static void add_block(const float *area, ptrdiff_t planes, ptrdiff_t side, const
         correlate_row(area + i * side * planes, planes, side, weights, rows, cols, window,
                       scratch + (i - done) * window * LANES);
     }
-    if (planes == 2) {
-        add_neurons(2, scratch, block, means + 2 * first, inverse_norms + 2 * first, count, out + first);
-    } else {
-        add_neurons(1, scratch, block, means + first, inverse_norms + first, count, out + first);
-    }
+    (planes == 2 ? add_neurons_of_two : add_neurons_of_one)(scratch, block, means + first * planes,
+                                                            inverse_norms + first * planes, count, out + first);
 }
 
 /* Put two arrays into one, a number of each in turn. */
