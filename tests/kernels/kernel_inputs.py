@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pyclnf._kernels import _reference, layout
-from pyclnf._kernels.layout import LEVELS, blocked
+from pyclnf._kernels.layout import FILTERS, LEVELS, blocked, filters_in_blocks
 from pyclnf.nu_rlms import gaussian_kernel
 
 # Largest difference between a compiled variant and the NumPy twin, as (relative to the largest
@@ -51,6 +51,9 @@ BOUNDS = {
     "take_steps": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
     "fit_scale": (1e-4, 5e-3),  # maps as above, whose differences then move landmarks
+    "filter_images": (5e-6, 0.0),  # up to 320 products a sum, in float32
+    "pool_images": (0.0, 0.0),
+    "shrink_image": (0.0, 0.0),  # sums of whole numbers, rounded alike
 }
 
 Arguments = list[Any]
@@ -526,6 +529,34 @@ def take_steps(random: np.random.Generator) -> Arguments:
     ]
 
 
+def filter_images(random: np.random.Generator) -> Arguments:
+    count, channels, height, width = (int(n) for n in random.integers(1, (41, 21, 5, 5)))
+    rows, columns = int(random.integers(height, height + 9)), int(random.integers(width, width + 27))
+    images = random.normal(0, 1, (int(random.integers(1, 4)), rows, columns, channels)).astype(np.float32)
+    weights = filters_in_blocks(random.normal(0, 1, (count, channels, height, width)).astype(np.float32))
+    biases, slopes = random.normal(0, 1, (2, len(weights), FILTERS)).astype(np.float32)
+    out = np.empty((len(images), rows - height + 1, columns - width + 1, count), np.float32)
+    return [images, weights, biases, slopes, out]
+
+
+def pool_images(random: np.random.Generator) -> Arguments:
+    window = int(random.integers(1, 4))
+    shape = tuple(int(n) for n in random.integers(1, (4, 14, 14, 20)))
+    before = [int(n) for n in random.integers(0, window, 2)]
+    # So many windows begin inside, or reach into the image from before it.
+    most = [(n - 1 + b) // 2 + 1 for n, b in zip(shape[1:3], before, strict=True)]
+    rows, columns = (int(random.integers(1, n + 1)) for n in most)
+    images = random.normal(0, 1, shape).astype(np.float32)
+    return [images, window, *before, np.empty((shape[0], rows, columns, shape[3]), np.float32)]
+
+
+def shrink_image(random: np.random.Generator) -> Arguments:
+    rows, columns, channels = (int(n) for n in random.integers(1, (60, 60, 5)))
+    image = random.integers(0, 256, (rows, columns, channels), dtype=np.uint8)
+    height, width = (int(random.integers(1, n + 1)) for n in (rows, columns))
+    return [image, np.empty((height, width, channels), np.uint8)]
+
+
 MAKERS: dict[str, Callable[..., Arguments]] = {
     "sample_areas": sample_areas,
     "sobel_magnitude": sobel_magnitude,
@@ -554,6 +585,9 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
     "run_layers": run_layers,
     "look_at_faces": look_at_faces,
     "take_steps": take_steps,
+    "filter_images": filter_images,
+    "pool_images": pool_images,
+    "shrink_image": shrink_image,
 }
 
 # Arguments besides the last that a kernel changes.

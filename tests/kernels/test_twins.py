@@ -244,6 +244,65 @@ def test_averages_of_grey_values_are_the_same_in_every_compiled_variant(name: st
         assert len(results) == 1
 
 
+# --- the detector's
+
+
+@pytest.mark.parametrize("columns", range(1, 27))
+def test_filters_of_rows_of_every_length(compiled: ModuleType, columns: int) -> None:
+    random = np.random.default_rng(columns)
+    filters = random.normal(0, 1, (17, 3, 2, 2)).astype(np.float32)
+    weights = _kernels.layout.filters_in_blocks(filters)
+    images = random.normal(0, 1, (1, 3, columns + 1, 3)).astype(np.float32)
+    out, expected = np.empty((2, 1, 2, columns, 17), np.float32)
+    none, ones = np.zeros((2, 16), np.float32), np.ones((2, 16), np.float32)
+    compiled.filter_images(images, weights, none, ones, out)
+    _reference.filter_images(images, weights, none, ones, expected)
+    assert_close("filter_images", [out], [expected])
+    # As it is written: nothing is rectified, nothing added.
+    corner = np.einsum("fcyx,yxc->f", filters, images[0, :2, :2])
+    np.testing.assert_allclose(out[0, 0, 0], corner, atol=1e-5)
+
+
+def test_a_row_is_as_it_is_among_others(kernels: ModuleType) -> None:
+    """Results depend on no neighbours, so that a batch or a larger image changes none of them."""
+    for seed in range(20):
+        images, *layer, out = arguments_of("filter_images", np.random.default_rng(seed)).values()
+        kernels.filter_images(images, *layer, out)
+        height = layer[0].shape[1]
+        alone = np.empty((1, 1, *out.shape[2:]), np.float32)
+        kernels.filter_images(images[-1:, -height:].copy(), *layer, alone)
+        np.testing.assert_allclose(alone[0, 0], out[-1, -1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", (256, 257, 400, 512))
+def test_long_columns_are_added_exactly(kernels: ModuleType, rows: int) -> None:
+    image = np.full((rows, 3, 3), 255, np.uint8)
+    image[::3] = 254
+    image[1::7] = 200
+    out = np.empty((-(-rows // 256), 3, 3), np.uint8)
+    kernels.shrink_image(image, out)
+    means = np.repeat(image, len(out), axis=0).reshape(len(out), rows, 3, 3).mean(axis=1)
+    np.testing.assert_array_equal(out, np.rint(means))
+
+
+def test_an_image_of_the_same_size_stays(kernels: ModuleType) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
+    out = np.zeros_like(image)
+    kernels.shrink_image(image, out)
+    np.testing.assert_array_equal(out, image)
+
+
+def test_small_images_are_those_of_opencv(kernels: ModuleType) -> None:
+    """But for its rounding of places and of halves."""
+    random = np.random.default_rng(1)
+    for size in ((30, 20), (33, 41), (12, 12), (60, 80)):
+        image = cv2.GaussianBlur(random.integers(0, 256, (80, 60, 3), dtype=np.uint8), None, 2.0)
+        out = np.empty((size[1], size[0], 3), np.uint8)
+        kernels.shrink_image(image, out)
+        expected = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        assert np.abs(out.astype(int) - expected).max() <= 1
+
+
 # --- neurons
 
 

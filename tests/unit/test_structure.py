@@ -13,7 +13,17 @@ import pyclnf
 PACKAGE = Path(pyclnf.__file__).parent
 
 # The only modules that call the kernels.
-KERNEL_USERS = {"pdm", "patch_experts", "nu_rlms", "crop", "cascade", "descent", "network", "camera"}
+KERNEL_USERS = {
+    "pdm",
+    "patch_experts",
+    "nu_rlms",
+    "crop",
+    "cascade",
+    "descent",
+    "network",
+    "camera",
+    "_mtcnn",
+}
 
 # What each layer below the public surface may import, besides errors and limits.
 ALLOWED = {
@@ -25,6 +35,7 @@ ALLOWED = {
     "crop": {"_kernels", "pdm"},
     "descent": {"_kernels", "pdm"},
     "_arrays": set(),
+    "_mtcnn": {"_kernels"},
     "cascade": {"_arrays", "_kernels", "pdm"},
     "network": {"_arrays", "_kernels", "descent", "pdm"},
     "start": {"_arrays", "cascade", "crop", "descent", "network", "pdm"},

@@ -29,6 +29,7 @@ __all__ = [
     "cut_square",
     "deform",
     "describe_points",
+    "filter_images",
     "fit_scale",
     "jacobian",
     "likelihoods",
@@ -40,10 +41,12 @@ __all__ = [
     "nu_rlms_pass",
     "perspective_pose",
     "place_areas",
+    "pool_images",
     "response_maps",
     "run_cascade",
     "run_layers",
     "sample_areas",
+    "shrink_image",
     "sobel_magnitude",
     "solve",
     "take_steps",
@@ -108,6 +111,7 @@ axis_taps = _module.axis_taps
 cut_square = _module.cut_square
 deform = _module.deform
 describe_points = _module.describe_points
+filter_images = _module.filter_images
 fit_scale = _module.fit_scale
 jacobian = _module.jacobian
 likelihoods = _module.likelihoods
@@ -121,7 +125,9 @@ response_maps = _module.response_maps
 run_cascade = _module.run_cascade
 run_layers = _module.run_layers
 place_areas = _module.place_areas
+pool_images = _module.pool_images
 sample_areas = _module.sample_areas
+shrink_image = _module.shrink_image
 sobel_magnitude = _module.sobel_magnitude
 solve = _module.solve
 take_steps = _module.take_steps

@@ -872,3 +872,42 @@ def fit_scale(
         )  # fmt: skip
         iterations += done
     return iterations, converged
+
+
+def filter_images(images: Float32, weights: Float32, biases: Float32, slopes: Float32, out: Float32) -> None:
+    """Convolve images of several channels with small filters, and rectify the results."""
+    _, height, along, _ = weights.shape
+    channels, count = images.shape[3], out.shape[3]
+    matrix = weights.transpose(1, 2, 0, 3).reshape(height * along, -1)[:, :count]
+    windows = sliding_window_view(images, (height, along // channels), axis=(1, 2))
+    sums = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, height * along) @ matrix
+    sums += biases.reshape(-1)[:count]
+    out[:] = np.where(sums < 0, sums * slopes.reshape(-1)[:count], sums).reshape(out.shape)
+
+
+def pool_images(images: Float32, window: int, rows_before: int, columns_before: int, out: Float32) -> None:
+    """Find the greatest numbers of square windows, 2 places apart."""
+    after = (2 * n + window for n in out.shape[1:3])
+    border = [(0, 0), *zip((rows_before, columns_before), after, strict=True), (0, 0)]
+    padded = np.pad(images, border, constant_values=-np.inf)
+    windows = sliding_window_view(padded, (window, window), axis=(1, 2))[:, ::2, ::2]
+    out[:] = windows[:, : out.shape[1], : out.shape[2]].max(axis=(-2, -1))
+
+
+def shrink_image(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Make an image smaller: each pixel is the mean of the area that it covers, rounded."""
+    rows, columns = (_covered(*lengths) for lengths in zip(image.shape[:2], out.shape[:2], strict=True))
+    # Whole numbers, and so exact, in any order.
+    sums = np.moveaxis(
+        np.tensordot(rows, np.tensordot(image.astype(np.float64), columns, (1, 1)), (1, 0)), 1, 2
+    )
+    out[:] = np.rint(sums * np.outer(1 / rows.sum(axis=1), 1 / columns.sum(axis=1))[:, :, None])
+
+
+def _covered(length: int, count: int) -> Float:
+    """Return (count, length): how much of each pixel lies in each of `count` parts, in 1/256 px."""
+    i = np.arange(count + 1)
+    edges = (2 * i * length * 256 + count) // (2 * count)
+    pixels = 256 * np.arange(length)
+    low, high = np.maximum(edges[:-1, None], pixels), np.minimum(edges[1:, None], pixels + 256)
+    return np.asarray(np.maximum(high - low, 0), np.float64)

@@ -16,6 +16,7 @@ include "convolve.pyx"
 include "place.pyx"
 include "scale.pyx"
 include "perspective.pyx"
+include "filter.pyx"
 
 cdef extern from "cpu.h":
     int c_has_avx2 "has_avx2" () noexcept nogil

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "CHANNELS", "LANES", "LEVELS", "PAIR", "blocked", "blocked_size", "folded_blocks", "in_levels",
-    "reflection_basis", "unblocked",
+    "CHANNELS", "FILTERS", "LANES", "LEVELS", "PAIR", "SHRUNK_ROWS", "blocked", "blocked_size",
+    "filters_in_blocks", "folded_blocks", "in_levels", "reflection_basis", "unblocked",
 ]  # fmt: skip
 
 # Rows of blocks are padded to a multiple of this.
@@ -25,6 +25,12 @@ LANES = 8
 
 # Outputs of a layer of a network are worked on in blocks of this many.
 CHANNELS = 16
+
+# Filters of a layer of a detector's networks are worked on in blocks of this many.
+FILTERS = 16
+
+# `shrink_image` adds so many rows at most exactly.
+SHRUNK_ROWS = 256
 
 # Greatest magnitude of the whole numbers that a layer sees.
 LEVELS = 16383
@@ -111,3 +117,22 @@ def in_levels(values: NDArray[np.float32], limit: float) -> NDArray[np.int16]:
     """Return numbers as a layer sees them, the limit as `LEVELS`; what is greater counts as that."""
     levels = np.clip(values * np.float32(LEVELS / limit), -LEVELS, LEVELS)
     return np.asarray(np.rint(levels), np.int16)
+
+
+def filters_in_blocks(filters: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return filters as the kernel `filter_images` reads them.
+
+    Parameters
+    ----------
+    filters : ndarray, shape (f, c, h, w), float32
+        f filters for c channels.
+
+    Returns
+    -------
+    ndarray, shape (B, h, w c, 16), float32
+        The columns of a row and their channels one after the other; 0 beyond the last filter.
+    """
+    count, _, height, _ = filters.shape
+    rows = np.moveaxis(filters, (2, 3, 1), (0, 1, 2)).reshape(height, -1, count)
+    rows = np.pad(rows, [(0, 0), (0, 0), (0, -count % FILTERS)])
+    return np.ascontiguousarray(np.moveaxis(rows.reshape(height, rows.shape[1], -1, FILTERS), 2, 0))
