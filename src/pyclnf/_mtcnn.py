@@ -59,7 +59,7 @@ _OUTPUT_DENSE = ("dense_3", "dense_4", "dense_5", "dense_6")
 class Networks:
     """The networks of the cascade.
 
-    Images are batches (k, W, H, 3) of RGB values in -1..1, transposed: x comes before y.
+    Images are batches (k, W, H, 3) of BGR values in -1..1, transposed: x comes before y.
 
     Parameters
     ----------
@@ -118,6 +118,9 @@ class _Network:
         slopes = [name for name in convolutions.values() if name is not None] + ["slope"] * bool(dense)
         names = [f"{layer}/{part}:0" for layer in (*convolutions, *dense) for part in ("kernel", "bias")]
         self._arrays = read_weights(path, *slopes, *names)
+        # They were trained on RGB.
+        first = f"{next(iter(convolutions))}/kernel:0"
+        self._arrays[first] = self._arrays[first][:, ::-1]
         self._convolutions = {
             layer: _Convolution.of(
                 self._arrays[f"{layer}/kernel:0"],

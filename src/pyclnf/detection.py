@@ -114,7 +114,9 @@ def find_faces(detector: Detector, image: NDArray[Any]) -> Float:
     DetectionError
         If the detector fails, gives something else than boxes, or more than `MAX_FACES_IN_IMAGE`.
     """
-    pixels = np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8, copy=False))
+    pixels = np.ascontiguousarray(
+        image if image.dtype == np.uint8 else np.clip(image, 0, 255).astype(np.uint8)
+    )
     if pixels.ndim == 3 and pixels.shape[2] != 3:
         pixels = np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] < 3 else pixels[:, :, :3])
     found = np.asarray(detector(pixels), dtype=np.float64)
@@ -244,31 +246,30 @@ class MTCNNDetector:
         points : ndarray, shape (k, 5, 2), float64
             Eyes, nose, corners of the mouth (image left first), px.
         """
-        if image.ndim == 2:
-            image = np.repeat(image[:, :, None], 3, axis=2)
+        image = np.ascontiguousarray(np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image)
         size = np.array(image.shape[1::-1])
         # Shrunk so far that the smallest face is just large enough.
         shrink = self.smallest_face / (self.smallest_share * size.max()) if self.smallest_share else 1.0
         if shrink < 1.0:
             width, height = np.maximum(np.rint(shrink * size), 1).astype(int).tolist()
-            image = resized(np.ascontiguousarray(image), width, height)
-        boxes, scores, points = self._cascade(np.ascontiguousarray(image[:, :, ::-1]))
+            image = resized(image, width, height)
+        boxes, scores, points = self._cascade(image)
         growth = size / image.shape[1::-1]
         return boxes * np.tile(growth, 2), scores, points * growth
 
-    def _cascade(self, rgb: NDArray[np.uint8]) -> tuple[Float, Float, Float]:
-        candidates = self._propose(rgb)
+    def _cascade(self, bgr: NDArray[np.uint8]) -> tuple[Float, Float, Float]:
+        candidates = self._propose(bgr)
         nothing = np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
         if not len(candidates):
             return nothing
         squares = _square(candidates[:, :4])
-        shifts, likely = self._networks.refine(_crops(rgb, squares, 24))
+        shifts, likely = self._networks.refine(_crops(bgr, squares, 24))
         kept = np.flatnonzero(likely > 0.7)
         kept = kept[_suppress(squares[kept], likely[kept], 0.7)]
         if not len(kept):
             return nothing
         squares = _square(_shifted(squares[kept], shifts[kept]))
-        shifts, marks, likely = self._networks.output(_crops(rgb, squares, 48))
+        shifts, marks, likely = self._networks.output(_crops(bgr, squares, 48))
         scores = likely.astype(np.float64)
         corners = _shifted(squares, shifts)
         kept = np.flatnonzero(scores > self.threshold)
@@ -278,14 +279,14 @@ class MTCNNDetector:
         low, high = corners[kept, :2], corners[kept, 2:]
         return np.hstack([low, high - low]), scores[kept], points.astype(np.float64)
 
-    def _propose(self, rgb: NDArray[np.uint8]) -> Float:
+    def _propose(self, bgr: NDArray[np.uint8]) -> Float:
         """Return candidates (k, 5) from the sliding window of 12 px over a pyramid: corners and score."""
-        height, width = rgb.shape[:2]
+        height, width = bgr.shape[:2]
         scale = 12.0 / self.smallest_face
         found = []
         while min(height, width) * scale >= 12:
             size = (int(np.ceil(width * scale)), int(np.ceil(height * scale)))
-            shifts, likely = self._networks.propose(_normalised(resized(rgb, *size))[None])
+            shifts, likely = self._networks.propose(_normalised(resized(bgr, *size))[None])
             # The networks see images transposed: axes are x, y.
             x, y = np.nonzero(likely[0] >= 0.6)
             corner = np.stack([x, y], axis=1) * 2.0
@@ -373,15 +374,15 @@ def _shifted(corners: Float, shifts: NDArray[np.float32]) -> Float:
     return np.asarray(corners + shifts * np.tile(size, 2))
 
 
-def _crops(rgb: NDArray[np.uint8], corners: Float, side: int) -> NDArray[np.float32]:
+def _crops(bgr: NDArray[np.uint8], corners: Float, side: int) -> NDArray[np.float32]:
     """Return the image in each square, black outside of the image, as a batch for a network."""
-    height, width = rgb.shape[:2]
+    height, width = bgr.shape[:2]
     batch = np.empty((len(corners), side, side, 3), np.float32)
     for out, (x0, y0, x1, y1) in zip(batch, corners.astype(int), strict=True):
         crop = np.zeros((max(y1 - y0, 1), max(x1 - x0, 1), 3), np.uint8)
         left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
         if right > left and bottom > top:
-            crop[top - y0 : bottom - y0, left - x0 : right - x0] = rgb[top:bottom, left:right]
+            crop[top - y0 : bottom - y0, left - x0 : right - x0] = bgr[top:bottom, left:right]
         out[:] = _normalised(resized(crop, side, side))
     return batch
 

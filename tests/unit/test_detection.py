@@ -340,9 +340,9 @@ def test_its_text_makes_the_same_detector() -> None:
 
 def test_what_lies_outside_of_the_image_is_black() -> None:
     """Boxes of faces at its edge reach beyond it, and may come to lie outside when they are shifted."""
-    rgb = np.full((40, 60, 3), 255, np.uint8)
+    bgr = np.full((40, 60, 3), 255, np.uint8)
     corners = np.array([[-20, 10, 20, 50], [70, 10, 94, 34], [5, -30, 29, -6], [30, 20, 30, 20]], float)
-    half, beside, above, nothing = detection._crops(rgb, corners, 24)
+    half, beside, above, nothing = detection._crops(bgr, corners, 24)
     white, black = np.float32(127.5 / 128), np.float32(-127.5 / 128)
     # Networks see images transposed: x comes first.
     assert (half[:11] == black).all() and (half[13:, :17] == white).all() and (half[13:, 19:] == black).all()
