@@ -6,7 +6,7 @@ pytest benchmarks/bench_kernels.py --benchmark-enable --benchmark-group-by=param
 from __future__ import annotations
 
 import pytest
-from cases import Kernel, kernels, kernels_of_fit, measured_model
+from cases import Kernel, kernels, kernels_of_detection, kernels_of_fit, measured_model
 
 from pyclnf import _kernels
 
@@ -14,6 +14,7 @@ WINDOWS = (7, 11, 15)
 CALLS: list[Kernel] = [
     *(kernel for window in WINDOWS for kernel in kernels(measured_model(), window)),
     *kernels_of_fit(measured_model()),
+    *kernels_of_detection(),
 ]
 COMPILED = _kernels.VARIANTS[_kernels.VARIANTS.index(_kernels.VARIANT) : -1]
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +23,7 @@ from pyclnf._kernels._reference import area_matrices
 from pyclnf.camera import head_pose
 from pyclnf.clnf import as_pixels
 from pyclnf.descent import NO_STEPS
+from pyclnf.detection import MTCNNDetector
 from pyclnf.nu_rlms import FitParameters, gaussian_kernel
 from pyclnf.pdm import Parameters
 
@@ -44,6 +45,9 @@ OF_FIT = (
     "weigh_descriptors", "deform", "turned_landmarks", "fit_scale",
     "perspective_pose",
 )  # fmt: skip
+
+# Those of a detection.
+OF_DETECTION = ("filter_images", "pool_images", "shrink_image")
 
 # How many of a kernel's last arguments it starts from, and changes.
 RENEWED = {
@@ -247,14 +251,46 @@ def kernels(model: Model, window: int) -> list[Kernel]:
     return calls
 
 
+@contextmanager
+def first_calls(names: Sequence[str]) -> Iterator[dict[str, dict[str, Any]]]:
+    """Note the first call of each of some kernels: arguments by their names, as they are before it."""
+    first: dict[str, dict[str, Any]] = {}
+
+    def recording(name: str) -> Callable[..., Any]:
+        kernel = getattr(_kernels, name)
+
+        def call(*arguments: Any) -> Any:
+            if name not in first:
+                first[name] = dict(zip(_names(name), map(_copied, arguments), strict=True))
+            return kernel(*arguments)
+
+        return call
+
+    with kernels_in_use(_kernels.VARIANT):
+        for name in names:
+            setattr(_kernels, name, recording(name))
+        yield first
+
+
+def kernels_of_detection() -> list[Kernel]:
+    """Return the detector's kernels, as it first calls them for a photograph."""
+    with first_calls(OF_DETECTION) as first:
+        MTCNNDetector()(photograph(480, 640))
+    layer = first["filter_images"]
+    # Of the filters that there are: their blocks have places for more.
+    products = layer["weights"][0, :, :, 0].size * layer["out"].size
+    operations = {"filter_images": 2.0 * products}
+    return [
+        Kernel(name, 0, lambda name=name: list(first[name].values()), operations.get(name)) for name in first
+    ]
+
+
 def kernels_of_fit(model: Model) -> list[Kernel]:
     """Return the learned start's kernels, and others, as a fit of a photograph calls them.
 
     The first call of each, by a fit that starts from the learned start where the model has one.
     """
     clnf, image = CLNF(model), photograph(480, 640)
-    # Arguments by their names, as they are before the call.
-    first: dict[str, dict[str, Any]] = {}
     operations: dict[str, float] = {}
 
     def run(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,20 +299,7 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
         getattr(_kernels, name)(*after.values())
         return after
 
-    with kernels_in_use(_kernels.VARIANT):
-
-        def recording(name: str) -> Callable[..., Any]:
-            kernel = getattr(_kernels, name)
-
-            def call(*arguments: Any) -> Any:
-                if name not in first:
-                    first[name] = dict(zip(_names(name), map(_copied, arguments), strict=True))
-                return kernel(*arguments)
-
-            return call
-
-        for name in OF_FIT:
-            setattr(_kernels, name, recording(name))
+    with first_calls(OF_FIT) as first:
         landmarks, info = clnf.fit(image, BOX)
         head_pose(clnf.model.pdm, info["params"], landmarks, Camera.from_size(640, 480))
         if look := first.get("look_at_faces"):

@@ -28,6 +28,7 @@ from cases import (
     fits,
     kernels,
     kernels_in_use,
+    kernels_of_detection,
     kernels_of_fit,
     measured_model,
     peak,
@@ -35,6 +36,7 @@ from cases import (
 )
 
 from pyclnf import CLNF, Model, _kernels
+from pyclnf.detection import MTCNNDetector
 
 PEAK_TURNS = 20_000
 
@@ -61,7 +63,7 @@ def wall_seconds(call: Callable[[], Any], repeats: int) -> float:
 
 
 # Kernels that compute in single precision, and in whole numbers of 16 bits.
-SINGLE = ("neuron_responses", "apply_sigma", "apply_folded_sigma")
+SINGLE = ("neuron_responses", "apply_sigma", "apply_folded_sigma", "filter_images")
 WHOLE = ("run_layers",)
 
 
@@ -72,7 +74,11 @@ def print_kernels(model: Model, budget: float) -> None:
     print(f"peak {1e-9 * most:.0f} GFLOP/s float32 on one core\n")
     print("| kernel | window | µs | GFLOP/s | of the peak | NumPy twin / this |")
     print("|---|---|---|---|---|---|")
-    for group in (*(kernels(model, window) for window in (7, 11, 15)), kernels_of_fit(model)):
+    for group in (
+        *(kernels(model, window) for window in (7, 11, 15)),
+        kernels_of_fit(model),
+        kernels_of_detection(),
+    ):
         for kernel in group:
             most = PEAK_TURNS * operations / processor_seconds(lambda: turn(PEAK_TURNS), budget / 10)
             ours = processor_seconds(kernel.call(_kernels.VARIANT), budget)
@@ -99,6 +105,17 @@ def print_fits(model: Model, budget: float) -> None:
                 slow = processor_seconds(small, budget)
             numpy, ratio = f"{1e3 * slow:.0f}", f"{slow / ours:.0f}"
         print(f"| {small.name} | {1e3 * ours:.2f} | {1e3 * most:.2f} | {numpy} | {ratio} |")
+
+
+def print_detection(budget: float) -> None:
+    """Print the time to find the boxes of the faces, and the same with the NumPy kernels."""
+    print("| detection | 640 x 480, ms | 12 megapixels, ms | NumPy, 640 x 480, ms |")
+    print("|---|---|---|---|")
+    detector, small, large = MTCNNDetector(), photograph(480, 640), photograph(*MEGAPIXELS_12)
+    times = [processor_seconds(lambda image=image: detector(image), budget) for image in (small, large)]
+    with kernels_in_use("reference"):
+        times.append(processor_seconds(lambda: detector(small), budget))
+    print(f"| mtcnn | {' | '.join(f'{1e3 * seconds:.1f}' for seconds in times)} |")
 
 
 def print_beside(model: Model, other: Model, budget: float) -> None:
@@ -198,6 +215,8 @@ def main() -> None:
         print_beside(model, measured_model(options.beside), 4 * budget)
         return
     print_fits(model, budget)
+    print()
+    print_detection(budget)
     print()
     print_kernels(model, budget / 5)
     print()
