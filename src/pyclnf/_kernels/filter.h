@@ -21,50 +21,39 @@
 #define MOST_PLACES 2
 #endif
 
-/* Some places of a row, whose sums are put down one after the other. P is a constant where this is inlined. */
+#define FOR_EACH_PLACE(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
+
+/* Some places of a row, whose sums are put down one after the other. P is a constant where this is inlined. The sums are
+ * variables of their own rather than arrays, which compilers would keep in memory: a of a block's first filters, b of
+ * the others, where a register does not hold all. */
 PYCLNF_INLINE void filter_places(const int P, const float *pixels, ptrdiff_t line, ptrdiff_t channels,
                                  const float *weights, ptrdiff_t rows, ptrdiff_t along, float *found)
 {
-    broad sums[MOST_PLACES][PARTS];
+    const broad zero = splat_broad(0.0f);
+    broad a0 = zero, a1 = zero, a2 = zero, a3 = zero, a4 = zero, a5 = zero;
+    broad a6 = zero, a7 = zero, a8 = zero, a9 = zero, a10 = zero, a11 = zero;
+    broad b0 = zero, b1 = zero, b2 = zero, b3 = zero, b4 = zero, b5 = zero;
+    broad b6 = zero, b7 = zero, b8 = zero, b9 = zero, b10 = zero, b11 = zero;
     ptrdiff_t y, x;
-#ifdef __GNUC__
-#pragma GCC unroll 12
-#endif
-    for (int p = 0; p < P; ++p) {
-#ifdef __GNUC__
-#pragma GCC unroll 2
-#endif
-        for (int s = 0; s < PARTS; ++s) sums[p][s] = splat_broad(0.0f);
-    }
     for (y = 0; y < rows; ++y) {
         const float *from = pixels + y * line;
         for (x = 0; x < along; ++x, ++from, weights += FILTERS) {
-            broad own[PARTS];
-#ifdef __GNUC__
-#pragma GCC unroll 2
-#endif
-            for (int s = 0; s < PARTS; ++s) own[s] = load_broad(weights + s * BROAD);
-#ifdef __GNUC__
-#pragma GCC unroll 12
-#endif
-            for (int p = 0; p < P; ++p) {
-                const broad pixel = splat_broad(from[p * channels]);
-#ifdef __GNUC__
-#pragma GCC unroll 2
-#endif
-                for (int s = 0; s < PARTS; ++s) sums[p][s] = muladd_broad(pixel, own[s], sums[p][s]);
-            }
+            const broad first = load_broad(weights), others = PARTS > 1 ? load_broad(weights + BROAD) : first;
+#define ADD_PLACE(i)                                                  \
+    if (P > i) {                                                      \
+        const broad pixel = splat_broad(from[i * channels]);          \
+        a##i = muladd_broad(pixel, first, a##i);                      \
+        if (PARTS > 1) b##i = muladd_broad(pixel, others, b##i);      \
+    }
+            FOR_EACH_PLACE(ADD_PLACE)
         }
     }
-#ifdef __GNUC__
-#pragma GCC unroll 12
-#endif
-    for (int p = 0; p < P; ++p) {
-#ifdef __GNUC__
-#pragma GCC unroll 2
-#endif
-        for (int s = 0; s < PARTS; ++s) store_broad(found + p * FILTERS + s * BROAD, sums[p][s]);
+#define STORE_PLACE(i)                                                        \
+    if (P > i) {                                                              \
+        store_broad(found + i * FILTERS, a##i);                               \
+        if (PARTS > 1) store_broad(found + i * FILTERS + BROAD, b##i);        \
     }
+    FOR_EACH_PLACE(STORE_PLACE)
 }
 
 typedef void (*filter_function)(const float *, ptrdiff_t, ptrdiff_t, const float *, ptrdiff_t, ptrdiff_t, float *);
