@@ -102,69 +102,123 @@ PYCLNF_INLINE double sum4(doubles v)
 
 #elif defined(__GNUC__)
 
-typedef float floats __attribute__((vector_size(32), aligned(4), may_alias));
-typedef int32_t ints __attribute__((vector_size(32), aligned(4), may_alias));
-typedef double doubles __attribute__((vector_size(32), aligned(8), may_alias));
+/* Of sixteen bytes, which SSE2 and NEON have registers for: GCC keeps what is longer in memory. The types are aligned
+ * like their elements and alias anything, so a plain access is allowed anywhere. (Through memcpy GCC goes by way of
+ * the stack.) */
+typedef float float_half __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t int_half __attribute__((vector_size(16), aligned(4), may_alias));
+typedef double double_half __attribute__((vector_size(16), aligned(8), may_alias));
+typedef struct { float_half low, high; } floats;
+typedef struct { double_half low, high; } doubles;
 
-/* The types are aligned like their elements and alias anything, so a plain access is allowed
- * anywhere. (Through memcpy GCC goes by way of the stack.) */
-PYCLNF_INLINE floats load8(const float *p) { return *(const floats *)p; }
-PYCLNF_INLINE void store8(float *p, floats v) { *(floats *)p = v; }
-PYCLNF_INLINE floats splat8(float s) { return (floats){s, s, s, s, s, s, s, s}; }
+#define PYCLNF_HALVES(type, low, high) \
+    const type halves = {(low), (high)}; \
+    return halves
+PYCLNF_INLINE floats load8(const float *p)
+{
+    PYCLNF_HALVES(floats, *(const float_half *)p, *(const float_half *)(p + 4));
+}
+PYCLNF_INLINE void store8(float *p, floats v)
+{
+    *(float_half *)p = v.low;
+    *(float_half *)(p + 4) = v.high;
+}
+PYCLNF_INLINE floats splat8(float s)
+{
+    const float_half half = {s, s, s, s};
+    PYCLNF_HALVES(floats, half, half);
+}
 PYCLNF_INLINE floats splat_pair8(const float *p)
 {
-    const float a = p[0], b = p[1];
-    return (floats){a, b, a, b, a, b, a, b};
+    const float_half half = {p[0], p[1], p[0], p[1]};
+    PYCLNF_HALVES(floats, half, half);
 }
-PYCLNF_INLINE floats add8(floats a, floats b) { return a + b; }
-PYCLNF_INLINE floats mul8(floats a, floats b) { return a * b; }
-PYCLNF_INLINE floats div8(floats a, floats b) { return a / b; }
-PYCLNF_INLINE floats muladd8(floats a, floats b, floats c) { return a * b + c; }
+PYCLNF_INLINE floats add8(floats a, floats b) { PYCLNF_HALVES(floats, a.low + b.low, a.high + b.high); }
+PYCLNF_INLINE floats mul8(floats a, floats b) { PYCLNF_HALVES(floats, a.low * b.low, a.high * b.high); }
+PYCLNF_INLINE floats div8(floats a, floats b) { PYCLNF_HALVES(floats, a.low / b.low, a.high / b.high); }
+PYCLNF_INLINE floats muladd8(floats a, floats b, floats c)
+{
+    PYCLNF_HALVES(floats, a.low * b.low + c.low, a.high * b.high + c.high);
+}
 PYCLNF_INLINE float sum8(floats v)
 {
-    return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+    const float_half s = v.low + v.high;
+    return (s[0] + s[2]) + (s[1] + s[3]);
+}
+PYCLNF_INLINE float_half clip_half(float_half v, float low, float high)
+{
+    const float_half l = {low, low, low, low}, h = {high, high, high, high};
+    const int_half below = v < l, above = v > h;
+    return (float_half)(((int_half)l & below) | ((int_half)h & above) | ((int_half)v & ~(below | above)));
 }
 PYCLNF_INLINE floats clip8(floats v, float low, float high)
 {
-    const floats l = splat8(low), h = splat8(high);
-    const ints below = v < l, above = v > h;
-    return (floats)(((ints)l & below) | ((ints)h & above) | ((ints)v & ~(below | above)));
+    PYCLNF_HALVES(floats, clip_half(v.low, low, high), clip_half(v.high, low, high));
 }
-/* Negative numbers as 0. */
-PYCLNF_INLINE floats max8(floats a, floats b)
+PYCLNF_INLINE float_half max_half(float_half a, float_half b)
 {
-    const ints greater = a > b;
-    return (floats)(((ints)a & greater) | ((ints)b & ~greater));
+    const int_half greater = a > b;
+    return (float_half)(((int_half)a & greater) | ((int_half)b & ~greater));
 }
+/* The greater ones. */
+PYCLNF_INLINE floats max8(floats a, floats b) { PYCLNF_HALVES(floats, max_half(a.low, b.low), max_half(a.high, b.high)); }
 /* Eight whole numbers of eight bits. */
 PYCLNF_INLINE floats widen8(const signed char *p)
 {
-    return (floats){p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]};
+    const float_half low = {p[0], p[1], p[2], p[3]}, high = {p[4], p[5], p[6], p[7]};
+    PYCLNF_HALVES(floats, low, high);
+}
+PYCLNF_INLINE float_half exp2_half(float_half n)
+{
+    return (float_half)((__builtin_convertvector(n, int_half) + 127) << 23);
 }
 /* 2^n for integral n held as floats, |n| <= 126. */
-PYCLNF_INLINE floats exp2_integral8(floats n)
+PYCLNF_INLINE floats exp2_integral8(floats n) { PYCLNF_HALVES(floats, exp2_half(n.low), exp2_half(n.high)); }
+PYCLNF_INLINE doubles load4(const double *p)
 {
-    return (floats)((__builtin_convertvector(n, ints) + 127) << 23);
+    PYCLNF_HALVES(doubles, *(const double_half *)p, *(const double_half *)(p + 2));
 }
-PYCLNF_INLINE doubles load4(const double *p) { return *(const doubles *)p; }
-PYCLNF_INLINE void store4(double *p, doubles v) { *(doubles *)p = v; }
-PYCLNF_INLINE doubles splat4(double s) { return (doubles){s, s, s, s}; }
-PYCLNF_INLINE doubles add4(doubles a, doubles b) { return a + b; }
-PYCLNF_INLINE doubles mul4(doubles a, doubles b) { return a * b; }
-PYCLNF_INLINE doubles sub4(doubles a, doubles b) { return a - b; }
-PYCLNF_INLINE doubles muladd4(doubles a, doubles b, doubles c) { return a * b + c; }
-PYCLNF_INLINE doubles widen4(const float *p) { return (doubles){p[0], p[1], p[2], p[3]}; }
+PYCLNF_INLINE void store4(double *p, doubles v)
+{
+    *(double_half *)p = v.low;
+    *(double_half *)(p + 2) = v.high;
+}
+PYCLNF_INLINE doubles splat4(double s)
+{
+    const double_half half = {s, s};
+    PYCLNF_HALVES(doubles, half, half);
+}
+PYCLNF_INLINE doubles add4(doubles a, doubles b) { PYCLNF_HALVES(doubles, a.low + b.low, a.high + b.high); }
+PYCLNF_INLINE doubles mul4(doubles a, doubles b) { PYCLNF_HALVES(doubles, a.low * b.low, a.high * b.high); }
+PYCLNF_INLINE doubles sub4(doubles a, doubles b) { PYCLNF_HALVES(doubles, a.low - b.low, a.high - b.high); }
+PYCLNF_INLINE doubles muladd4(doubles a, doubles b, doubles c)
+{
+    PYCLNF_HALVES(doubles, a.low * b.low + c.low, a.high * b.high + c.high);
+}
+PYCLNF_INLINE doubles widen4(const float *p)
+{
+    const double_half low = {p[0], p[1]}, high = {p[2], p[3]};
+    PYCLNF_HALVES(doubles, low, high);
+}
 PYCLNF_INLINE void narrow4(float *p, doubles v)
 {
-    p[0] = (float)v[0], p[1] = (float)v[1], p[2] = (float)v[2], p[3] = (float)v[3];
+    p[0] = (float)v.low[0], p[1] = (float)v.low[1], p[2] = (float)v.high[0], p[3] = (float)v.high[1];
 }
+/* 1 / sqrt(v) where v > bound, else 1. */
 PYCLNF_INLINE doubles inverse_root4(doubles v, doubles bound)
 {
     int i;
-    for (i = 0; i < 4; ++i) v[i] = v[i] > bound[i] ? 1.0 / sqrt(v[i]) : 1.0;
+    for (i = 0; i < 2; ++i) {
+        v.low[i] = v.low[i] > bound.low[i] ? 1.0 / sqrt(v.low[i]) : 1.0;
+        v.high[i] = v.high[i] > bound.high[i] ? 1.0 / sqrt(v.high[i]) : 1.0;
+    }
     return v;
 }
-PYCLNF_INLINE double sum4(doubles v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+PYCLNF_INLINE double sum4(doubles v)
+{
+    const double_half s = v.low + v.high;
+    return s[0] + s[1];
+}
 
 #else
 
