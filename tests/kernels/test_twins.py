@@ -263,6 +263,23 @@ def test_filters_of_rows_of_every_length(compiled: ModuleType, columns: int) -> 
     np.testing.assert_allclose(out[0, 0, 0], corner, atol=1e-5)
 
 
+@pytest.mark.parametrize("axis", range(4))
+@pytest.mark.parametrize("name", ("images", "weights", "out"))
+def test_filters_that_do_not_fit_are_refused(compiled: ModuleType, name: str, axis: int) -> None:
+    filters = np.ones((5, 4, 2, 2), np.float32)
+    arrays = {
+        "images": np.ones((2, 6, 6, 4), np.float32),
+        "weights": _kernels.layout.filters_in_blocks(filters),
+        "biases": np.ones((1, 16), np.float32),
+        "slopes": np.ones((1, 16), np.float32),
+        "out": np.empty((2, 5, 5, 16), np.float32),
+    }
+    compiled.filter_images(*arrays.values())
+    arrays[name] = np.concatenate([arrays[name]] * 2, axis=axis)
+    with pytest.raises(ValueError, match="do not fit"):
+        compiled.filter_images(*arrays.values())
+
+
 def test_a_row_is_as_it_is_among_others(kernels: ModuleType) -> None:
     """Results depend on no neighbours, so that a batch or a larger image changes none of them."""
     for seed in range(20):

@@ -10,6 +10,7 @@ cdef extern from "shrink.h":
                 uint8_t *out) noexcept nogil
 
 cdef extern from "filter.h":
+    int FILTERS
     void filter_image(const float *image, Py_ssize_t line, Py_ssize_t channels, const float *weights,
                       Py_ssize_t height, Py_ssize_t along, const float *biases, const float *slopes,
                       Py_ssize_t out_rows, Py_ssize_t out_columns, Py_ssize_t filters, float *out) noexcept nogil
@@ -31,11 +32,23 @@ def filter_images(const float[:, :, :, ::1] images, const float[:, :, :, ::1] we
         What is added to a sum, and the factor of one that is then negative.
     out : ndarray, shape (k, H - h + 1, W - w + 1, f), float32
         Of the first f filters, f <= 16 B.
+
+    Raises
+    ------
+    ValueError
+        If the filters do not fit the images or the result.
     """
-    cdef Py_ssize_t k, line = images.shape[2] * images.shape[3]
+    cdef Py_ssize_t k, channels = images.shape[3], line = images.shape[2] * channels, blocks = weights.shape[0]
+    # Of a file that another program has made.
+    if (channels < 1 or weights.shape[2] % channels or weights.shape[3] != FILTERS or out.shape[0] != images.shape[0]
+            or out.shape[1] != images.shape[1] - weights.shape[1] + 1
+            or out.shape[2] != images.shape[2] - weights.shape[2] // channels + 1
+            or out.shape[3] > FILTERS * blocks or biases.shape[0] != blocks or slopes.shape[0] != blocks
+            or biases.shape[1] != FILTERS or slopes.shape[1] != FILTERS):
+        raise ValueError("images, filters and their results do not fit each other")
     with nogil:
         for k in range(images.shape[0]):
-            filter_image(&images[k, 0, 0, 0], line, images.shape[3], &weights[0, 0, 0, 0], weights.shape[1],
+            filter_image(&images[k, 0, 0, 0], line, channels, &weights[0, 0, 0, 0], weights.shape[1],
                          weights.shape[2], &biases[0, 0], &slopes[0, 0], out.shape[1], out.shape[2], out.shape[3],
                          &out[k, 0, 0, 0])
 
