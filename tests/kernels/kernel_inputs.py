@@ -25,7 +25,7 @@ BOUNDS = {
     "neuron_responses": (0.0, 1e-5),
     "apply_sigma": (5e-6, 0.0),
     "apply_folded_sigma": (5e-6, 0.0),
-    "response_maps": (1e-4, 0.0),  # for neurons as above: their sums, then Sigma
+    "response_maps": (2e-6, 0.0),  # of areas with contrast: sums of neurons, then Sigma
     "weigh_maps": (1e-14, 0.0),
     "deform": (1e-13, 0.0),
     "mean_shift": (0.0, 1e-12),  # map px
@@ -143,7 +143,15 @@ def apply_folded_sigma(random: np.random.Generator) -> Arguments:
 def response_maps(random: np.random.Generator) -> Arguments:
     planes, *blocks, sums = neuron_responses(random, window=int(random.integers(3, 13)), planes=2)
     sigmas = folded_sigmas(random, *sums.shape[:2])
-    image, matrices, _ = sample_areas(random, v=len(sums))
+    # All areas lie inside: of one that sees no more than a share of the outermost pixels what float32 rounds
+    # off its few grey levels is a thousandth of a response. (`sample_areas` above samples beyond the edge.)
+    half = (planes.shape[2] - 1) / 2
+    image = random.integers(0, 256, (80, 90, 3), dtype=np.uint8)
+    matrices = np.empty((len(sums), 2, 3))
+    matrices[:, :, :2] = np.clip(random.normal(0, 1, (len(sums), 2, 2)), -1.2, 1.2)
+    matrices[:, :, 2] = (
+        (45, 40) - half * matrices[:, :, :2].sum(axis=2) + random.uniform(-3, 3, (len(sums), 2))
+    )
     return [image, matrices, *blocks, sigmas, planes, sums, np.empty_like(sums)]
 
 
