@@ -354,9 +354,9 @@ def _mtcnn_folder() -> Path:
     return Path(spec.origin).parent
 
 
-def _normalised(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the image as the networks want it: transposed, -1..1."""
-    pixels: NDArray[np.float32] = image.swapaxes(0, 1).astype(np.float32)
+def _normalised(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return an image, or a batch of them, as the networks want it: transposed, -1..1."""
+    pixels: NDArray[np.float32] = images.swapaxes(-3, -2).astype(np.float32)
     normalised: NDArray[np.float32] = (pixels - np.float32(127.5)) / np.float32(128.0)
     return np.ascontiguousarray(normalised)
 
@@ -377,14 +377,16 @@ def _shifted(corners: Float, shifts: NDArray[np.float32]) -> Float:
 def _crops(bgr: NDArray[np.uint8], corners: Float, side: int) -> NDArray[np.float32]:
     """Return the image in each square, black outside of the image, as a batch for a network."""
     height, width = bgr.shape[:2]
-    batch = np.empty((len(corners), side, side, 3), np.float32)
-    for out, (x0, y0, x1, y1) in zip(batch, corners.astype(int), strict=True):
-        crop = np.zeros((max(y1 - y0, 1), max(x1 - x0, 1), 3), np.uint8)
+    batch = np.empty((len(corners), side, side, 3), np.uint8)
+    for out, (x0, y0, x1, y1) in zip(batch, corners.astype(int).tolist(), strict=True):
         left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
-        if right > left and bottom > top:
-            crop[top - y0 : bottom - y0, left - x0 : right - x0] = bgr[top:bottom, left:right]
-        out[:] = _normalised(resized(crop, side, side))
-    return batch
+        crop = bgr[top:bottom, left:right]
+        if (left, top, right, bottom) != (x0, y0, x1, y1) or not crop.size:
+            crop = np.zeros((max(y1 - y0, 1), max(x1 - x0, 1), 3), np.uint8)
+            if right > left and bottom > top:
+                crop[top - y0 : bottom - y0, left - x0 : right - x0] = bgr[top:bottom, left:right]
+        out[:] = resized(np.ascontiguousarray(crop), side, side)
+    return _normalised(batch)
 
 
 def _suppress(
