@@ -19,7 +19,7 @@ from pyclnf import _kernels
 from pyclnf.errors import DetectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -32,7 +32,8 @@ GRAPH, INITIALIZER, DIMS, DATA_TYPE, FLOAT_DATA, NAME, RAW_DATA, FLOAT = 7, 5, 1
 # Multiplications of a product of matrices that OpenBLAS leaves to one thread.
 SMALL_PRODUCT = 2**18
 
-# The arrays of each network's convolutions, and of the slopes of those that are rectified.
+# The convolutions of each network, and the arrays of the slopes of those that are rectified; the same of its
+# layers that see all numbers of an image at once.
 _PROPOSE = {
     "conv2d": "p_re_lu_initializer_8",
     "conv2d_1": "p_re_lu_1_initializer_6",
@@ -45,15 +46,14 @@ _REFINE = {
     "conv2d_6": "p_re_lu_4_initializer_12",
     "conv2d_7": "p_re_lu_5_initializer_10",
 }
+_REFINE_DENSE = {"dense": "slope", "dense_1": None, "dense_2": None}
 _OUTPUT = {
     "conv2d_8": "p_re_lu_7_initializer_22",
     "conv2d_9": "p_re_lu_8_initializer_20",
     "conv2d_10": "p_re_lu_9_initializer_18",
     "conv2d_11": "p_re_lu_10_initializer_16",
 }
-# Layers that see all numbers of an image at once; a network that has any has slopes for the first.
-_REFINE_DENSE = ("dense", "dense_1", "dense_2")
-_OUTPUT_DENSE = ("dense_3", "dense_4", "dense_5", "dense_6")
+_OUTPUT_DENSE = {"dense_3": "slope", "dense_4": None, "dense_5": None, "dense_6": None}
 
 
 class Networks:
@@ -73,7 +73,7 @@ class Networks:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._propose = _Network(folder / "pnet.onnx", _PROPOSE, ())
+        self._propose = _Network(folder / "pnet.onnx", _PROPOSE, {})
         self._refine = _Network(folder / "rnet.onnx", _REFINE, _REFINE_DENSE)
         self._output = _Network(folder / "onet.onnx", _OUTPUT, _OUTPUT_DENSE)
 
@@ -89,7 +89,7 @@ class Networks:
         network = self._refine
         x = _pool(network.convolve(images, "conv2d_5"), 3, same=True)
         x = _pool(network.convolve(x, "conv2d_6"), 3, same=False)
-        x = network.join(network.convolve(x, "conv2d_7"), "dense", rectify=True)
+        x = network.join(network.convolve(x, "conv2d_7"), "dense")
         return network.join(x, "dense_2"), _probability(network.join(x, "dense_1"))
 
     def output(self, images: Float) -> tuple[Float, Float, Float]:
@@ -98,7 +98,7 @@ class Networks:
         x = _pool(network.convolve(images, "conv2d_8"), 3, same=True)
         x = _pool(network.convolve(x, "conv2d_9"), 3, same=False)
         x = _pool(network.convolve(x, "conv2d_10"), 2, same=True)
-        x = network.join(network.convolve(x, "conv2d_11"), "dense_3", rectify=True)
+        x = network.join(network.convolve(x, "conv2d_11"), "dense_3")
         likely = _probability(network.join(x, "dense_4"))
         return network.join(x, "dense_5"), network.join(x, "dense_6"), likely
 
@@ -109,36 +109,39 @@ class _Network:
     Parameters
     ----------
     path : Path
-    convolutions : mapping of str to str or None
-        And the arrays of their slopes.
-    dense : sequence of str
+    convolutions, dense : mapping of str to str or None
+        Layers, and the arrays of their slopes.
     """
 
-    def __init__(self, path: Path, convolutions: Mapping[str, str | None], dense: Sequence[str]) -> None:
-        slopes = [name for name in convolutions.values() if name is not None] + ["slope"] * bool(dense)
-        names = [f"{layer}/{part}:0" for layer in (*convolutions, *dense) for part in ("kernel", "bias")]
-        self._arrays = read_weights(path, *slopes, *names)
+    def __init__(
+        self, path: Path, convolutions: Mapping[str, str | None], dense: Mapping[str, str | None]
+    ) -> None:
+        layers = {**convolutions, **dense}
+        names = [f"{layer}/{part}:0" for layer in layers for part in ("kernel", "bias")]
+        arrays = read_weights(path, *names, *filter(None, layers.values()))
         # They were trained on RGB.
         first = f"{next(iter(convolutions))}/kernel:0"
-        self._arrays[first] = self._arrays[first][:, ::-1]
-        self._convolutions = {
-            layer: _Convolution.of(
-                self._arrays[f"{layer}/kernel:0"],
-                self._arrays[f"{layer}/bias:0"],
-                None if slope is None else self._arrays[slope],
+        arrays[first] = arrays[first][:, ::-1]
+        own = {
+            layer: (
+                arrays[f"{layer}/kernel:0"],
+                arrays[f"{layer}/bias:0"],
+                None if slope is None else arrays[slope],
             )
-            for layer, slope in convolutions.items()
+            for layer, slope in layers.items()
         }
+        self._convolutions = {layer: _Convolution.of(*own[layer]) for layer in convolutions}
+        self._dense = {layer: own[layer] for layer in dense}
 
     def convolve(self, images: Float, layer: str) -> Float:
         """Return what a convolution makes of a batch."""
         return self._convolutions[layer](images)
 
-    def join(self, x: Float, layer: str, *, rectify: bool = False) -> Float:
+    def join(self, x: Float, layer: str) -> Float:
         """Return what a layer makes of all numbers of each image of a batch."""
-        kernel, bias = self._arrays[f"{layer}/kernel:0"], self._arrays[f"{layer}/bias:0"]
+        kernel, bias, slope = self._dense[layer]
         x = _multiply(x.reshape(len(x), -1), kernel) + bias
-        return np.where(x < 0, x * self._arrays["slope"], x) if rectify else x
+        return x if slope is None else np.where(x < 0, x * slope, x)
 
 
 @dataclass(frozen=True, eq=False)

@@ -379,12 +379,12 @@ def _crops(bgr: NDArray[np.uint8], corners: Float, side: int) -> NDArray[np.floa
     height, width = bgr.shape[:2]
     batch = np.empty((len(corners), side, side, 3), np.uint8)
     for out, (x0, y0, x1, y1) in zip(batch, corners.astype(int).tolist(), strict=True):
-        left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
-        crop = bgr[top:bottom, left:right]
-        if (left, top, right, bottom) != (x0, y0, x1, y1) or not crop.size:
+        left, top = max(x0, 0), max(y0, 0)
+        right, bottom = max(min(x1, width), left), max(min(y1, height), top)
+        crop = seen = bgr[top:bottom, left:right]
+        if not seen.size or seen.shape[:2] != (y1 - y0, x1 - x0):
             crop = np.zeros((max(y1 - y0, 1), max(x1 - x0, 1), 3), np.uint8)
-            if right > left and bottom > top:
-                crop[top - y0 : bottom - y0, left - x0 : right - x0] = bgr[top:bottom, left:right]
+            crop[top - y0 : bottom - y0, left - x0 : right - x0] = seen
         out[:] = resized(np.ascontiguousarray(crop), side, side)
     return _normalised(batch)
 

@@ -5,8 +5,8 @@ cdef extern from "shrink.h":
         pass
     Py_ssize_t SHRINK_SUMS(Py_ssize_t columns, Py_ssize_t channels) noexcept nogil
     Py_ssize_t SHRINK_WEIGHTS(Py_ssize_t columns, Py_ssize_t out_columns) noexcept nogil
-    void shrink(const uint8_t *image, Py_ssize_t step, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t channels,
-                Py_ssize_t out_rows, Py_ssize_t out_columns, float *sums, double *weights, shrunk_column *covers,
+    void shrink(const uint8_t *image, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t channels, Py_ssize_t out_rows,
+                Py_ssize_t out_columns, float *sums, double *weights, shrunk_column *covers,
                 uint8_t *out) noexcept nogil
 
 cdef extern from "filter.h":
@@ -92,8 +92,8 @@ def shrink_image(const uint8_t[:, :, ::1] image, uint8_t[:, :, ::1] out):
     if done:
         with nogil:
             memset(sums, 0, places * sizeof(float))
-            shrink(&image[0, 0, 0], columns * channels, image.shape[0], columns, channels, out.shape[0],
-                   out.shape[1], sums, weights, covers, &out[0, 0, 0])
+            shrink(&image[0, 0, 0], image.shape[0], columns, channels, out.shape[0], out.shape[1],
+                   sums, weights, covers, &out[0, 0, 0])
     free(sums)
     free(weights)
     free(covers)

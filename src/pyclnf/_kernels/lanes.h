@@ -55,9 +55,13 @@ PYCLNF_INLINE floats add8(floats a, floats b) { return _mm256_add_ps(a, b); }
 PYCLNF_INLINE floats mul8(floats a, floats b) { return _mm256_mul_ps(a, b); }
 PYCLNF_INLINE floats div8(floats a, floats b) { return _mm256_div_ps(a, b); }
 PYCLNF_INLINE floats muladd8(floats a, floats b, floats c) { return _mm256_fmadd_ps(a, b, c); }
+PYCLNF_INLINE __m128 sum_of_halves(floats v)
+{
+    return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+}
 PYCLNF_INLINE float sum8(floats v)
 {
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    __m128 s = sum_of_halves(v);
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
@@ -111,12 +115,9 @@ typedef double double_half __attribute__((vector_size(16), aligned(8), may_alias
 typedef struct { float_half low, high; } floats;
 typedef struct { double_half low, high; } doubles;
 
-#define PYCLNF_HALVES(type, low, high) \
-    const type halves = {(low), (high)}; \
-    return halves
 PYCLNF_INLINE floats load8(const float *p)
 {
-    PYCLNF_HALVES(floats, *(const float_half *)p, *(const float_half *)(p + 4));
+    return (floats){*(const float_half *)p, *(const float_half *)(p + 4)};
 }
 PYCLNF_INLINE void store8(float *p, floats v)
 {
@@ -126,19 +127,19 @@ PYCLNF_INLINE void store8(float *p, floats v)
 PYCLNF_INLINE floats splat8(float s)
 {
     const float_half half = {s, s, s, s};
-    PYCLNF_HALVES(floats, half, half);
+    return (floats){half, half};
 }
 PYCLNF_INLINE floats splat_pair8(const float *p)
 {
     const float_half half = {p[0], p[1], p[0], p[1]};
-    PYCLNF_HALVES(floats, half, half);
+    return (floats){half, half};
 }
-PYCLNF_INLINE floats add8(floats a, floats b) { PYCLNF_HALVES(floats, a.low + b.low, a.high + b.high); }
-PYCLNF_INLINE floats mul8(floats a, floats b) { PYCLNF_HALVES(floats, a.low * b.low, a.high * b.high); }
-PYCLNF_INLINE floats div8(floats a, floats b) { PYCLNF_HALVES(floats, a.low / b.low, a.high / b.high); }
+PYCLNF_INLINE floats add8(floats a, floats b) { return (floats){a.low + b.low, a.high + b.high}; }
+PYCLNF_INLINE floats mul8(floats a, floats b) { return (floats){a.low * b.low, a.high * b.high}; }
+PYCLNF_INLINE floats div8(floats a, floats b) { return (floats){a.low / b.low, a.high / b.high}; }
 PYCLNF_INLINE floats muladd8(floats a, floats b, floats c)
 {
-    PYCLNF_HALVES(floats, a.low * b.low + c.low, a.high * b.high + c.high);
+    return (floats){a.low * b.low + c.low, a.high * b.high + c.high};
 }
 PYCLNF_INLINE float sum8(floats v)
 {
@@ -153,7 +154,7 @@ PYCLNF_INLINE float_half clip_half(float_half v, float low, float high)
 }
 PYCLNF_INLINE floats clip8(floats v, float low, float high)
 {
-    PYCLNF_HALVES(floats, clip_half(v.low, low, high), clip_half(v.high, low, high));
+    return (floats){clip_half(v.low, low, high), clip_half(v.high, low, high)};
 }
 PYCLNF_INLINE float_half max_half(float_half a, float_half b)
 {
@@ -161,22 +162,22 @@ PYCLNF_INLINE float_half max_half(float_half a, float_half b)
     return (float_half)(((int_half)a & greater) | ((int_half)b & ~greater));
 }
 /* The greater ones. */
-PYCLNF_INLINE floats max8(floats a, floats b) { PYCLNF_HALVES(floats, max_half(a.low, b.low), max_half(a.high, b.high)); }
+PYCLNF_INLINE floats max8(floats a, floats b) { return (floats){max_half(a.low, b.low), max_half(a.high, b.high)}; }
 /* Eight whole numbers of eight bits. */
 PYCLNF_INLINE floats widen8(const signed char *p)
 {
     const float_half low = {p[0], p[1], p[2], p[3]}, high = {p[4], p[5], p[6], p[7]};
-    PYCLNF_HALVES(floats, low, high);
+    return (floats){low, high};
 }
 PYCLNF_INLINE float_half exp2_half(float_half n)
 {
     return (float_half)((__builtin_convertvector(n, int_half) + 127) << 23);
 }
 /* 2^n for integral n held as floats, |n| <= 126. */
-PYCLNF_INLINE floats exp2_integral8(floats n) { PYCLNF_HALVES(floats, exp2_half(n.low), exp2_half(n.high)); }
+PYCLNF_INLINE floats exp2_integral8(floats n) { return (floats){exp2_half(n.low), exp2_half(n.high)}; }
 PYCLNF_INLINE doubles load4(const double *p)
 {
-    PYCLNF_HALVES(doubles, *(const double_half *)p, *(const double_half *)(p + 2));
+    return (doubles){*(const double_half *)p, *(const double_half *)(p + 2)};
 }
 PYCLNF_INLINE void store4(double *p, doubles v)
 {
@@ -186,19 +187,19 @@ PYCLNF_INLINE void store4(double *p, doubles v)
 PYCLNF_INLINE doubles splat4(double s)
 {
     const double_half half = {s, s};
-    PYCLNF_HALVES(doubles, half, half);
+    return (doubles){half, half};
 }
-PYCLNF_INLINE doubles add4(doubles a, doubles b) { PYCLNF_HALVES(doubles, a.low + b.low, a.high + b.high); }
-PYCLNF_INLINE doubles mul4(doubles a, doubles b) { PYCLNF_HALVES(doubles, a.low * b.low, a.high * b.high); }
-PYCLNF_INLINE doubles sub4(doubles a, doubles b) { PYCLNF_HALVES(doubles, a.low - b.low, a.high - b.high); }
+PYCLNF_INLINE doubles add4(doubles a, doubles b) { return (doubles){a.low + b.low, a.high + b.high}; }
+PYCLNF_INLINE doubles mul4(doubles a, doubles b) { return (doubles){a.low * b.low, a.high * b.high}; }
+PYCLNF_INLINE doubles sub4(doubles a, doubles b) { return (doubles){a.low - b.low, a.high - b.high}; }
 PYCLNF_INLINE doubles muladd4(doubles a, doubles b, doubles c)
 {
-    PYCLNF_HALVES(doubles, a.low * b.low + c.low, a.high * b.high + c.high);
+    return (doubles){a.low * b.low + c.low, a.high * b.high + c.high};
 }
 PYCLNF_INLINE doubles widen4(const float *p)
 {
     const double_half low = {p[0], p[1]}, high = {p[2], p[3]};
-    PYCLNF_HALVES(doubles, low, high);
+    return (doubles){low, high};
 }
 PYCLNF_INLINE void narrow4(float *p, doubles v)
 {
@@ -337,10 +338,7 @@ PYCLNF_INLINE floats32 exp2_integral32(floats32 x)
 PYCLNF_INLINE void add_sums32(floats32 v, float factor, float *out)
 {
 #if defined(__AVX2__)
-    const __m128 a = _mm_add_ps(_mm256_castps256_ps128(v.a), _mm256_extractf128_ps(v.a, 1));
-    const __m128 b = _mm_add_ps(_mm256_castps256_ps128(v.b), _mm256_extractf128_ps(v.b, 1));
-    const __m128 c = _mm_add_ps(_mm256_castps256_ps128(v.c), _mm256_extractf128_ps(v.c, 1));
-    const __m128 d = _mm_add_ps(_mm256_castps256_ps128(v.d), _mm256_extractf128_ps(v.d, 1));
+    const __m128 a = sum_of_halves(v.a), b = sum_of_halves(v.b), c = sum_of_halves(v.c), d = sum_of_halves(v.d);
     const __m128 ab = _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
     const __m128 cd = _mm_add_ps(_mm_movelh_ps(c, d), _mm_movehl_ps(d, c));
     const __m128 sums = _mm_add_ps(_mm_shuffle_ps(ab, cd, _MM_SHUFFLE(2, 0, 2, 0)),

@@ -48,26 +48,26 @@ static void cover_columns(ptrdiff_t columns, ptrdiff_t out_columns, shrunk_colum
     }
 }
 
-/* The sums of a row's area down its columns: of lines, `step` bytes apart, from one edge to another. */
-static void sum_lines_between(const uint8_t *image, ptrdiff_t step, ptrdiff_t count, ptrdiff_t top, ptrdiff_t bottom,
+/* The sums of a row's area down its columns: of lines of `count` bytes, from one edge to another. */
+static void sum_lines_between(const uint8_t *image, ptrdiff_t count, ptrdiff_t top, ptrdiff_t bottom,
                               float *PYCLNF_RESTRICT sums)
 {
     ptrdiff_t y = top / STEPS, j;
-    const uint8_t *line = image + y * step;
+    const uint8_t *line = image + y * count;
     const float first = (float)covered(y, top, bottom);
     for (j = 0; j < count; ++j) sums[j] = first * (float)line[j];
     for (++y; y * STEPS < bottom; ++y) {
         const float weight = (float)covered(y, top, bottom);
-        line = image + y * step;
+        line = image + y * count;
         for (j = 0; j < count; ++j) sums[j] += weight * (float)line[j];
     }
 }
 
-/* image (rows, columns, channels), with `step` bytes from row to row; out (out_rows, out_columns, channels), no larger.
+/* image (rows, columns, channels); out (out_rows, out_columns, channels), no larger.
  * sums, weights and covers have SHRINK_SUMS, SHRINK_WEIGHTS and out_columns places; the last of the sums must hold
  * numbers. */
-static void shrink(const uint8_t *image, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t channels,
-                   ptrdiff_t out_rows, ptrdiff_t out_columns, float *sums, double *weights, shrunk_column *covers,
+static void shrink(const uint8_t *image, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t channels, ptrdiff_t out_rows,
+                   ptrdiff_t out_columns, float *sums, double *weights, shrunk_column *covers,
                    uint8_t *out)
 {
     ptrdiff_t i, j, k, c, top, bottom = 0;
@@ -78,7 +78,7 @@ static void shrink(const uint8_t *image, ptrdiff_t step, ptrdiff_t rows, ptrdiff
         top = bottom;
         bottom = edge_between(i + 1, rows, out_rows);
         share = 1.0 / (double)(bottom - top);
-        sum_lines_between(image, step, columns * channels, top, bottom, sums);
+        sum_lines_between(image, columns * channels, top, bottom, sums);
         for (j = 0; j < out_columns; ++j, out += channels) {
             const float *from = sums + covers[j].first * channels;
             doubles total = splat4(0.0);
