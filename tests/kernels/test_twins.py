@@ -499,6 +499,21 @@ def test_a_head_that_looks_straight_aside(kernels: ModuleType, sign: int) -> Non
 def test_a_step_beyond_all_numbers_is_no_crash(kernels: ModuleType) -> None:
     """Weights so large that the equations can be solved and their right side overflows."""
     arguments = arguments_of("nu_rlms_pass", np.random.default_rng(3), modes=0, max_iterations=3)
+@few
+@given(seed=SEEDS, updates=st.integers(2, 9))
+def test_updates_of_a_pass_are_those_of_as_many_passes(kernels: ModuleType, seed: int, updates: int) -> None:
+    """Landmarks that stay on a step of the kernel's table have the moments of the update before."""
+    arguments = arguments_of("nu_rlms_pass", np.random.default_rng(seed)) | {"tolerance": 0.0}
+    # Small steps, so that some stay.
+    arguments["regularisation"] *= 30
+    alone = copied(arguments)
+    kernels.nu_rlms_pass(*(arguments | {"max_iterations": updates}).values())
+    for _ in range(updates):
+        kernels.nu_rlms_pass(*alone.values())
+    for name in ("pose", "shape", "offsets"):
+        assert arguments[name].tobytes() == alone[name].tobytes()
+
+
     arguments["mean"] *= 1e-4  # landmarks close together: only the shift has large numbers
     arguments["pose"][:4] = 1, 0, 0, 0
     arguments["base"][:] = arguments["pose"][4:6]

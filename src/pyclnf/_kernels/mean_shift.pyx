@@ -16,18 +16,28 @@ cdef inline double clamped(double d, Py_ssize_t window) noexcept nogil:
     return d
 
 
-cdef inline void c_mean_shift_one(const float *response, Py_ssize_t window, double dx, double dy,
-                                  const double[:, ::1] kernel, double *rows, double *shift) noexcept nogil:
+cdef inline void find_moments(const float *response, Py_ssize_t window, Py_ssize_t at_x, Py_ssize_t at_y,
+                              const double[:, ::1] kernel, double *rows, double *moments) noexcept nogil:
+    """Total and first moments of a map under the Gaussian around a place of the grid of 0.1 px."""
     cdef Py_ssize_t y
-    cdef double moments[3]
-    dx = clamped(dx, window)
-    dy = clamped(dy, window)
-    cdef const double *gx = &kernel[<Py_ssize_t>(dx * 10.0 + 0.5), 0]
-    cdef const double *gy = &kernel[<Py_ssize_t>(dy * 10.0 + 0.5), 0]
+    cdef const double *gy = &kernel[at_y, 0]
     for y in range(window):
         rows[y] = gy[y]
         rows[window + y] = y * gy[y]
-    weighted_moments(response, window, gx, rows, moments)
+    weighted_moments(response, window, &kernel[at_x, 0], rows, moments)
+
+
+cdef inline void c_mean_shift_one(const float *response, Py_ssize_t window, double dx, double dy,
+                                  const double[:, ::1] kernel, double *rows, Py_ssize_t *place, double *moments,
+                                  double *shift) noexcept nogil:
+    """Find a shift; place (2,) and moments (3,) are those of the same map before; none: -1."""
+    cdef Py_ssize_t at_x, at_y
+    dx = clamped(dx, window)
+    dy = clamped(dy, window)
+    at_x, at_y = <Py_ssize_t>(dx * 10.0 + 0.5), <Py_ssize_t>(dy * 10.0 + 0.5)
+    if at_x != place[0] or at_y != place[1]:
+        find_moments(response, window, at_x, at_y, kernel, rows, moments)
+        place[0], place[1] = at_x, at_y
     if moments[0] > 0.0:
         shift[0] = moments[1] / moments[0] - dx
         shift[1] = moments[2] / moments[0] - dy
@@ -53,12 +63,15 @@ def mean_shift(const float[:, :, ::1] responses, const double[:, ::1] offsets, c
         Shift in the map's pixels, measured from the clamped position.
     """
     cdef Py_ssize_t k, window = responses.shape[1]
+    cdef Py_ssize_t[2] place
+    cdef double[3] moments
     cdef double *rows = <double *>malloc(2 * window * sizeof(double))
     if rows == NULL:
         raise MemoryError
     with nogil:
         for k in range(responses.shape[0]):
-            c_mean_shift_one(&responses[k, 0, 0], window, offsets[k, 0], offsets[k, 1], kernel, rows,
+            place[0] = place[1] = -1
+            c_mean_shift_one(&responses[k, 0, 0], window, offsets[k, 0], offsets[k, 1], kernel, rows, place, moments,
                              &out[k, 0])
     free(rows)
 

@@ -81,6 +81,8 @@ cdef (int, bint) c_nu_rlms_pass(
     cdef double *row_weights = previous + 2 * n
     cdef double *g = row_weights + rows
     cdef double *gaussian = g + stride            # the mean shift's, two rows
+    cdef double *moments = gaussian + 2 * window  # of each map, about the place where it was last
+    cdef Py_ssize_t *places = <Py_ssize_t *>(moments + 3 * visible.shape[0])
     cdef double R[9]
     cdef double shift[2]
     cdef double centre = (window - 1) / 2.0, s, x, y, dx, dy, vx, vy, moved
@@ -89,6 +91,7 @@ cdef (int, bint) c_nu_rlms_pass(
     memset(J, 0, rows * stride * sizeof(double))
     for k in range(visible.shape[0]):
         row_weights[2 * k] = row_weights[2 * k + 1] = weights[k]
+        places[2 * k] = places[2 * k + 1] = -1
     for iteration in range(max_iterations):
         s = pose[0]
         c_euler_to_matrix(&pose[1], R)
@@ -120,7 +123,8 @@ cdef (int, bint) c_nu_rlms_pass(
             y = current[2 * i + 1] - base[i, 1]
             offsets[k, 0] = to_reference[0, 0] * x + to_reference[0, 1] * y + centre
             offsets[k, 1] = to_reference[1, 0] * x + to_reference[1, 1] * y + centre
-            c_mean_shift_one(&responses[k, 0, 0], window, offsets[k, 0], offsets[k, 1], kernel, gaussian, shift)
+            c_mean_shift_one(&responses[k, 0, 0], window, offsets[k, 0], offsets[k, 1], kernel, gaussian,
+                             places + 2 * k, moments + 3 * k, shift)
             vx = weights[k] * (to_image[0, 0] * shift[0] + to_image[0, 1] * shift[1])
             vy = weights[k] * (to_image[1, 0] * shift[0] + to_image[1, 1] * shift[1])
             c_jacobian_rows(points[3 * i], points[3 * i + 1], points[3 * i + 2], R, s,
@@ -193,7 +197,7 @@ def nu_rlms_pass(
     cdef int iterations
     cdef bint converged
     cdef double *work = <double *>malloc(
-        (10 * n + rows * (2 * stride + 1) + stride * (stride + 1) + 2 * responses.shape[1] + 8) * sizeof(double))
+        (10 * n + rows * (2 * stride + 4) + stride * (stride + 1) + 2 * responses.shape[1] + 8) * sizeof(double))
     if work == NULL:
         raise MemoryError
     with nogil:

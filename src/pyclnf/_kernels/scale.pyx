@@ -83,7 +83,8 @@ def fit_scale(const pixel_t[:, :, :] image, const double[::1] mean, const double
     cdef bint converged = False, done
     cdef double *memory
     cdef double *work
-    room = max(3 * n, 10 * n + rows * (2 * stride + 1) + stride * (stride + 1) + 2 * maps.shape[1]) + 8
+    cdef grey_part kept = kept_part(grey_pairs, grey_bounds)
+    room = max(3 * n, 10 * n + rows * (2 * stride + 4) + stride * (stride + 1) + 2 * maps.shape[1]) + 8
     memory = <double *>malloc(room * sizeof(double))
     if memory == NULL:
         raise MemoryError
