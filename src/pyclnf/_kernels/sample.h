@@ -31,26 +31,30 @@ static void fixed_numbers(double factor, double offset, ptrdiff_t count, int32_t
     for (i = 0; i < count; ++i) out[i] = (int32_t)lrint(bounded(factor * (double)i + offset) * FIXED_ONE);
 }
 
+/* Parts of a pixel that a position's fraction is counted in. */
+#define FRACTIONS 32
+
 /* Split positions (start + steps, 1/1024 px) into pixel and fraction (1/32 px). */
 static void split_positions(int32_t start, const int32_t *PYCLNF_RESTRICT steps, ptrdiff_t count,
-                            int32_t *PYCLNF_RESTRICT pixel, float *PYCLNF_RESTRICT fraction)
+                            int32_t *PYCLNF_RESTRICT pixel, int32_t *PYCLNF_RESTRICT fraction)
 {
     ptrdiff_t j;
     for (j = 0; j < count; ++j) {
         const int32_t position = (start + steps[j]) >> 5;
         pixel[j] = position >> 5;
-        fraction[j] = (float)(position & 31) * (1.0f / 32.0f);
+        fraction[j] = position & (FRACTIONS - 1);
     }
 }
 
-PYCLNF_INLINE float blended(float a, float b, float c, float d, float u, float v)
+PYCLNF_INLINE float blended(float a, float b, float c, float d, int32_t parts_right, int32_t parts_down)
 {
+    const float u = (float)parts_right * (1.0f / FRACTIONS), v = (float)parts_down * (1.0f / FRACTIONS);
     return a * ((1 - v) * (1 - u)) + b * ((1 - v) * u) + c * (v * (1 - u)) + d * (v * u);
 }
 
 /* Samples from the values of the pixels around them: top left, top right, bottom left, bottom right. */
 static void blend(const float *PYCLNF_RESTRICT a, const float *PYCLNF_RESTRICT b, const float *PYCLNF_RESTRICT c,
-                  const float *PYCLNF_RESTRICT d, const float *PYCLNF_RESTRICT u, const float *PYCLNF_RESTRICT v,
+                  const float *PYCLNF_RESTRICT d, const int32_t *PYCLNF_RESTRICT u, const int32_t *PYCLNF_RESTRICT v,
                   ptrdiff_t count, float *PYCLNF_RESTRICT out)
 {
     ptrdiff_t j;
@@ -58,12 +62,27 @@ static void blend(const float *PYCLNF_RESTRICT a, const float *PYCLNF_RESTRICT b
 }
 
 /* The same from 8-bit values, four in one number: top left, bottom left, top right, bottom right, the
- * first in the lowest bits. */
-static void blend_packed(const uint32_t *PYCLNF_RESTRICT packed, const float *PYCLNF_RESTRICT u,
-                         const float *PYCLNF_RESTRICT v, ptrdiff_t count, float *PYCLNF_RESTRICT out)
+ * first in the lowest bits. All numbers are exact, so that whole ones give the same bits. */
+static void blend_packed(const uint32_t *PYCLNF_RESTRICT packed, const int32_t *PYCLNF_RESTRICT u,
+                         const int32_t *PYCLNF_RESTRICT v, ptrdiff_t count, float *PYCLNF_RESTRICT out)
 {
-    ptrdiff_t j;
-    for (j = 0; j < count; ++j) {
+    ptrdiff_t j = 0;
+#if defined(__AVX2__)
+    const __m256i parts = _mm256_set1_epi32(FRACTIONS);
+    const floats unit = splat8(1.0f / (FRACTIONS * FRACTIONS));
+    for (; j + 8 <= count; j += 8) {
+        const __m256i four = _mm256_loadu_si256((const __m256i *)(packed + j));
+        const __m256i right = _mm256_loadu_si256((const __m256i *)(u + j));
+        const __m256i down = _mm256_loadu_si256((const __m256i *)(v + j));
+        /* Parts of the upper and of the lower pixel, one byte each, for the left and for the right column, then of
+         * the columns, one word each: 2^8 d + (32 - d), 2^16 r + (32 - r). */
+        const __m256i one = _mm256_add_epi32(_mm256_sub_epi32(_mm256_slli_epi32(down, 8), down), parts);
+        const __m256i columns = _mm256_maddubs_epi16(four, _mm256_or_si256(one, _mm256_slli_epi32(one, 16)));
+        const __m256i shares = _mm256_add_epi32(_mm256_sub_epi32(_mm256_slli_epi32(right, 16), right), parts);
+        store8(out + j, mul8(_mm256_cvtepi32_ps(_mm256_madd_epi16(columns, shares)), unit));
+    }
+#endif
+    for (; j < count; ++j) {
         const int32_t four = (int32_t)packed[j];
         out[j] = blended((float)(four & 255), (float)((four >> 16) & 255), (float)((four >> 8) & 255),
                          (float)((four >> 24) & 255), u[j], v[j]);

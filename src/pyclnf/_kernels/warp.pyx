@@ -6,10 +6,10 @@ cdef extern from "sample.h":
     double bounded(double value) noexcept nogil
     void fixed_numbers(double factor, double offset, Py_ssize_t count, int32_t *out) noexcept nogil
     void split_positions(int32_t start, const int32_t *steps, Py_ssize_t count, int32_t *pixel,
-                         float *fraction) noexcept nogil
-    void blend(const float *a, const float *b, const float *c, const float *d, const float *u, const float *v,
+                         int32_t *fraction) noexcept nogil
+    void blend(const float *a, const float *b, const float *c, const float *d, const int32_t *u, const int32_t *v,
                Py_ssize_t count, float *out) noexcept nogil
-    void blend_packed(const uint32_t *packed, const float *u, const float *v, Py_ssize_t count,
+    void blend_packed(const uint32_t *packed, const int32_t *u, const int32_t *v, Py_ssize_t count,
                       float *out) noexcept nogil
     void read_bgr(const uint8_t *image, Py_ssize_t row_step, Py_ssize_t pixel_step, Py_ssize_t count,
                   const int32_t *x, const int32_t *y, uint32_t *scratch, uint32_t *packed) noexcept nogil
@@ -139,9 +139,9 @@ cdef void c_sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] m
     cdef int32_t *starts_y = starts_x + padded
     cdef int32_t *x = starts_y + padded
     cdef int32_t *y = x + room
-    cdef float *u = <float *>(y + room)
-    cdef float *v = u + room
-    cdef float *values = v + room
+    cdef int32_t *u = y + room
+    cdef int32_t *v = u + room
+    cdef float *values = <float *>(v + room)
     cdef uint32_t *packed = <uint32_t *>values
     cdef uint32_t *read_scratch = packed + size
     cdef bint first_row, last_row
