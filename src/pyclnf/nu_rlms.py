@@ -18,7 +18,7 @@ import numpy as np
 from pyclnf import _kernels
 from pyclnf._limits import MAX_COORDINATE
 from pyclnf.errors import ParameterError
-from pyclnf.patch_experts import check_finite
+from pyclnf.patch_experts import NOTHING_KEPT, KeptGrey, check_finite
 from pyclnf.pdm import Parameters
 
 if TYPE_CHECKING:
@@ -314,9 +314,10 @@ class _Fit:
         start: Parameters,
         depth: NDArray[Any] | None,
         prior: ShapePrior | None = None,
+        grey: KeptGrey = NOTHING_KEPT,
     ) -> None:
         self.pdm, self.max_iterations = pdm, max_iterations
-        self.image, self.depth = image, depth
+        self.image, self.depth, self.grey = image, depth, grey
         self.start, self.prior = start, prior
         self.pose = start.pose.copy()
         if prior is None:
@@ -351,7 +352,7 @@ class _Fit:
             self.to_image,
             matrices,
         )
-        self.responses = scale.responses(self.view, window, self.image, matrices, self.depth)
+        self.responses = scale.responses(self.view, window, self.image, matrices, self.depth, self.grey)
         self.weights = level.weights(experts, self.responses)
         self.offsets = np.empty((self.landmarks.size, 2))
 
@@ -398,6 +399,7 @@ class _Fit:
         self.offsets = np.empty((v, 2))
         done, self.converged = _kernels.fit_scale(
             self.image,
+            *self.grey,
             self.mean,
             self.components,
             level.regularisation,
@@ -534,7 +536,7 @@ def fit(
     ImageError
         If the image holds values around the face that are not finite.
     """
-    one = _Fit(pdm, settings.iterations, image, start, depth)
+    one = _Fit(pdm, settings.iterations, image, start, depth, None, KeptGrey.of(image))
     one.run(_levels(pdm.eigenvalues, scales, settings))
     return one.result()
 
@@ -581,7 +583,9 @@ def fit_starts(
     """
     variances = pdm.eigenvalues if prior is None else prior.variances
     levels = _levels(variances, scales, settings)
-    fits = [_Fit(pdm, settings.iterations, image, start, depth, prior) for start in starts]
+    # A single fit at a single scale reads its part of the image but once.
+    grey = KeptGrey.of(image) if len(starts) * len(levels) > 1 else NOTHING_KEPT
+    fits = [_Fit(pdm, settings.iterations, image, start, depth, prior, grey) for start in starts]
     left = list(range(len(fits)))
     if not exhaustive and len(fits) > kept[0]:
         look = levels[0].for_a_look()

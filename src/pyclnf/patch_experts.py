@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -50,9 +50,29 @@ BLOCK = 8
 # In place of Sigmas and of their maps where there are none, or whole matrices.
 _NO_SIGMAS, _NO_MAPS = np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.float32)
 
+# A part of an image of so many pixels is kept as grey values for the next scale, or start: a face of 3 px/mm.
+KEPT_PIXELS = 1 << 18
+
 # Sigma matrices kept by one patch scale, bytes: all seven views of the largest usual window
 # (15: 3.6 MB a view); more are computed again.
 KEPT_SIGMA_BYTES = 32_000_000
+
+
+class KeptGrey(NamedTuple):
+    """Where the kernels keep a part of an image as grey values, see the kernel `response_maps`."""
+
+    pairs: NDArray[np.uint16]
+    bounds: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, image: NDArray[Any]) -> KeptGrey:
+        """Return room for a part of an image."""
+        room = min(KEPT_PIXELS, image.shape[0] * image.shape[1]) if image.dtype == np.uint8 else 0
+        return cls(np.empty(room, np.uint16), np.zeros(4, np.int32))
+
+
+# Without room: of any image.
+NOTHING_KEPT = KeptGrey(np.empty(0, np.uint16), np.zeros(4, np.int32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -495,6 +515,7 @@ class PatchScale:
         image: NDArray[Any],
         matrices: NDArray[np.float64],
         depth: NDArray[Any] | None = None,
+        grey: KeptGrey = NOTHING_KEPT,
     ) -> NDArray[np.float32]:
         """Return the response map of each landmark of a view.
 
@@ -509,6 +530,8 @@ class PatchScale:
             Maps from the areas of interest to the image, see the kernel `place_areas`.
         depth : ndarray, shape (H, W, 1), float32 or float64, optional
             Needed by neurons of type 3.
+        grey : KeptGrey
+            Of the same image.
 
         Returns
         -------
@@ -539,6 +562,7 @@ class PatchScale:
         maps = np.empty_like(sums) if folded else _NO_MAPS
         _kernels.response_maps(
             image,
+            *grey,
             matrices,
             *blocks.arguments,
             sigma.values if sigma is not None and folded else _NO_SIGMAS,

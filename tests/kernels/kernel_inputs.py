@@ -140,6 +140,11 @@ def apply_folded_sigma(random: np.random.Generator) -> Arguments:
     return [sigmas, u, np.empty_like(u)]
 
 
+def grey_room(random: np.random.Generator) -> Arguments:
+    """Room for the pixels of all of an image, of few, or none."""
+    return [np.empty(int(random.choice([90 * 110, 1000, 0])), np.uint16), np.zeros(4, np.int32)]
+
+
 def response_maps(random: np.random.Generator) -> Arguments:
     planes, *blocks, sums = neuron_responses(random, window=int(random.integers(3, 13)), planes=2)
     sigmas = folded_sigmas(random, *sums.shape[:2])
@@ -152,7 +157,7 @@ def response_maps(random: np.random.Generator) -> Arguments:
     matrices[:, :, 2] = (
         (45, 40) - half * matrices[:, :, :2].sum(axis=2) + random.uniform(-3, 3, (len(sums), 2))
     )
-    return [image, matrices, *blocks, sigmas, planes, sums, np.empty_like(sums)]
+    return [image, *grey_room(random), matrices, *blocks, sigmas, planes, sums, np.empty_like(sums)]
 
 
 def responses(random: np.random.Generator, v: int, window: int) -> np.ndarray:
@@ -212,6 +217,7 @@ def fit_scale(random: np.random.Generator, *, sigma: float = 100.0, max_iteratio
     sums = np.empty((v, window, window), np.float32)
     return [
         random.integers(0, 256, (90, 110, 3), dtype=np.uint8),
+        *grey_room(random),
         random.normal(0, 50, 3 * n),
         np.linalg.qr(random.normal(size=(3 * n, m)))[0].reshape(3 * n, m),
         random.uniform(0.1, 1, m),

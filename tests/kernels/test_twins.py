@@ -15,10 +15,12 @@ from kernel_inputs import MAKERS, arguments_of, assert_close, call, copied
 from pyclnf import _kernels
 from pyclnf._kernels import _reference
 from pyclnf.descent import NO_STEPS
+from pyclnf.patch_experts import NOTHING_KEPT
 from variants import usable_variants
 
 COMPILED = tuple(name for name in usable_variants() if name != "reference")
 SEEDS = st.integers(0, 2**32 - 1)
+NO_SIGMAS = np.empty((0, 0), np.float32)
 
 many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 few = settings(many, max_examples=15)
@@ -101,12 +103,12 @@ def test_a_scale_is_its_kernels_one_after_the_other(kernels: ModuleType, seed: i
     arguments = arguments_of("fit_scale", random, sigma=1.5, max_iterations=4)
     own = list(copied(arguments).values())
     returned, (maps, *_, shape) = call(kernels, "fit_scale", arguments)
-    image, mean, components, regularisation, limits, visible, scale, *experts = own[:14]
-    gaussians, power, floor, iterations, tolerance, base, to_reference, to_image, matrices = own[14:23]
-    planes, sums, own_maps, weights, offsets, pose, own_shape = own[23:]
+    image, _, _, mean, components, regularisation, limits, visible, scale, *experts = own[:16]
+    gaussians, power, floor, iterations, tolerance, base, to_reference, to_image, matrices = own[16:25]
+    planes, sums, own_maps, weights, offsets, pose, own_shape = own[25:]
     placed = base, to_reference, to_image
     kernels.place_areas(mean, components, pose, own_shape, visible, scale, planes.shape[2], *placed, matrices)
-    kernels.response_maps(image, matrices, *experts, planes, sums, own_maps)
+    kernels.response_maps(image, *NOTHING_KEPT, matrices, *experts, planes, sums, own_maps)
     np.testing.assert_array_equal(maps, own_maps)
     if power:
         kernels.weigh_maps(own_maps, power, floor, weights)
@@ -351,14 +353,67 @@ def test_maps_in_one_call_have_the_bits_of_its_steps(kernels: ModuleType, planes
         kernels.neuron_responses(stepwise, *blocks, steps)
         kernels.apply_folded_sigma(sigmas, steps, smooth)
         maps = np.empty_like(sums)
-        kernels.response_maps(image, matrices, *blocks, sigmas, given, sums, maps)
+        kernels.response_maps(image, *NOTHING_KEPT, matrices, *blocks, sigmas, given, sums, maps)
         assert given.tobytes() == stepwise.tobytes()
         assert sums.tobytes() == steps.tobytes()
         assert maps.tobytes() == smooth.tobytes()
         # Without Sigma.
         sums.fill(np.nan)
-        kernels.response_maps(image, matrices, *blocks, sigmas, given, sums, maps[:0])
+        kernels.response_maps(image, *NOTHING_KEPT, matrices, *blocks, sigmas, given, sums, maps[:0])
         assert sums.tobytes() == steps.tobytes()
+
+
+@few
+@given(
+    seed=SEEDS,
+    room=st.sampled_from((0, 300, 2_000, 10_000)),
+    channels=st.sampled_from((1, 3)),
+    dtype=st.sampled_from((np.uint8, np.float32)),
+)
+def test_what_is_kept_of_an_image_changes_nothing(
+    kernels: ModuleType, seed: int, room: int, channels: int, dtype: type
+) -> None:
+    """Areas here and there, of one size and another: inside what is kept, around it, beyond the image."""
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 256, (90, 110, channels)).astype(dtype)
+    pairs, bounds = np.full(room, 0xABCD, np.uint16), np.zeros(4, np.int32)
+    for _ in range(6):
+        planes, *blocks, sums = arguments_of("neuron_responses", random, planes=1).values()
+        matrices = np.empty((len(sums), 2, 3))
+        matrices[:, :, :2] = np.eye(2) * random.uniform(0.2, 1.5)
+        matrices[:, :, 2] = random.uniform(-10, 80, 2) + random.uniform(-6, 6, (len(sums), 2))
+        found, alone = np.empty_like(planes), np.empty_like(planes)
+        kernels.response_maps(image, pairs, bounds, matrices, *blocks, NO_SIGMAS, found, sums, sums[:0])
+        kernels.sample_areas(image, matrices, alone[0])
+        assert found.tobytes() == alone.tobytes()
+        top, left, rows, columns = bounds.tolist()
+        assert rows * columns <= room
+        assert 0 <= top <= top + rows <= 90
+        assert 0 <= left <= left + columns <= 110
+
+
+def test_a_part_of_an_image_is_kept(compiled: ModuleType) -> None:
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (90, 110, 3), dtype=np.uint8)
+    planes, *blocks, sums = arguments_of("neuron_responses", random, planes=1).values()
+    pairs, bounds = np.zeros(image.size, np.uint16), np.zeros(4, np.int32)
+    kept = []
+    for at in (40.0, 42.0, 45.0):
+        matrices = np.zeros((len(sums), 2, 3))
+        matrices[:, :, :2], matrices[:, :, 2] = 0.5 * np.eye(2), at
+        compiled.response_maps(image, pairs, bounds, matrices, *blocks, NO_SIGMAS, planes, sums, sums[:0])
+        kept.append(bounds.tolist())
+        top, left, rows, columns = kept[-1]
+        reach = (planes.shape[2] - 1) / 2
+        assert top <= at
+        assert left <= at
+        assert at + reach < min(top + rows, left + columns)
+        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[top : top + rows, left : left + columns].astype(int)
+        held = pairs[: (rows - 1) * columns].reshape(rows - 1, columns)
+        np.testing.assert_array_equal(held, grey[:-1] | grey[1:] << 8)
+    # A little further on the same does; then what is kept grows.
+    assert kept[0][:2] == kept[1][:2] == kept[2][:2]
+    assert kept[2][2] > kept[0][2]
 
 
 def test_experts_without_neurons_answer_zero(kernels: ModuleType) -> None:
@@ -444,6 +499,21 @@ def test_only_the_upper_triangle_is_read(kernels: ModuleType) -> None:
 # --- the pass
 
 
+@few
+@given(seed=SEEDS, updates=st.integers(2, 9))
+def test_updates_of_a_pass_are_those_of_as_many_passes(kernels: ModuleType, seed: int, updates: int) -> None:
+    """Landmarks that stay on a step of the kernel's table have the moments of the update before."""
+    arguments = arguments_of("nu_rlms_pass", np.random.default_rng(seed)) | {"tolerance": 0.0}
+    # Small steps, so that some stay.
+    arguments["regularisation"] *= 30
+    alone = copied(arguments)
+    kernels.nu_rlms_pass(*(arguments | {"max_iterations": updates}).values())
+    for _ in range(updates):
+        kernels.nu_rlms_pass(*alone.values())
+    for name in ("pose", "shape", "offsets"):
+        assert arguments[name].tobytes() == alone[name].tobytes()
+
+
 def test_limits_of_the_pass(kernels: ModuleType) -> None:
     for seed in range(20):
         arguments = arguments_of("nu_rlms_pass", np.random.default_rng(seed), max_iterations=seed % 8)
@@ -499,21 +569,6 @@ def test_a_head_that_looks_straight_aside(kernels: ModuleType, sign: int) -> Non
 def test_a_step_beyond_all_numbers_is_no_crash(kernels: ModuleType) -> None:
     """Weights so large that the equations can be solved and their right side overflows."""
     arguments = arguments_of("nu_rlms_pass", np.random.default_rng(3), modes=0, max_iterations=3)
-@few
-@given(seed=SEEDS, updates=st.integers(2, 9))
-def test_updates_of_a_pass_are_those_of_as_many_passes(kernels: ModuleType, seed: int, updates: int) -> None:
-    """Landmarks that stay on a step of the kernel's table have the moments of the update before."""
-    arguments = arguments_of("nu_rlms_pass", np.random.default_rng(seed)) | {"tolerance": 0.0}
-    # Small steps, so that some stay.
-    arguments["regularisation"] *= 30
-    alone = copied(arguments)
-    kernels.nu_rlms_pass(*(arguments | {"max_iterations": updates}).values())
-    for _ in range(updates):
-        kernels.nu_rlms_pass(*alone.values())
-    for name in ("pose", "shape", "offsets"):
-        assert arguments[name].tobytes() == alone[name].tobytes()
-
-
     arguments["mean"] *= 1e-4  # landmarks close together: only the shift has large numbers
     arguments["pose"][:4] = 1, 0, 0, 0
     arguments["base"][:] = arguments["pose"][4:6]

@@ -155,6 +155,8 @@ def apply_folded_sigma(sigmas: Float32, u: Float32, out: Float32) -> None:
 
 def response_maps(
     image: NDArray[Any],
+    grey_pairs: NDArray[np.uint16],
+    grey_bounds: Int,
     matrices: Float,
     block_planes: Int,
     weights: Float32,
@@ -167,7 +169,7 @@ def response_maps(
     sums: Float32,
     out: Float32,
 ) -> None:
-    """Compute the response maps of all landmarks, in one call."""
+    """Compute the response maps of all landmarks, in one call; nothing is kept."""
     sample_areas(image, matrices, planes[0])
     if len(planes) > 1:
         sobel_magnitude(planes[0], planes[1])
@@ -827,6 +829,8 @@ def _linearised(
 
 def fit_scale(
     image: NDArray[Any],
+    grey_pairs: NDArray[np.uint16],
+    grey_bounds: Int,
     mean: Float,
     components: Float,
     regularisation: Float,
@@ -861,7 +865,7 @@ def fit_scale(
     placed = base, to_reference, to_image
     place_areas(mean, components, pose, shape, visible, patch_scale, planes.shape[2], *placed, matrices)
     experts = block_planes, neurons, weight_sums, norm_weights, biases, alphas
-    response_maps(image, matrices, *experts, sigmas, planes, sums, maps)
+    response_maps(image, grey_pairs, grey_bounds, matrices, *experts, sigmas, planes, sums, maps)
     if response_power:
         weigh_maps(maps, response_power, floor, weights)
     iterations, converged = 0, False

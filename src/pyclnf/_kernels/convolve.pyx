@@ -288,7 +288,7 @@ def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, doubl
                     matrix[0, i, 1] = plane[2 * i + 1] * value
                     matrix[0, i, 2] = (placements[guess, 1 + i]
                                        - (matrix[0, i, 0] + matrix[0, i, 1]) * ((side - 1) / 2.0))
-                done = done and sampled(strided, matrix, patch)
+                done = done and sampled(strided, matrix, patch, NULL)
                 if done:
                     normalise_patch(&patch[0, 0, 0], side * side, contrast, limit, numbers)
                     done = layered(numbers, side, table, &weights[0], &factors[0], &biases[0], &shares[0], said)

@@ -223,7 +223,8 @@ def apply_folded_sigma(const float[:, ::1] sigmas, const float[:, :, ::1] u, flo
         raise MemoryError
 
 
-def response_maps(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices, const int32_t[:, ::1] block_planes,
+def response_maps(const pixel_t[:, :, :] image, uint16_t[::1] grey_pairs, int32_t[::1] grey_bounds,
+                  const double[:, :, ::1] matrices, const int32_t[:, ::1] block_planes,
                   const float[:, :, :, :, ::1] weights, const float[:, :, ::1] weight_sums,
                   const float[:, :, ::1] norm_weights, const float[:, :, ::1] biases,
                   const float[:, :, ::1] alphas, const float[:, ::1] sigmas, float[:, :, :, ::1] planes,
@@ -237,6 +238,10 @@ def response_maps(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices
     ----------
     image, matrices
         See `sample_areas`.
+    grey_pairs : ndarray, shape (c,), uint16
+        Where a part of the image may be kept as grey values, for later calls with the same image.
+    grey_bounds : ndarray, shape (4,), int32
+        First row and column, and numbers of rows and columns of the part that is kept; 0 before the first call.
     block_planes, weights, weight_sums, norm_weights, biases, alphas
         See `neuron_responses`.
     sigmas : ndarray, shape (v, d), float32
@@ -248,13 +253,15 @@ def response_maps(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices
     out : ndarray, shape (v, w, w), float32
         Gets the maps; if v = 0, Sigma is not applied.
     """
+    cdef grey_part kept = kept_part(grey_pairs, grey_bounds)
     cdef bint done
     with nogil:
-        done = sampled(image, matrices, planes[0])
+        done = sampled(image, matrices, planes[0], &kept)
         if planes.shape[0] > 1:
             magnitudes(planes[0], planes[1])
         done = done and summed(planes, block_planes, weights, weight_sums, norm_weights, biases, alphas, sums)
         if out.shape[0] > 0:
             done = done and smoothed(sigmas, sums, out)
+    keep_bounds(&kept, grey_bounds)
     if not done:
         raise MemoryError

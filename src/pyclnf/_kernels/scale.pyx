@@ -37,9 +37,9 @@ def weigh_maps(const float[:, :, ::1] responses, int power, double floor, double
     free(relative)
 
 
-def fit_scale(const pixel_t[:, :, :] image, const double[::1] mean, const double[:, ::1] components,
-              const double[::1] regularisation, const double[::1] limits, const int32_t[::1] visible,
-              double patch_scale, const int32_t[:, ::1] block_planes, const float[:, :, :, :, ::1] neurons,
+def fit_scale(const pixel_t[:, :, :] image, uint16_t[::1] grey_pairs, int32_t[::1] grey_bounds,
+              const double[::1] mean, const double[:, ::1] components, const double[::1] regularisation,
+              const double[::1] limits, const int32_t[::1] visible, double patch_scale, const int32_t[:, ::1] block_planes, const float[:, :, :, :, ::1] neurons,
               const float[:, :, ::1] weight_sums, const float[:, :, ::1] norm_weights, const float[:, :, ::1] biases,
               const float[:, :, ::1] alphas, const float[:, ::1] sigmas, const double[:, ::1] kernel,
               int response_power, double floor, int max_iterations, double tolerance, double[:, ::1] base,
@@ -55,6 +55,8 @@ def fit_scale(const pixel_t[:, :, :] image, const double[::1] mean, const double
     ----------
     image, mean, components, regularisation, limits, visible, patch_scale
         See `place_areas`, `nu_rlms_pass` and `sample_areas`.
+    grey_pairs, grey_bounds
+        See `response_maps`.
     block_planes, neurons, weight_sums, norm_weights, biases, alphas, sigmas
         See `response_maps`.
     kernel, max_iterations, tolerance
@@ -93,7 +95,7 @@ def fit_scale(const pixel_t[:, :, :] image, const double[::1] mean, const double
     with nogil:
         c_place_areas(mean, components, pose, shape, visible, patch_scale, planes.shape[2], base, to_reference,
                       to_image, matrices, work)
-        done = sampled(image, matrices, planes[0])
+        done = sampled(image, matrices, planes[0], &kept)
         if planes.shape[0] > 1:
             magnitudes(planes[0], planes[1])
         done = done and summed(planes, block_planes, neurons, weight_sums, norm_weights, biases, alphas, sums)
@@ -108,6 +110,7 @@ def fit_scale(const pixel_t[:, :, :] image, const double[::1] mean, const double
                 mean, components, regularisation, limits, pose, shape, base, visible, maps, to_reference, to_image,
                 kernel, weights, False, max_iterations, tolerance, offsets, work)
     free(memory)
+    keep_bounds(&kept, grey_bounds)
     if not done:
         raise MemoryError
     return rigid_iterations + iterations, converged

@@ -55,12 +55,44 @@ cdef inline bint is_inside(const pixel_t[:, :, :] image, int32_t x0, int32_t y0,
 
 ctypedef struct grey_part:
     # A part of the image in pairs of grey values, one above the other; its first row and column; no pairs
-    # if there is none.
+    # if there is none. Room: for so many pairs.
     uint16_t *pairs
+    Py_ssize_t room
     Py_ssize_t top
     Py_ssize_t left
     Py_ssize_t rows
     Py_ssize_t columns
+
+
+cdef grey_part kept_part(uint16_t[::1] pairs, const int32_t[::1] bounds) noexcept nogil:
+    """What is kept from one call to the next."""
+    cdef grey_part part
+    part.room = pairs.shape[0]
+    part.pairs = &pairs[0] if part.room > 0 else NULL
+    part.top, part.left, part.rows, part.columns = bounds[0], bounds[1], bounds[2], bounds[3]
+    return part
+
+
+cdef void keep_bounds(const grey_part *part, int32_t[::1] bounds) noexcept nogil:
+    # Bounds without room may be those of many fits at once.
+    if part.room > 0:
+        bounds[0], bounds[1] = <int32_t>part.top, <int32_t>part.left
+        bounds[2], bounds[3] = <int32_t>part.rows, <int32_t>part.columns
+
+
+cdef inline bint holds(const grey_part *part, const grey_part *other) noexcept nogil:
+    return (part.top <= other.top and part.left <= other.left
+            and other.top + other.rows <= part.top + part.rows
+            and other.left + other.columns <= part.left + part.columns)
+
+
+cdef grey_part around_both(const grey_part *one, const grey_part *other) noexcept nogil:
+    """The smallest part that holds two."""
+    cdef grey_part part = one[0]
+    part.top, part.left = min(one.top, other.top), min(one.left, other.left)
+    part.rows = max(one.top + one.rows, other.top + other.rows) - part.top
+    part.columns = max(one.left + one.columns, other.left + other.columns) - part.left
+    return part
 
 
 cdef grey_part part_around(const double[:, :, ::1] matrices, Py_ssize_t side, Py_ssize_t height,
@@ -84,25 +116,24 @@ cdef grey_part part_around(const double[:, :, ::1] matrices, Py_ssize_t side, Py
     part.top = min(max(<Py_ssize_t>low[1] - 2, 0), height)
     part.columns = max(min(<Py_ssize_t>high[0] + 4, width) - part.left, 0)
     part.rows = max(min(<Py_ssize_t>high[1] + 4, height) - part.top, 0)
-    part.pairs = NULL
+    part.pairs, part.room = NULL, 0
     return part
 
 
-cdef void fill_part(const pixel_t[:, :, :] image, grey_part *part, uint8_t *lines) noexcept nogil:
-    """Read the part's pixels, of a fast layout (see `sample_areas`); lines has room for two of its rows."""
+cdef void fill_part(const uint8_t[:, :, :] image, grey_part *part, uint8_t *lines) noexcept nogil:
+    """Read the part's pixels, of a fast layout (see `sampled`); lines has room for two of its rows."""
     cdef Py_ssize_t i
     cdef const uint8_t *line
     cdef const uint8_t *before = NULL
-    if pixel_t is uint8_t:
-        for i in range(part.rows):
-            if image.shape[2] == 1:
-                line = &image[part.top + i, part.left, 0]
-            else:
-                line = lines + (i % 2) * part.columns
-                bgr_bytes(&image[part.top + i, part.left, 0], part.columns, lines + (i % 2) * part.columns)
-            if i > 0:
-                pair_lines(before, line, part.columns, part.pairs + (i - 1) * part.columns)
-            before = line
+    for i in range(part.rows):
+        if image.shape[2] == 1:
+            line = &image[part.top + i, part.left, 0]
+        else:
+            line = lines + (i % 2) * part.columns
+            bgr_bytes(&image[part.top + i, part.left, 0], part.columns, lines + (i % 2) * part.columns)
+        if i > 0:
+            pair_lines(before, line, part.columns, part.pairs + (i - 1) * part.columns)
+        before = line
 
 
 cdef void read_samples(const pixel_t[:, :, :] image, const grey_part *part, bint inside, Py_ssize_t count,
@@ -179,34 +210,58 @@ cdef void c_sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] m
             blend(values, values + size, values + 2 * size, values + 3 * size, u, v, size, &out[k, 0, 0])
 
 
-cdef bint sampled(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices, float[:, :, ::1] out) noexcept nogil:
-    """The same as `sample_areas`; whether there was memory for it."""
-    cdef Py_ssize_t side = out.shape[1], pixels
+cdef bint find_part(const uint8_t[:, :, :] image, const grey_part *needed, Py_ssize_t most,
+                    grey_part *part) noexcept nogil:
+    """Have a part hold what is needed, if that has no more pixels than there is room for, and than `most`.
+
+    What it holds is of the same image; what it has to be filled with anew goes around that, too, if it can.
+    """
+    cdef grey_part wanted
+    cdef uint8_t *lines
+    if part.rows > 0 and holds(part, needed):
+        return True
+    most = min(most, part.room)
+    wanted = around_both(part, needed)
+    if part.rows == 0 or wanted.rows * wanted.columns > most:
+        wanted = needed[0]
+    if not 0 < wanted.rows * wanted.columns <= most:
+        return False
+    lines = <uint8_t *>malloc(2 * wanted.columns)
+    if lines == NULL:
+        return False
+    part.top, part.left, part.rows, part.columns = wanted.top, wanted.left, wanted.rows, wanted.columns
+    fill_part(image, part, lines)
+    free(lines)
+    return True
+
+
+cdef bint sampled(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices, float[:, :, ::1] out,
+                  grey_part *kept) noexcept nogil:
+    """The same as `sample_areas`; whether there was memory for it. kept: of the same image, or NULL."""
+    cdef Py_ssize_t side = out.shape[1], most = GREY_SHARE * out.shape[0] * side * side
     # Four rows of numbers, padded, four arrays of positions and shares, five of values.
     cdef int32_t *scratch = <int32_t *>malloc((4 * (side + 7) + 4 * (side * side + 8) + 5 * side * side)
                                               * sizeof(int32_t))
-    cdef uint8_t *lines = NULL
-    cdef grey_part part
+    cdef grey_part needed, own
+    cdef grey_part *part = &own
     if scratch == NULL:
         return False
-    part.pairs, part.top, part.left, part.rows, part.columns = NULL, 0, 0, 0, 0
+    own.pairs, own.room, own.top, own.left, own.rows, own.columns = NULL, 0, 0, 0, 0, 0
     if pixel_t is uint8_t:
         if image.strides[1] == image.shape[2] and (image.shape[2] == 1 or image.strides[2] == 1):
             # Of a face that is not large each pixel is read several times: turned to grey but once, and put
             # beside the one below.
-            part = part_around(matrices, side, image.shape[0], image.shape[1])
-            pixels = part.rows * part.columns
-            if 0 < pixels <= GREY_SHARE * out.shape[0] * side * side:
-                part.pairs = <uint16_t *>malloc(pixels * sizeof(uint16_t))
-                lines = <uint8_t *>malloc(2 * part.columns)
-            if part.pairs != NULL and lines != NULL:
-                fill_part(image, &part, lines)
-            else:
-                free(part.pairs)
-                part.pairs = NULL
-    c_sample_areas(image, matrices, out, scratch, &part)
-    free(lines)
-    free(part.pairs)
+            needed = part_around(matrices, side, image.shape[0], image.shape[1])
+            if kept != NULL and find_part(image, &needed, most, kept):
+                part = kept
+            elif 0 < needed.rows * needed.columns <= most:
+                own.room = needed.rows * needed.columns
+                own.pairs = <uint16_t *>malloc(own.room * sizeof(uint16_t))
+                if own.pairs == NULL or not find_part(image, &needed, most, &own):
+                    free(own.pairs)
+                    own.pairs = NULL
+    c_sample_areas(image, matrices, out, scratch, part)
+    free(own.pairs)
     free(scratch)
     return True
 
@@ -225,6 +280,6 @@ def sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices,
     """
     cdef bint done
     with nogil:
-        done = sampled(image, matrices, out)
+        done = sampled(image, matrices, out, NULL)
     if not done:
         raise MemoryError
