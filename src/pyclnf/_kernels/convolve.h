@@ -231,12 +231,12 @@ PYCLNF_INLINE ptrdiff_t row_numbers(ptrdiff_t kernel, ptrdiff_t inputs) { return
 
 PYCLNF_INLINE float at_least(float least, float value) { return value < least ? least : value; }
 
-/* A whole number between least and LEVELS; adding 1.5 * 2^23 rounds. */
+/* A whole number between least and LEVELS; see ROUNDS. */
 PYCLNF_INLINE int16_t whole_number(float least, float value)
 {
-    value = at_least(least, value) + 12582912.0f;
-    value = value > 12582912.0f + LEVELS ? 12582912.0f + LEVELS : value;
-    return (int16_t)(int32_t)(value - 12582912.0f);
+    value = at_least(least, value) + ROUNDS;
+    value = value > ROUNDS + LEVELS ? ROUNDS + LEVELS : value;
+    return (int16_t)(int32_t)(value - ROUNDS);
 }
 
 /* A product as it is, rounded by itself: no compiler knows that nothing is less, and so makes one instruction of it and

@@ -170,20 +170,21 @@ PYCLNF_INLINE void add_neurons(const int PLANES, const float *sums, const block_
                                const float *inverse_norms, ptrdiff_t count, float *out)
 {
     const floats minus_weight_sums = mul8(load8(block->weight_sums), splat8(-1.0f)), alphas = load8(block->alphas);
-    const floats norm_weights = load8(block->norm_weights), biases = load8(block->biases);
+    const floats down = splat8(LOG2_E_DOWN);
+    const floats norm_weights = mul8(load8(block->norm_weights), down), biases = mul8(load8(block->biases), down);
     ptrdiff_t j;
 #define OF_PLANES(numbers, i) (PLANES == 2 ? splat_pair8((numbers) + 2 * (i)) : splat8((numbers)[i]))
 #define OF_FOUR(numbers) \
     (floats32){OF_PLANES(numbers, j), OF_PLANES(numbers, j + 1), OF_PLANES(numbers, j + 2), OF_PLANES(numbers, j + 3)}
     for (j = 0; j + 4 <= count; j += 4) {
         const floats32 c = muladd32(same32(minus_weight_sums), OF_FOUR(means), load32(sums + j * LANES));
-        const floats32 x = muladd32(mul32(c, OF_FOUR(inverse_norms)), same32(norm_weights), same32(biases));
-        add_sums32(mul32(same32(alphas), sigmoid32(x)), 2.0f, out + j);
+        const floats32 t = muladd32(mul32(c, OF_FOUR(inverse_norms)), same32(norm_weights), same32(biases));
+        add_sums32(mul32(same32(alphas), sigmoid32(t)), 2.0f, out + j);
     }
     for (; j < count; ++j) {
         const floats c = muladd8(minus_weight_sums, OF_PLANES(means, j), load8(sums + j * LANES));
-        const floats x = muladd8(mul8(c, OF_PLANES(inverse_norms, j)), norm_weights, biases);
-        out[j] += 2.0f * sum8(mul8(alphas, sigmoid8(x)));
+        const floats t = muladd8(mul8(c, OF_PLANES(inverse_norms, j)), norm_weights, biases);
+        out[j] += 2.0f * sum8(mul8(alphas, sigmoid8(t)));
     }
 }
 
@@ -295,7 +296,8 @@ PYCLNF_INLINE __m128 quad(const float *upper, const float *lower, ptrdiff_t plan
     return _mm_setr_ps(upper[0], upper[0], lower[0], lower[0]);
 }
 
-/* A block's numbers in the sixteen lanes' order; the sums of its weights with the sign changed. */
+/* A block's numbers in the sixteen lanes' order: the sums of its weights with the sign changed, and what the sigmoid
+ * takes. */
 typedef struct {
     __m512 minus_weight_sums, norm_weights, biases, alphas;
 } both_numbers;
@@ -305,9 +307,9 @@ PYCLNF_INLINE void neuron_sums(const float *sums, const both_numbers *block, __m
                                float *upper, float *lower)
 {
     const __m512 c = _mm512_fmadd_ps(block->minus_weight_sums, _mm512_broadcast_f32x4(means), _mm512_loadu_ps(sums));
-    const __m512 x = _mm512_fmadd_ps(_mm512_mul_ps(c, _mm512_broadcast_f32x4(inverse_norms)), block->norm_weights,
+    const __m512 t = _mm512_fmadd_ps(_mm512_mul_ps(c, _mm512_broadcast_f32x4(inverse_norms)), block->norm_weights,
                                      block->biases);
-    const __m512 shares = _mm512_mul_ps(block->alphas, sigmoid16(x));
+    const __m512 shares = _mm512_mul_ps(block->alphas, sigmoid16(t));
     /* Neurons 0 and 4, 1 and 5, 2 and 6, 3 and 7; then those of two and three: as sum8 adds them. */
     const __m256 four = _mm256_add_ps(_mm512_castps512_ps256(shares), _mm512_extractf32x8_ps(shares, 1));
     const __m128 two = _mm_add_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));
@@ -322,10 +324,11 @@ static ptrdiff_t add_rows_by_twos(const float *area, ptrdiff_t planes, ptrdiff_t
                                   const float *means, const float *inverse_norms, float *sums, float *quads, float *out)
 {
     const ptrdiff_t blocks = (window + MAX_POSITIONS - 1) / MAX_POSITIONS, next = side * planes;
+    const __m512 down = _mm512_set1_ps(LOG2_E_DOWN);
     const both_numbers both = {
         _mm512_mul_ps(both_positions(load8(block->weight_sums)), _mm512_set1_ps(-1.0f)),
-        both_positions(load8(block->norm_weights)),
-        both_positions(load8(block->biases)),
+        _mm512_mul_ps(both_positions(load8(block->norm_weights)), down),
+        _mm512_mul_ps(both_positions(load8(block->biases)), down),
         both_positions(load8(block->alphas)),
     };
     ptrdiff_t i, j;

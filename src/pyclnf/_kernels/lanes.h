@@ -52,6 +52,7 @@ PYCLNF_INLINE floats splat_pair8(const float *p)
     return _mm256_castpd_ps(_mm256_set1_pd(both));
 }
 PYCLNF_INLINE floats add8(floats a, floats b) { return _mm256_add_ps(a, b); }
+PYCLNF_INLINE floats sub8(floats a, floats b) { return _mm256_sub_ps(a, b); }
 PYCLNF_INLINE floats mul8(floats a, floats b) { return _mm256_mul_ps(a, b); }
 PYCLNF_INLINE floats div8(floats a, floats b) { return _mm256_div_ps(a, b); }
 PYCLNF_INLINE floats muladd8(floats a, floats b, floats c) { return _mm256_fmadd_ps(a, b, c); }
@@ -77,11 +78,11 @@ PYCLNF_INLINE floats widen8(const signed char *p)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
-/* 2^n for integral n held as floats, |n| <= 126. */
-PYCLNF_INLINE floats exp2_integral8(floats n)
+/* v 2^k, where n is k + ROUNDS, as long as that is a normal number: k is added to the exponents. */
+PYCLNF_INLINE floats times_power8(floats v, floats n)
 {
-    const __m256i exponent = _mm256_add_epi32(_mm256_cvttps_epi32(n), _mm256_set1_epi32(127));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+    const __m256i exponents = _mm256_slli_epi32(_mm256_castps_si256(n), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v), exponents));
 }
 PYCLNF_INLINE doubles load4(const double *p) { return _mm256_loadu_pd(p); }
 PYCLNF_INLINE void store4(double *p, doubles v) { _mm256_storeu_pd(p, v); }
@@ -135,6 +136,7 @@ PYCLNF_INLINE floats splat_pair8(const float *p)
     return (floats){half, half};
 }
 PYCLNF_INLINE floats add8(floats a, floats b) { return (floats){a.low + b.low, a.high + b.high}; }
+PYCLNF_INLINE floats sub8(floats a, floats b) { return (floats){a.low - b.low, a.high - b.high}; }
 PYCLNF_INLINE floats mul8(floats a, floats b) { return (floats){a.low * b.low, a.high * b.high}; }
 PYCLNF_INLINE floats div8(floats a, floats b) { return (floats){a.low / b.low, a.high / b.high}; }
 PYCLNF_INLINE floats muladd8(floats a, floats b, floats c)
@@ -169,12 +171,15 @@ PYCLNF_INLINE floats widen8(const signed char *p)
     const float_half low = {p[0], p[1], p[2], p[3]}, high = {p[4], p[5], p[6], p[7]};
     return (floats){low, high};
 }
-PYCLNF_INLINE float_half exp2_half(float_half n)
+PYCLNF_INLINE float_half times_power_half(float_half v, float_half n)
 {
-    return (float_half)((__builtin_convertvector(n, int_half) + 127) << 23);
+    return (float_half)((int_half)v + ((int_half)n << 23));
 }
-/* 2^n for integral n held as floats, |n| <= 126. */
-PYCLNF_INLINE floats exp2_integral8(floats n) { return (floats){exp2_half(n.low), exp2_half(n.high)}; }
+/* v 2^k, where n is k + ROUNDS, as long as that is a normal number: k is added to the exponents. */
+PYCLNF_INLINE floats times_power8(floats v, floats n)
+{
+    return (floats){times_power_half(v.low, n.low), times_power_half(v.high, n.high)};
+}
 PYCLNF_INLINE doubles load4(const double *p)
 {
     return (doubles){*(const double_half *)p, *(const double_half *)(p + 2)};
@@ -233,6 +238,7 @@ PYCLNF_INLINE void store8(float *p, floats v) { memcpy(p, v.v, sizeof v.v); }
 PYCLNF_INLINE floats splat8(float s) { PYCLNF_EACH8(s); }
 PYCLNF_INLINE floats splat_pair8(const float *p) { PYCLNF_EACH8(p[i % 2]); }
 PYCLNF_INLINE floats add8(floats a, floats b) { PYCLNF_EACH8(a.v[i] + b.v[i]); }
+PYCLNF_INLINE floats sub8(floats a, floats b) { PYCLNF_EACH8(a.v[i] - b.v[i]); }
 PYCLNF_INLINE floats mul8(floats a, floats b) { PYCLNF_EACH8(a.v[i] * b.v[i]); }
 PYCLNF_INLINE floats div8(floats a, floats b) { PYCLNF_EACH8(a.v[i] / b.v[i]); }
 PYCLNF_INLINE floats muladd8(floats a, floats b, floats c) { PYCLNF_EACH8(a.v[i] * b.v[i] + c.v[i]); }
@@ -246,12 +252,16 @@ PYCLNF_INLINE floats clip8(floats a, float low, float high)
 }
 PYCLNF_INLINE floats max8(floats a, floats b) { PYCLNF_EACH8(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
 PYCLNF_INLINE floats widen8(const signed char *p) { PYCLNF_EACH8(p[i]); }
-PYCLNF_INLINE floats exp2_integral8(floats n)
+/* v 2^k, where n is k + ROUNDS, as long as that is a normal number: k is added to the exponents. */
+PYCLNF_INLINE floats times_power8(floats v, floats n)
 {
     floats r;
     int i;
     for (i = 0; i < 8; ++i) {
-        int32_t bits = ((int32_t)n.v[i] + 127) * (1 << 23);
+        uint32_t bits, power;
+        memcpy(&bits, &v.v[i], sizeof bits);
+        memcpy(&power, &n.v[i], sizeof power);
+        bits += power << 23;
         memcpy(&r.v[i], &bits, sizeof bits);
     }
     return r;
@@ -283,21 +293,25 @@ PYCLNF_INLINE double sum4(doubles a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[
 
 PYCLNF_INLINE __m512 splat16(float s) { return _mm512_set1_ps(s); }
 PYCLNF_INLINE __m512 add16(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
+PYCLNF_INLINE __m512 sub16(__m512 a, __m512 b) { return _mm512_sub_ps(a, b); }
 PYCLNF_INLINE __m512 mul16(__m512 a, __m512 b) { return _mm512_mul_ps(a, b); }
 PYCLNF_INLINE __m512 div16(__m512 a, __m512 b) { return _mm512_div_ps(a, b); }
 PYCLNF_INLINE __m512 muladd16(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
-/* As clip8 and exp2_integral8. */
+/* As clip8 and times_power8. */
 PYCLNF_INLINE __m512 clip16(__m512 v, float low, float high)
 {
     return _mm512_min_ps(splat16(high), _mm512_max_ps(splat16(low), v));
 }
-PYCLNF_INLINE __m512 exp2_integral16(__m512 n)
+PYCLNF_INLINE __m512 times_power16(__m512 v, __m512 n)
 {
-    const __m512i exponent = _mm512_add_epi32(_mm512_cvttps_epi32(n), _mm512_set1_epi32(127));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
+    const __m512i exponents = _mm512_slli_epi32(_mm512_castps_si512(n), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(v), exponents));
 }
 
 #endif
+
+/* 1.5 * 2^23: a number that it is added to is rounded to an integer, which stands in the sum's last bits. */
+#define ROUNDS 12582912.0f
 
 /* Four times eight floats, worked on in turn: while one waits for its result, the others are computed. */
 typedef struct {
@@ -313,6 +327,10 @@ PYCLNF_INLINE floats32 load32(const float *p)
 PYCLNF_INLINE floats32 add32(floats32 x, floats32 y)
 {
     return (floats32){add8(x.a, y.a), add8(x.b, y.b), add8(x.c, y.c), add8(x.d, y.d)};
+}
+PYCLNF_INLINE floats32 sub32(floats32 x, floats32 y)
+{
+    return (floats32){sub8(x.a, y.a), sub8(x.b, y.b), sub8(x.c, y.c), sub8(x.d, y.d)};
 }
 PYCLNF_INLINE floats32 mul32(floats32 x, floats32 y)
 {
@@ -330,9 +348,9 @@ PYCLNF_INLINE floats32 clip32(floats32 x, float low, float high)
 {
     return (floats32){clip8(x.a, low, high), clip8(x.b, low, high), clip8(x.c, low, high), clip8(x.d, low, high)};
 }
-PYCLNF_INLINE floats32 exp2_integral32(floats32 x)
+PYCLNF_INLINE floats32 times_power32(floats32 v, floats32 n)
 {
-    return (floats32){exp2_integral8(x.a), exp2_integral8(x.b), exp2_integral8(x.c), exp2_integral8(x.d)};
+    return (floats32){times_power8(v.a, n.a), times_power8(v.b, n.b), times_power8(v.c, n.c), times_power8(v.d, n.d)};
 }
 /* Add factor times the sum of each eight, as sum8 adds them up, to the four numbers in out. */
 PYCLNF_INLINE void add_sums32(floats32 v, float factor, float *out)
@@ -352,32 +370,25 @@ PYCLNF_INLINE void add_sums32(floats32 v, float factor, float *out)
 #endif
 }
 
-/* 1 / (1 + exp(-x)), absolute error below 2e-7 (tested against float64).
+/* 1 / (1 + 2^t), absolute error below 2e-7 (tested against float64): with t = LOG2_E_DOWN x it is 1 / (1 + exp(-x)).
  *
- * exp by range reduction to |r| <= ln(2)/2 and a Taylor polynomial of degree 7,
- * whose remainder there is below 6e-9 relative. Beyond |x| = 80 the result is
- * 0 or 1 to within 2e-35. Adding 12582912 = 1.5 * 2^23 rounds to an integer. LANES is 8, 16 or 32.
+ * 2^t by range reduction to |r| <= 1/2 and a polynomial through 2^r at five Chebyshev nodes and 0, within 2.1e-7 of it.
+ * Beyond |t| = 115 the result is 0 or 1 to within 3e-35. LANES is 8, 16 or 32.
  */
+#define LOG2_E_DOWN -1.44269504088896341f
 #define DEFINE_SIGMOID(LANES, VECTOR)                                                                         \
-    PYCLNF_INLINE VECTOR sigmoid##LANES(VECTOR x)                                                             \
+    PYCLNF_INLINE VECTOR sigmoid##LANES(VECTOR t)                                                             \
     {                                                                                                         \
-        const VECTOR one = splat##LANES(1.0f);                                                                \
-        const VECTOR t = mul##LANES(clip##LANES(x, -80.0f, 80.0f), splat##LANES(-1.0f));                      \
-        VECTOR n = add##LANES(mul##LANES(t, splat##LANES(1.44269504088896341f)), splat##LANES(12582912.0f));  \
-        VECTOR r, p;                                                                                          \
-        n = add##LANES(n, splat##LANES(-12582912.0f));                                                        \
-        r = muladd##LANES(n, splat##LANES(-0.693359375f), t);                                                 \
-        r = muladd##LANES(n, splat##LANES(2.12194440e-4f), r);                                                \
-        p = splat##LANES(1.0f / 5040.0f);                                                                     \
-        p = muladd##LANES(p, r, splat##LANES(1.0f / 720.0f));                                                 \
-        p = muladd##LANES(p, r, splat##LANES(1.0f / 120.0f));                                                 \
-        p = muladd##LANES(p, r, splat##LANES(1.0f / 24.0f));                                                  \
-        p = muladd##LANES(p, r, splat##LANES(1.0f / 6.0f));                                                   \
-        p = muladd##LANES(p, r, splat##LANES(0.5f));                                                          \
+        const VECTOR one = splat##LANES(1.0f), clipped = clip##LANES(t, -115.0f, 115.0f);                     \
+        const VECTOR n = add##LANES(clipped, splat##LANES(ROUNDS));                                           \
+        const VECTOR r = sub##LANES(clipped, sub##LANES(n, splat##LANES(ROUNDS)));                            \
+        VECTOR p = splat##LANES(0.00133813021f);                                                              \
+        p = muladd##LANES(p, r, splat##LANES(0.00966636837f));                                                \
+        p = muladd##LANES(p, r, splat##LANES(0.0555038117f));                                                 \
+        p = muladd##LANES(p, r, splat##LANES(0.240223497f));                                                  \
+        p = muladd##LANES(p, r, splat##LANES(0.693147182f));                                                  \
         p = muladd##LANES(p, r, one);                                                                         \
-        p = muladd##LANES(p, r, one);                                                                         \
-        p = mul##LANES(p, exp2_integral##LANES(n));                                                           \
-        return div##LANES(one, add##LANES(p, one));                                                           \
+        return div##LANES(one, add##LANES(times_power##LANES(p, n), one));                                    \
     }
 
 DEFINE_SIGMOID(8, floats)
