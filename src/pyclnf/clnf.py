@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from pyclnf.detection import Detector
-    from pyclnf.pdm import Parameters
+    from pyclnf.pdm import Parameters, ShapePrior
     from pyclnf.video import Video
 
     VideoSource = str | Path | int | Sequence[str | Path] | Video
@@ -46,6 +46,9 @@ CROP_MARGIN, MAX_CROP = 1.8, 1024
 
 # Fits with a lower likelihood show no face (models/recipe/failure_bound.py finds it for a model).
 MIN_LIKELIHOOD = -0.75
+
+# The numbers of the fits of so many settings are kept: a caller may try many.
+_KEPT_LEVELS = 16
 
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
@@ -214,6 +217,7 @@ class CLNF:
             return found
 
         self._expansion = _expansion(self.model)
+        self._levels: dict[tuple[FitParameters, ShapePrior | None], list[nu_rlms.Level]] = {}
         has_start = any(name.startswith("start/") for name in self.model.arrays)
         self.learned_start = LearnedStart(self.model.pdm, self.model.arrays) if has_start else None
         self.hypotheses, mirrored = _looks(whole, parameters)
@@ -358,14 +362,15 @@ class CLNF:
         crop = None if depth is not None else self._reduced(pixels, starts)
         if crop is not None:
             pixels, starts = crop.pixels[:, :, None], [crop.parameters_in(start) for start in starts]
+        prior = None if learned is None else learned.prior
         result, index = nu_rlms.fit_starts(
             self.model.pdm,
-            self.model.scales,
-            settings,
+            self._levels_of(settings, prior),
+            settings.iterations,
             pixels,
             starts,
             depth,
-            prior=None if learned is None else learned.prior,
+            prior=prior,
             expansion=self._expansion,
             kept=nu_rlms.GUESSES_KEPT if learned else nu_rlms.STARTS_KEPT,
             exhaustive=self.exhaustive,
@@ -381,6 +386,17 @@ class CLNF:
                 failure=result.failure or nu_rlms.astray(landmarks),
             )
         return result, index
+
+    def _levels_of(self, settings: FitParameters, prior: ShapePrior | None) -> list[nu_rlms.Level]:
+        """Return the levels of a fit, which are made once."""
+        levels = self._levels.get((settings, prior))
+        if levels is None:
+            variances = self.model.pdm.eigenvalues if prior is None else prior.variances
+            levels = nu_rlms.levels_of(variances, self.model.scales, settings)
+            if len(self._levels) >= _KEPT_LEVELS:
+                self._levels.clear()
+            self._levels[settings, prior] = levels
+        return levels
 
     def _reduced(self, pixels: NDArray[Any], starts: Sequence[Parameters]) -> Crop | None:
         """Return the surroundings of a face that is larger than the model knows, reduced."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["MULTI_VIEW_STARTS", "FitParameters", "FitResult", "fit", "fit_starts"]
+__all__ = ["MULTI_VIEW_STARTS", "FitParameters", "FitResult", "Level", "fit", "fit_starts", "levels_of"]
 
 # Which kernels are in use, for reports: avx512, avx2, baseline or reference.
 KERNEL_VARIANT = _kernels.VARIANT
@@ -245,7 +245,7 @@ def gaussian_kernel(window: int, sigma: float) -> Float:
     return kernel
 
 
-class _Level:
+class Level:
     """A scale with the numbers of its fit, which all starts have in common.
 
     Attributes
@@ -272,7 +272,7 @@ class _Level:
         self.response_power = settings.response_power
         self.gaussians = gaussian_kernel(self.window, self.sigma)
 
-    def for_a_look(self) -> _Level:
+    def for_a_look(self) -> Level:
         """Return the level with fewer landmarks, and a smaller window if the scale has Sigmas for it."""
         look = copy(self)
         look.scale = self.scale.thinned(LOOK_EVERY)
@@ -332,7 +332,7 @@ class _Fit:
         self.iterations, self.converged = 0, False
         self.failure: str | None = None
 
-    def respond(self, level: _Level) -> None:
+    def respond(self, level: Level) -> None:
         """Compute the response maps of a scale around the landmarks as they are now."""
         self.level, scale, window = level, level.scale, level.window
         self.view = scale.nearest_view(self.pose[1:4])
@@ -379,7 +379,7 @@ class _Fit:
         )
         self.iterations += done
 
-    def respond_and_move(self, level: _Level) -> None:
+    def respond_and_move(self, level: Level) -> None:
         """Compute the response maps of a scale, and run both passes over them."""
         scale, window = level.scale, level.window
         view = scale.nearest_view(self.pose[1:4])
@@ -427,7 +427,7 @@ class _Fit:
         check_finite(self.image, planes)
         self.iterations += done
 
-    def look(self, level: _Level) -> float:
+    def look(self, level: Level) -> float:
         """Return how likely a face is near the start, by a rigid pass; the fit stays where it is."""
         pose = self.pose.copy()
         self.respond(level)
@@ -443,7 +443,7 @@ class _Fit:
                 f"(about {MIN_FACE_SCALE * 140:.0f} px across)"
             )
 
-    def run(self, levels: Sequence[_Level]) -> None:
+    def run(self, levels: Sequence[Level]) -> None:
         """Run both passes at each scale, until the fit fails."""
         for level in levels:
             self.respond_and_move(level)
@@ -537,14 +537,14 @@ def fit(
         If the image holds values around the face that are not finite.
     """
     one = _Fit(pdm, settings.iterations, image, start, depth, None, KeptGrey.of(image))
-    one.run(_levels(pdm.eigenvalues, scales, settings))
+    one.run(levels_of(pdm.eigenvalues, scales, settings))
     return one.result()
 
 
 def fit_starts(
     pdm: PDM,
-    scales: Sequence[PatchScale],
-    settings: FitParameters,
+    levels: Sequence[Level],
+    iterations: int,
     image: NDArray[Any],
     starts: Sequence[Parameters],
     depth: NDArray[Any] | None = None,
@@ -561,11 +561,16 @@ def fit_starts(
 
     Parameters
     ----------
-    pdm, scales, settings, image, depth
+    pdm, image, depth
         As for `fit`.
+    levels : sequence of Level
+        See `levels_of`.
+    iterations : int
+        At most so many updates a pass.
     starts : sequence of Parameters
     prior : ShapePrior, optional
-        Of the true shape about each start's; otherwise the PDM's own, about the mean shape.
+        Of the true shape about each start's, whose variances the levels have; otherwise the PDM's own, about
+        the mean shape.
     expansion : ndarray, shape (m, m), float64, optional
         Times the shape that is found it is what is added to it, see `pyclnf.training.shape_expansion`. The
         likelihoods are those of the landmarks before.
@@ -581,11 +586,9 @@ def fit_starts(
     index : int
         Of the start that won.
     """
-    variances = pdm.eigenvalues if prior is None else prior.variances
-    levels = _levels(variances, scales, settings)
     # A single fit at a single scale reads its part of the image but once.
     grey = KeptGrey.of(image) if len(starts) * len(levels) > 1 else NOTHING_KEPT
-    fits = [_Fit(pdm, settings.iterations, image, start, depth, prior, grey) for start in starts]
+    fits = [_Fit(pdm, iterations, image, start, depth, prior, grey) for start in starts]
     left = list(range(len(fits)))
     if not exhaustive and len(fits) > kept[0]:
         look = levels[0].for_a_look()
@@ -609,7 +612,17 @@ def _most_likely(fits: Sequence[_Fit], indices: list[int], count: int) -> list[i
     return sorted(indices, key=rank.__getitem__)[:count]
 
 
-def _levels(variances: Float, scales: Sequence[PatchScale], settings: FitParameters) -> list[_Level]:
-    """Return the scales that are not skipped; variances (m,) are those of the shape's prior."""
+def levels_of(variances: Float, scales: Sequence[PatchScale], settings: FitParameters) -> list[Level]:
+    """Return the scales that are not skipped, with the numbers of their fits.
+
+    Parameters
+    ----------
+    variances : ndarray, shape (m,), float64
+        Those of the shape's prior: the PDM's eigenvalues, or a `ShapePrior`'s.
+    scales : sequence of PatchScale
+        Coarse to fine.
+    settings : FitParameters
+        With a window for each scale.
+    """
     used = (index for index in range(len(scales)) if settings.windows[index])
-    return [_Level(variances, scales, settings, index) for index in used]
+    return [Level(variances, scales, settings, index) for index in used]

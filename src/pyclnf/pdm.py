@@ -373,10 +373,11 @@ class PDM:
         """
         x, y, w, h = check_box(box)
         euler = np.asarray(rotation, dtype=np.float64)
-        if euler.shape != (3,) or not np.isfinite(euler).all():
+        if euler.shape != (3,) or not all(map(math.isfinite, euler.tolist())):
             raise ParameterError(f"a starting rotation is three finite angles in radians, not {rotation!r}")
-        scale, tx, ty = self.placement(x, y, w, h, tuple(euler.tolist()))
-        return Parameters(np.array([scale, *euler, tx, ty]), np.zeros(self.n_modes))
+        rx, ry, rz = euler.tolist()
+        scale, tx, ty = self.placement(x, y, w, h, (rx, ry, rz))
+        return Parameters(np.array([scale, rx, ry, rz, tx, ty]), np.zeros(self.n_modes))
 
     def placement(
         self, x: float, y: float, w: float, h: float, rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)

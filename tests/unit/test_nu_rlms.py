@@ -16,13 +16,15 @@ from pyclnf.nu_rlms import (
     LIKELIHOOD_FLOOR,
     MIN_FACE_SCALE,
     PARAMETER_SETS,
+    FitResult,
+    Level,
     _Fit,
-    _Level,
     _most_likely,
     astray,
     fit,
     fit_starts,
     gaussian_kernel,
+    levels_of,
 )
 from pyclnf.patch_experts import PatchScale
 from pyclnf.pdm import ShapePrior
@@ -131,9 +133,9 @@ def test_landmarks_without_a_response_count_less(model: Model, picture) -> None:
 def test_weights_follow_the_highest_responses(model: Model, picture) -> None:
     settings, scales = FitParameters.named("video"), model.scales
     one = _Fit(model.pdm, 5, picture.image[:, :, None], model.pdm.from_box(picture.box), None)
-    one.respond(_Level(model.pdm.eigenvalues, scales, settings, 0))
+    one.respond(Level(model.pdm.eigenvalues, scales, settings, 0))
     plain, peaks = one.weights.copy(), one.responses.max(axis=(1, 2)).astype(float) + LIKELIHOOD_FLOOR
-    one.respond(_Level(model.pdm.eigenvalues, scales, replace(settings, response_power=3), 0))
+    one.respond(Level(model.pdm.eigenvalues, scales, replace(settings, response_power=3), 0))
     np.testing.assert_allclose(one.weights, plain * peaks**3 / np.mean(peaks**3), rtol=1e-6)
     assert one.weights.mean() == pytest.approx(plain.mean())
 
@@ -170,6 +172,14 @@ def test_a_profile_sees_half_of_the_landmarks(model: Model, picture) -> None:
     assert result.likelihood == pytest.approx(np.log(visible + 1e-8).mean())
 
 
+def fit_about(
+    model: Model, prior: ShapePrior, settings: FitParameters, image: np.ndarray, start: Parameters
+) -> FitResult:
+    """Return a fit that is held to its start."""
+    levels = levels_of(prior.variances, model.scales, settings)
+    return fit_starts(model.pdm, levels, settings.iterations, image, [start], prior=prior)[0]
+
+
 def test_the_pdms_own_prior_about_the_mean_shape_changes_nothing(model: Model, picture) -> None:
     """In a rotated basis, too; limits are not reached here."""
     pdm, image = model.pdm, picture.image[:, :, None]
@@ -179,7 +189,7 @@ def test_the_pdms_own_prior_about_the_mean_shape_changes_nothing(model: Model, p
     assert (np.abs(plain.parameters.shape) < 2.5 * np.sqrt(pdm.eigenvalues)).all()
     for basis in (np.eye(pdm.n_modes), np.eye(pdm.n_modes)[:, ::-1]):
         prior = ShapePrior(pdm, basis, pdm.eigenvalues @ np.abs(basis))
-        found, _ = fit_starts(pdm, model.scales, settings, image, [start], prior=prior)
+        found = fit_about(model, prior, settings, image, start)
         np.testing.assert_allclose(found.landmarks, plain.landmarks, atol=1e-6)
         np.testing.assert_allclose(found.parameters.shape, plain.parameters.shape, atol=1e-6)
 
@@ -190,12 +200,11 @@ def test_a_sure_start_keeps_its_shape(model: Model, picture) -> None:
     shape = 1.5 * np.sqrt(pdm.eigenvalues) * np.resize([1, -1], pdm.n_modes)
     start = Parameters(pdm.from_box(picture.box).pose, shape)
     free, held = (
-        fit_starts(
-            pdm, model.scales, settings, image, [start],
-            prior=ShapePrior(pdm, np.eye(pdm.n_modes), share * pdm.eigenvalues),
-        )[0]
+        fit_about(
+            model, ShapePrior(pdm, np.eye(pdm.n_modes), share * pdm.eigenvalues), settings, image, start
+        )
         for share in (1.0, 1e-4)
-    )  # fmt: skip
+    )
     assert np.abs(held.parameters.shape - shape).max() < 0.05 * np.abs(free.parameters.shape - shape).max()
     np.testing.assert_allclose(held.landmarks, pdm.landmarks_2d(held.parameters), atol=1e-9)
 
@@ -206,7 +215,7 @@ def test_shapes_stay_within_the_pdms_limits(model: Model, picture) -> None:
     start = Parameters(pdm.from_box(picture.box).pose, limits)
     wide = ShapePrior(pdm, np.eye(pdm.n_modes), 100 * pdm.eigenvalues)
     settings = replace(settings, reg_factor=0.0)
-    found, _ = fit_starts(pdm, model.scales, settings, image, [start], prior=wide)
+    found = fit_about(model, wide, settings, image, start)
     assert (np.abs(found.parameters.shape) <= limits).all()
     np.testing.assert_allclose(found.landmarks, pdm.landmarks_2d(found.parameters), atol=1e-9)
 

@@ -15,10 +15,10 @@ from pyclnf.nu_rlms import (
     MULTI_VIEW_STARTS,
     STARTS_KEPT,
     FitParameters,
+    Level,
     _Fit,
-    _Level,
-    _levels,
     fit_starts,
+    levels_of,
 )
 from pyclnf.patch_experts import PatchScale
 
@@ -57,7 +57,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
     def noted(name: str) -> Any:
         method = getattr(_Fit, name)
 
-        def run(self: _Fit, level: _Level) -> Any:
+        def run(self: _Fit, level: Level) -> Any:
             done.append((name, level.scale.scale))
             return method(self, level)
 
@@ -88,13 +88,14 @@ def test_the_likeliest_after_a_look_go_on(
     whole: list[list[int]] = [[] for _ in model.scales]
     run = _Fit.respond_and_move
 
-    def noted(self: _Fit, level: _Level) -> None:
+    def noted(self: _Fit, level: Level) -> None:
         whole[model.scales.index(level.scale)].append(starts.index(self.start))
         run(self, level)
 
     monkeypatch.setattr(_Fit, "look", lambda self, level: likelihoods[id(self.start)])
     monkeypatch.setattr(_Fit, "respond_and_move", noted)
-    _, best = fit_starts(model.pdm, model.scales, settings, image, starts, kept=kept)
+    levels = levels_of(model.pdm.eigenvalues, model.scales, settings)
+    _, best = fit_starts(model.pdm, levels, settings.iterations, image, starts, kept=kept)
     assert whole[0] == [1, 3, 0, 6][: kept[0]]
     assert all(len(left) == kept[-1] and set(left) <= set(whole[0]) for left in whole[1:])
     assert best in whole[-1]
@@ -104,7 +105,7 @@ def test_a_look_leaves_the_fit_where_it_is(model: Model, picture) -> None:
     settings = FitParameters()
     start = model.pdm.from_box(picture.disturbed, (0.0, 0.3, 0.0))
     one = _Fit(model.pdm, settings.iterations, as_pixels(picture.image), start, None)
-    (level, *_) = _levels(model.pdm.eigenvalues, model.scales, settings)
+    (level, *_) = levels_of(model.pdm.eigenvalues, model.scales, settings)
     likelihood = one.look(level.for_a_look())
     assert np.isfinite(likelihood) and one.iterations == 0 and one.failure is None
     np.testing.assert_array_equal(one.pose, start.pose)
@@ -119,7 +120,7 @@ def test_the_window_of_a_look(model: Model) -> None:
 
     def window(scale: PatchScale, own: int) -> tuple[int, int]:
         settings = FitParameters((own, *[0] * (len(model.scales) - 1)))
-        (level,) = _levels(model.pdm.eigenvalues, [scale, *model.scales[1:]], settings)
+        (level,) = levels_of(model.pdm.eigenvalues, [scale, *model.scales[1:]], settings)
         look = level.for_a_look()
         assert (level.window, level.scale) == (own, scale)
         return look.window, look.gaussians.shape[1]
