@@ -27,7 +27,7 @@ ctypedef fused pixel_t:
     float
     double
 
-# A part of the image is turned to grey at once if it has no more than so many pixels a sample.
+# A part of the image is turned to grey at once if it has no more than so many pixels a sample, or is kept.
 cdef int GREY_SHARE = 7
 
 
@@ -86,12 +86,18 @@ cdef inline bint holds(const grey_part *part, const grey_part *other) noexcept n
             and other.left + other.columns <= part.left + part.columns)
 
 
-cdef grey_part around_both(const grey_part *one, const grey_part *other) noexcept nogil:
-    """The smallest part that holds two."""
+cdef grey_part around_both(const grey_part *one, const grey_part *other, Py_ssize_t height,
+                           Py_ssize_t width) noexcept nogil:
+    """A part that holds two, and what lies a little further: where one start ends, the next may go on."""
     cdef grey_part part = one[0]
+    cdef Py_ssize_t bottom = max(one.top + one.rows, other.top + other.rows)
+    cdef Py_ssize_t right = max(one.left + one.columns, other.left + other.columns)
+    cdef Py_ssize_t more_rows, more_columns
     part.top, part.left = min(one.top, other.top), min(one.left, other.left)
-    part.rows = max(one.top + one.rows, other.top + other.rows) - part.top
-    part.columns = max(one.left + one.columns, other.left + other.columns) - part.left
+    more_rows, more_columns = (bottom - part.top) // 8, (right - part.left) // 8
+    part.top, part.left = max(part.top - more_rows, 0), max(part.left - more_columns, 0)
+    part.rows = min(bottom + more_rows, height) - part.top
+    part.columns = min(right + more_columns, width) - part.left
     return part
 
 
@@ -210,21 +216,20 @@ cdef void c_sample_areas(const pixel_t[:, :, :] image, const double[:, :, ::1] m
             blend(values, values + size, values + 2 * size, values + 3 * size, u, v, size, &out[k, 0, 0])
 
 
-cdef bint find_part(const uint8_t[:, :, :] image, const grey_part *needed, Py_ssize_t most,
-                    grey_part *part) noexcept nogil:
-    """Have a part hold what is needed, if that has no more pixels than there is room for, and than `most`.
+cdef bint find_part(const uint8_t[:, :, :] image, const grey_part *needed, grey_part *part) noexcept nogil:
+    """Have a part hold what is needed, if there is room for it.
 
     What it holds is of the same image; what it has to be filled with anew goes around that, too, if it can.
     """
-    cdef grey_part wanted
+    cdef grey_part wanted = needed[0]
     cdef uint8_t *lines
-    if part.rows > 0 and holds(part, needed):
-        return True
-    most = min(most, part.room)
-    wanted = around_both(part, needed)
-    if part.rows == 0 or wanted.rows * wanted.columns > most:
-        wanted = needed[0]
-    if not 0 < wanted.rows * wanted.columns <= most:
+    if part.rows > 0:
+        if holds(part, needed):
+            return True
+        wanted = around_both(part, needed, image.shape[0], image.shape[1])
+        if wanted.rows * wanted.columns > part.room:
+            wanted = needed[0]
+    if not 0 < wanted.rows * wanted.columns <= part.room:
         return False
     lines = <uint8_t *>malloc(2 * wanted.columns)
     if lines == NULL:
@@ -238,7 +243,7 @@ cdef bint find_part(const uint8_t[:, :, :] image, const grey_part *needed, Py_ss
 cdef bint sampled(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices, float[:, :, ::1] out,
                   grey_part *kept) noexcept nogil:
     """The same as `sample_areas`; whether there was memory for it. kept: of the same image, or NULL."""
-    cdef Py_ssize_t side = out.shape[1], most = GREY_SHARE * out.shape[0] * side * side
+    cdef Py_ssize_t side = out.shape[1], pixels
     # Four rows of numbers, padded, four arrays of positions and shares, five of values.
     cdef int32_t *scratch = <int32_t *>malloc((4 * (side + 7) + 4 * (side * side + 8) + 5 * side * side)
                                               * sizeof(int32_t))
@@ -252,12 +257,13 @@ cdef bint sampled(const pixel_t[:, :, :] image, const double[:, :, ::1] matrices
             # Of a face that is not large each pixel is read several times: turned to grey but once, and put
             # beside the one below.
             needed = part_around(matrices, side, image.shape[0], image.shape[1])
-            if kept != NULL and find_part(image, &needed, most, kept):
+            pixels = needed.rows * needed.columns
+            if kept != NULL and find_part(image, &needed, kept):
                 part = kept
-            elif 0 < needed.rows * needed.columns <= most:
-                own.room = needed.rows * needed.columns
-                own.pairs = <uint16_t *>malloc(own.room * sizeof(uint16_t))
-                if own.pairs == NULL or not find_part(image, &needed, most, &own):
+            elif 0 < pixels <= GREY_SHARE * out.shape[0] * side * side:
+                own.room = pixels
+                own.pairs = <uint16_t *>malloc(pixels * sizeof(uint16_t))
+                if own.pairs == NULL or not find_part(image, &needed, &own):
                     free(own.pairs)
                     own.pairs = NULL
     c_sample_areas(image, matrices, out, scratch, part)
