@@ -163,7 +163,7 @@ def kernels(model: Model, window: int) -> list[Kernel]:
     image = as_pixels(photograph(480, 640))
     start = pdm.from_box(BOX)
     base = pdm.landmarks_2d(start)
-    experts, blocks = scale.view(0), scale._arranged(0)
+    experts, blocks = scale.view(0), scale._arranged(0, smooth=True)
     v, side = experts.landmarks.size, window + experts.weights.shape[2] - 1
     to_image = np.eye(2) * start.pose[0] / scale.scale
     to_reference = np.linalg.inv(to_image)

@@ -379,15 +379,16 @@ class _Fit:
         )
         self.iterations += done
 
-    def respond_and_move(self, level: Level) -> None:
-        """Compute the response maps of a scale, and run both passes over them."""
+    def respond_and_move(self, level: Level, *, rigid: bool = False) -> None:
+        """Compute the response maps of a scale, and run both passes over them, or the rigid one alone."""
         scale, window = level.scale, level.window
         view = scale.nearest_view(self.pose[1:4])
         arguments = scale.kernel_arguments(view, window)
         if arguments is None:
             self.respond(level)
             self.move(rigid=True)
-            self.move(rigid=False)
+            if not rigid:
+                self.move(rigid=False)
             return
         self.level, self.view, experts = level, view, scale.view(view)
         self.landmarks = experts.landmarks
@@ -410,6 +411,7 @@ class _Fit:
             level.gaussians,
             level.response_power,
             LIKELIHOOD_FLOOR,
+            rigid,
             self.max_iterations,
             TOLERANCE,
             self.base,
@@ -430,8 +432,7 @@ class _Fit:
     def look(self, level: Level) -> float:
         """Return how likely a face is near the start, by a rigid pass; the fit stays where it is."""
         pose = self.pose.copy()
-        self.respond(level)
-        self.move(rigid=True)
+        self.respond_and_move(level, rigid=True)
         self.pose, self.iterations = pose, 0
         return self.likelihood()
 

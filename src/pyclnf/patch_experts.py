@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -238,7 +238,7 @@ class PatchScale:
         self._check_components()
         self._load = views if callable(views) else None
         self._views: list[ViewExperts | None] = [None] * self.n_views
-        self._blocks: dict[int, _Blocks] = {}
+        self._blocks: dict[tuple[int, bool], _Blocks] = {}
         self._sigmas: OrderedDict[tuple[int, int], _Sigma] = OrderedDict()
         self._folded: dict[int, list[NDArray[np.float64]] | None] = {}
         self._thinned: dict[int, PatchScale] = {}
@@ -502,11 +502,12 @@ class PatchScale:
         None if it cannot compute their responses: with neurons that work on depth, and where Sigma is not to
         be had in parts.
         """
-        blocks, rows, columns = self._arranged(view), *self.support(view)
+        rows, columns = self.support(view)
         sigma = self._kept_sigma(view, window)
-        if sigma is None or not sigma.folded or blocks.n_planes > 2 or rows != columns:
+        blocks = self._arranged(view, smooth=sigma is not None)
+        if (sigma is not None and not sigma.folded) or blocks.n_planes > 2 or rows != columns:
             return None
-        return blocks.n_planes, (*blocks.arguments, sigma.values)
+        return blocks.n_planes, (*blocks.arguments, _NO_SIGMAS if sigma is None else sigma.values)
 
     def responses(
         self,
@@ -544,7 +545,8 @@ class PatchScale:
             If the image holds values that are not finite, or depth is needed and not given.
         """
         experts = self.view(view)
-        blocks = self._arranged(view)
+        sigma = self._kept_sigma(view, window)
+        blocks = self._arranged(view, smooth=sigma is not None)
         rows, columns = experts.weights.shape[2:]
         if rows != columns:
             raise ModelError(
@@ -556,7 +558,6 @@ class PatchScale:
             if depth is None:
                 raise ImageError("this model has neurons that work on depth: give depth=")
             _kernels.sample_areas(depth, matrices, planes[2])
-        sigma = self._kept_sigma(view, window)
         sums = np.empty((v, window, window), np.float32)
         folded = sigma is not None and sigma.folded
         maps = np.empty_like(sums) if folded else _NO_MAPS
@@ -574,18 +575,25 @@ class PatchScale:
         if folded:
             return maps
         if sigma is None:
-            # Without components Sigma is diagonal, and the neurons' sums are not negative.
-            sums /= (2 * experts.alphas.sum(axis=1)).astype(np.float32)[:, None, None]
             return sums
         maps = np.empty_like(sums)
         _kernels.apply_sigma(sigma.values, sums.reshape(v, -1), maps.reshape(v, -1))
         return maps
 
-    def _arranged(self, view: int) -> _Blocks:
-        blocks = self._blocks.get(view)
+    def _arranged(self, view: int, *, smooth: bool) -> _Blocks:
+        """Return the neurons of a view as the kernels read them.
+
+        Those whose sums are not smoothed have Sigma in their alphas: without components it is diagonal,
+        ``I / (2 sum_k alpha_k)``, and the sums are not negative.
+        """
+        blocks = self._blocks.get((view, smooth))
         if blocks is None:
             # Computed twice at worst, with the same result: no lock is needed.
-            blocks = self._blocks[view] = _arrange(self.view(view))
+            blocks = _arrange(self.view(view))
+            if not smooth:
+                totals = 2 * self.view(view).alphas.sum(axis=1)[:, None, None]
+                blocks = replace(blocks, alphas=(blocks.alphas / totals).astype(np.float32))
+            self._blocks[view, smooth] = blocks
         return blocks
 
 

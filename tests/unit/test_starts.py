@@ -53,18 +53,13 @@ def test_few_starts_are_all_fitted(model: Model, picture) -> None:
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
     """What a fit does: looks and whole passes, each with the patch scale."""
     done: list[tuple[str, float]] = []
+    method = _Fit.respond_and_move
 
-    def noted(name: str) -> Any:
-        method = getattr(_Fit, name)
+    def noted(self: _Fit, level: Level, *, rigid: bool = False) -> None:
+        done.append(("look" if rigid else "fit", level.scale.scale))
+        method(self, level, rigid=rigid)
 
-        def run(self: _Fit, level: Level) -> Any:
-            done.append((name, level.scale.scale))
-            return method(self, level)
-
-        return run
-
-    for name in ("look", "respond_and_move"):
-        monkeypatch.setattr(_Fit, name, noted(name))
+    monkeypatch.setattr(_Fit, "respond_and_move", noted)
     return done
 
 
@@ -74,7 +69,7 @@ def test_only_the_likely_starts_go_on(model: Model, picture, passes: list[tuple[
     expected = [("look", coarsest)] * len(MULTI_VIEW_STARTS)
     for k, scale in enumerate(model.scales):
         before = STARTS_KEPT[min(k, len(STARTS_KEPT) - 1)]
-        expected += [("respond_and_move", scale.scale)] * before
+        expected += [("fit", scale.scale)] * before
     assert passes == expected
 
 
@@ -145,7 +140,5 @@ def test_a_face_that_is_too_small_from_every_start(
     _, info = CLNF(model, starts="multiview").fit(picture.image, (150, 150, 12, 12))
     assert not info["success"] and "too small" in str(info["failure"])
     # Only what is known to be too small after the coarsest scale is left.
-    assert [name for name, _ in passes] == ["look"] * len(MULTI_VIEW_STARTS) + [
-        "respond_and_move"
-    ] * STARTS_KEPT[0]
+    assert [name for name, _ in passes] == ["look"] * len(MULTI_VIEW_STARTS) + ["fit"] * STARTS_KEPT[0]
     assert {scale for _, scale in passes} == {model.scales[0].scale}

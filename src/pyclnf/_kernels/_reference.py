@@ -847,6 +847,7 @@ def fit_scale(
     kernel: Float,
     response_power: int,
     floor: float,
+    rigid: bool,
     max_iterations: int,
     tolerance: float,
     base: Float,
@@ -865,14 +866,17 @@ def fit_scale(
     placed = base, to_reference, to_image
     place_areas(mean, components, pose, shape, visible, patch_scale, planes.shape[2], *placed, matrices)
     experts = block_planes, neurons, weight_sums, norm_weights, biases, alphas
-    response_maps(image, grey_pairs, grey_bounds, matrices, *experts, sigmas, planes, sums, maps)
+    smooth = maps[: len(sigmas)]
+    response_maps(image, grey_pairs, grey_bounds, matrices, *experts, sigmas, planes, sums, smooth)
+    if not len(sigmas):
+        maps[:] = sums
     if response_power:
         weigh_maps(maps, response_power, floor, weights)
     iterations, converged = 0, False
-    for rigid in (True, False):
+    for pass_is_rigid in (True,) if rigid else (True, False):
         done, converged = nu_rlms_pass(
             mean, components, regularisation, limits, pose, shape, base, visible, maps, to_reference,
-            to_image, kernel, weights, rigid, max_iterations, tolerance, offsets,
+            to_image, kernel, weights, pass_is_rigid, max_iterations, tolerance, offsets,
         )  # fmt: skip
         iterations += done
     return iterations, converged

@@ -42,14 +42,14 @@ def fit_scale(const pixel_t[:, :, :] image, uint16_t[::1] grey_pairs, int32_t[::
               const double[::1] limits, const int32_t[::1] visible, double patch_scale, const int32_t[:, ::1] block_planes, const float[:, :, :, :, ::1] neurons,
               const float[:, :, ::1] weight_sums, const float[:, :, ::1] norm_weights, const float[:, :, ::1] biases,
               const float[:, :, ::1] alphas, const float[:, ::1] sigmas, const double[:, ::1] kernel,
-              int response_power, double floor, int max_iterations, double tolerance, double[:, ::1] base,
+              int response_power, double floor, bint rigid, int max_iterations, double tolerance, double[:, ::1] base,
               double[:, ::1] to_reference, double[:, ::1] to_image, double[:, :, ::1] matrices,
               float[:, :, :, ::1] planes, float[:, :, ::1] sums, float[:, :, ::1] maps, double[::1] weights,
               double[:, ::1] offsets, double[::1] pose, double[::1] shape):
     """Fit pose and shape to the image at one scale, in one call.
 
-    `place_areas`, `response_maps` with Sigma, `weigh_maps`, and `nu_rlms_pass` twice, first rigid: between them
-    Python's lock would have to be got back, which threads that fit other faces hold.
+    `place_areas`, `response_maps`, `weigh_maps`, and `nu_rlms_pass` twice, first rigid: between them Python's lock
+    would have to be got back, which threads that fit other faces hold.
 
     Parameters
     ----------
@@ -57,14 +57,18 @@ def fit_scale(const pixel_t[:, :, :] image, uint16_t[::1] grey_pairs, int32_t[::
         See `place_areas`, `nu_rlms_pass` and `sample_areas`.
     grey_pairs, grey_bounds
         See `response_maps`.
-    block_planes, neurons, weight_sums, norm_weights, biases, alphas, sigmas
+    block_planes, neurons, weight_sums, norm_weights, biases, alphas
         See `response_maps`.
+    sigmas : ndarray, shape (v, d), float32
+        See `apply_folded_sigma`; if v = 0, Sigma is not applied.
     kernel, max_iterations, tolerance
         See `nu_rlms_pass`.
     response_power : int
         See `weigh_maps`; 0: the responses do not count.
     floor : float
         See `weigh_maps`.
+    rigid : bool
+        Leave out the second pass, in which the shape moves, too.
     base, to_reference, to_image, matrices, planes, sums, maps, offsets
         Get what the kernels give.
     weights : ndarray, shape (v,), float64
@@ -75,13 +79,13 @@ def fit_scale(const pixel_t[:, :, :] image, uint16_t[::1] grey_pairs, int32_t[::
     Returns
     -------
     iterations : int
-        Updates done in both passes.
+        Updates done in all passes.
     converged : bool
-        Whether the tolerance ended the second pass.
+        Whether the tolerance ended the last pass.
     """
     cdef Py_ssize_t n = base.shape[0], rows = 2 * visible.shape[0], room
     cdef Py_ssize_t stride = (6 + shape.shape[0] + WIDE - 1) // WIDE * WIDE
-    cdef int rigid_iterations = 0, iterations = 0
+    cdef int iterations = 0, more = 0
     cdef bint converged = False, done
     cdef double *memory
     cdef double *work
@@ -99,18 +103,22 @@ def fit_scale(const pixel_t[:, :, :] image, uint16_t[::1] grey_pairs, int32_t[::
         if planes.shape[0] > 1:
             magnitudes(planes[0], planes[1])
         done = done and summed(planes, block_planes, neurons, weight_sums, norm_weights, biases, alphas, sums)
-        done = done and smoothed(sigmas, sums, maps)
+        if sigmas.shape[0] > 0:
+            done = done and smoothed(sigmas, sums, maps)
+        else:
+            memcpy(&maps[0, 0, 0], &sums[0, 0, 0], maps.shape[0] * maps.shape[1] * maps.shape[2] * sizeof(float))
         if done:
             if response_power > 0:
                 c_weigh_maps(maps, response_power, floor, weights, work)
-            rigid_iterations, converged = c_nu_rlms_pass(
-                mean, components, regularisation, limits, pose, shape, base, visible, maps, to_reference, to_image,
-                kernel, weights, True, max_iterations, tolerance, offsets, work)
             iterations, converged = c_nu_rlms_pass(
                 mean, components, regularisation, limits, pose, shape, base, visible, maps, to_reference, to_image,
-                kernel, weights, False, max_iterations, tolerance, offsets, work)
+                kernel, weights, True, max_iterations, tolerance, offsets, work)
+            if not rigid:
+                more, converged = c_nu_rlms_pass(
+                    mean, components, regularisation, limits, pose, shape, base, visible, maps, to_reference, to_image,
+                    kernel, weights, False, max_iterations, tolerance, offsets, work)
     free(memory)
     keep_bounds(&kept, grey_bounds)
     if not done:
         raise MemoryError
-    return rigid_iterations + iterations, converged
+    return iterations + more, converged
