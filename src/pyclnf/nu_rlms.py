@@ -18,7 +18,7 @@ import numpy as np
 from pyclnf import _kernels
 from pyclnf._limits import MAX_COORDINATE
 from pyclnf.errors import ParameterError
-from pyclnf.patch_experts import NOTHING_KEPT, KeptGrey, check_finite
+from pyclnf.patch_experts import NOTHING_KEPT, check_finite, room_for_grey
 from pyclnf.pdm import Parameters
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyclnf.patch_experts import PatchScale, ViewExperts
+    from pyclnf.patch_experts import KeptGrey, PatchScale, ViewExperts
     from pyclnf.pdm import PDM, ShapePrior
 
     Float = NDArray[np.float64]
@@ -537,7 +537,7 @@ def fit(
     ImageError
         If the image holds values around the face that are not finite.
     """
-    one = _Fit(pdm, settings.iterations, image, start, depth, None, KeptGrey.of(image))
+    one = _Fit(pdm, settings.iterations, image, start, depth, None, room_for_grey(image))
     one.run(levels_of(pdm.eigenvalues, scales, settings))
     return one.result()
 
@@ -588,7 +588,7 @@ def fit_starts(
         Of the start that won.
     """
     # A single fit at a single scale reads its part of the image but once.
-    grey = KeptGrey.of(image) if len(starts) * len(levels) > 1 else NOTHING_KEPT
+    grey = room_for_grey(image) if len(starts) * len(levels) > 1 else NOTHING_KEPT
     fits = [_Fit(pdm, iterations, image, start, depth, prior, grey) for start in starts]
     left = list(range(len(fits)))
     if not exhaustive and len(fits) > kept[0]:

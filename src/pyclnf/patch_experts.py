@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+    # Pairs of grey values, and the bounds of the part.
+    KeptGrey = tuple[NDArray[np.uint16], NDArray[np.int32]]
 
 __all__ = ["DEPTH", "GRADIENT", "GREY", "PatchScale", "ViewExperts", "procrustes_similarity"]
 
@@ -58,21 +61,14 @@ KEPT_PIXELS = 1 << 18
 KEPT_SIGMA_BYTES = 32_000_000
 
 
-class KeptGrey(NamedTuple):
-    """Where the kernels keep a part of an image as grey values, see the kernel `response_maps`."""
-
-    pairs: NDArray[np.uint16]
-    bounds: NDArray[np.int32]
-
-    @classmethod
-    def of(cls, image: NDArray[Any]) -> KeptGrey:
-        """Return room for a part of an image."""
-        room = min(KEPT_PIXELS, image.shape[0] * image.shape[1]) if image.dtype == np.uint8 else 0
-        return cls(np.empty(room, np.uint16), np.zeros(4, np.int32))
+def room_for_grey(image: NDArray[Any]) -> KeptGrey:
+    """Return where the kernels may keep a part of an image as grey values, see the kernel `response_maps`."""
+    room = min(KEPT_PIXELS, image.shape[0] * image.shape[1]) if image.dtype == np.uint8 else 0
+    return np.empty(room, np.uint16), np.zeros(4, np.int32)
 
 
 # Without room: of any image.
-NOTHING_KEPT = KeptGrey(np.empty(0, np.uint16), np.zeros(4, np.int32))
+NOTHING_KEPT: KeptGrey = (np.empty(0, np.uint16), np.zeros(4, np.int32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -531,8 +527,8 @@ class PatchScale:
             Maps from the areas of interest to the image, see the kernel `place_areas`.
         depth : ndarray, shape (H, W, 1), float32 or float64, optional
             Needed by neurons of type 3.
-        grey : KeptGrey
-            Of the same image.
+        grey : tuple of ndarray
+            `room_for_grey` of the same image.
 
         Returns
         -------

@@ -6,11 +6,9 @@ arrives is checked against the checksums below.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -337,12 +335,14 @@ def fetch(url: str, target: Path, expected: RemoteFile) -> None:
 
 
 def _sha256(path: Path) -> str:
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shipped() -> Path:
-    return Path(str(resources.files("pyclnf"))) / "data" / "default.npz"
+    return Path(__file__).with_name("data") / "default.npz"
 
 
 def _openface_folder() -> Path:
