@@ -53,7 +53,7 @@ BLOCK = 8
 # In place of Sigmas and of their maps where there are none, or whole matrices.
 _NO_SIGMAS, _NO_MAPS = np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.float32)
 
-# A part of an image of so many pixels is kept as grey values for the next scale, or start: a face of 3 px/mm.
+# A part of an image of so many pixels is kept as grey values for the next scale, or start: a face of 2 px/mm.
 KEPT_PIXELS = 1 << 18
 
 # Sigma matrices kept by one patch scale, bytes: all seven views of the largest usual window
@@ -585,10 +585,12 @@ class PatchScale:
         blocks = self._blocks.get((view, smooth))
         if blocks is None:
             # Computed twice at worst, with the same result: no lock is needed.
-            blocks = _arrange(self.view(view))
-            if not smooth:
-                totals = 2 * self.view(view).alphas.sum(axis=1)[:, None, None]
-                blocks = replace(blocks, alphas=(blocks.alphas / totals).astype(np.float32))
+            experts = self.view(view)
+            if smooth:
+                blocks = _arrange(experts)
+            else:
+                blocks, totals = self._arranged(view, smooth=True), 2 * experts.alphas.sum(axis=1)
+                blocks = replace(blocks, alphas=(blocks.alphas / totals[:, None, None]).astype(np.float32))
             self._blocks[view, smooth] = blocks
         return blocks
 

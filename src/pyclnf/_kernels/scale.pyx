@@ -39,7 +39,8 @@ def weigh_maps(const float[:, :, ::1] responses, int power, double floor, double
 
 def fit_scale(const pixel_t[:, :, :] image, uint16_t[::1] grey_pairs, int32_t[::1] grey_bounds,
               const double[::1] mean, const double[:, ::1] components, const double[::1] regularisation,
-              const double[::1] limits, const int32_t[::1] visible, double patch_scale, const int32_t[:, ::1] block_planes, const float[:, :, :, :, ::1] neurons,
+              const double[::1] limits, const int32_t[::1] visible, double patch_scale,
+              const int32_t[:, ::1] block_planes, const float[:, :, :, :, ::1] neurons,
               const float[:, :, ::1] weight_sums, const float[:, :, ::1] norm_weights, const float[:, :, ::1] biases,
               const float[:, :, ::1] alphas, const float[:, ::1] sigmas, const double[:, ::1] kernel,
               int response_power, double floor, bint rigid, int max_iterations, double tolerance, double[:, ::1] base,
