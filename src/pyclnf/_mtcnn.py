@@ -33,13 +33,13 @@ GRAPH, INITIALIZER, DIMS, DATA_TYPE, FLOAT_DATA, NAME, RAW_DATA, FLOAT = 7, 5, 1
 SMALL_PRODUCT = 2**18
 
 # The convolutions of each network, and the arrays of the slopes of those that are rectified; the same of its
-# layers that see all numbers of an image at once.
+# layers that see all numbers of an image at once. Two that see the same are made one: a block of the kernel
+# has room for the filters of both.
 _PROPOSE = {
     "conv2d": "p_re_lu_initializer_8",
     "conv2d_1": "p_re_lu_1_initializer_6",
     "conv2d_2": "p_re_lu_2_initializer_3",
-    "conv2d_3": None,
-    "conv2d_4": None,
+    "conv2d_3 conv2d_4": None,
 }
 _REFINE = {
     "conv2d_5": "p_re_lu_3_initializer_14",
@@ -82,7 +82,8 @@ class Networks:
         network = self._propose
         x = _pool(network.convolve(images, "conv2d"), 2, same=True)
         x = network.convolve(network.convolve(x, "conv2d_1"), "conv2d_2")
-        return network.convolve(x, "conv2d_4"), _probability(network.convolve(x, "conv2d_3"))
+        x = network.convolve(x, "conv2d_3 conv2d_4")
+        return x[..., 2:], _probability(x[..., :2])
 
     def refine(self, images: Float) -> tuple[Float, Float]:
         """Return shifts (k, 4) and scores (k,) of images of 24 px."""
@@ -110,24 +111,25 @@ class _Network:
     ----------
     path : Path
     convolutions, dense : mapping of str to str or None
-        Layers, and the arrays of their slopes.
+        Layers, or several with a blank between, and the arrays of their slopes.
     """
 
     def __init__(
         self, path: Path, convolutions: Mapping[str, str | None], dense: Mapping[str, str | None]
     ) -> None:
         layers = {**convolutions, **dense}
-        names = [f"{layer}/{part}:0" for layer in layers for part in ("kernel", "bias")]
+        single = " ".join(layers).split()
+        names = [f"{layer}/{part}:0" for layer in single for part in ("kernel", "bias")]
         arrays = read_weights(path, *names, *filter(None, layers.values()))
         # They were trained on RGB.
         first = f"{next(iter(convolutions))}/kernel:0"
         arrays[first] = arrays[first][:, ::-1]
+
+        def whole(layer: str, part: str) -> Float:
+            return np.concatenate([arrays[f"{one}/{part}:0"] for one in layer.split()])
+
         own = {
-            layer: (
-                arrays[f"{layer}/kernel:0"],
-                arrays[f"{layer}/bias:0"],
-                None if slope is None else arrays[slope],
-            )
+            layer: (whole(layer, "kernel"), whole(layer, "bias"), None if slope is None else arrays[slope])
             for layer, slope in layers.items()
         }
         self._convolutions = {layer: _Convolution.of(*own[layer]) for layer in convolutions}
