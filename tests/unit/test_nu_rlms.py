@@ -258,6 +258,22 @@ def test_what_the_kernels_are_given(
         assert one["max_iterations"] == 5 and one["response_power"] == 0
 
 
+@pytest.mark.parametrize(
+    ("windows", "starts", "keeps"), (((11, 0, 0), 1, False), ((11, 9, 0), 1, True), ((11, 0, 0), 2, True))
+)
+def test_a_grey_part_is_kept_where_it_is_read_again(
+    model: Model, picture, monkeypatch: pytest.MonkeyPatch, windows: tuple[int, ...], starts: int, keeps: bool
+) -> None:
+    fitted = kernel_calls(monkeypatch, "fit_scale")
+    settings = FitParameters(windows)
+    levels = levels_of(model.pdm.eigenvalues, model.scales, settings)
+    start = model.pdm.from_box(picture.disturbed)
+    fit_starts(model.pdm, levels, 5, picture.image[:, :, None], [start] * starts)
+    assert len(fitted) == starts * len(levels)
+    assert [one["grey_pairs"].size for one in fitted] == [picture.image.size * keeps] * len(fitted)
+    assert all(one["grey_pairs"] is fitted[0]["grey_pairs"] for one in fitted)
+
+
 def test_a_scale_in_one_call_is_its_passes_one_after_the_other(
     model: Model, picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
