@@ -62,6 +62,13 @@ cdef inline void c_rotate(double *euler, const double *w) noexcept nogil:
             euler[i] = 0.0
 
 
+cdef inline Py_ssize_t work_of_pass(Py_ssize_t n, Py_ssize_t visible, Py_ssize_t modes,
+                                    Py_ssize_t window) noexcept nogil:
+    """Numbers that a pass works with, of n landmarks: Jacobians, normal equations, points, moments and places."""
+    cdef Py_ssize_t stride = (6 + modes + WIDE - 1) // WIDE * WIDE, rows = 2 * visible
+    return 10 * n + rows * (2 * stride + 4) + stride * (stride + 1) + 2 * window
+
+
 cdef (int, bint) c_nu_rlms_pass(
         const double[::1] mean, const double[:, ::1] components, const double[::1] regularisation,
         const double[::1] limits, double[::1] pose, double[::1] shape, const double[:, ::1] base,
@@ -192,12 +199,10 @@ def nu_rlms_pass(
     converged : bool
         Whether the tolerance ended the pass.
     """
-    cdef Py_ssize_t n = base.shape[0], rows = 2 * visible.shape[0]
-    cdef Py_ssize_t stride = (6 + shape.shape[0] + WIDE - 1) // WIDE * WIDE
+    cdef Py_ssize_t room = work_of_pass(base.shape[0], visible.shape[0], shape.shape[0], responses.shape[1])
     cdef int iterations
     cdef bint converged
-    cdef double *work = <double *>malloc(
-        (10 * n + rows * (2 * stride + 4) + stride * (stride + 1) + 2 * responses.shape[1] + 8) * sizeof(double))
+    cdef double *work = <double *>malloc((room + 8) * sizeof(double))
     if work == NULL:
         raise MemoryError
     with nogil:

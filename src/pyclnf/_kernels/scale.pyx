@@ -84,15 +84,14 @@ def fit_scale(const pixel_t[:, :, :] image, uint16_t[::1] grey_pairs, int32_t[::
     converged : bool
         Whether the tolerance ended the last pass.
     """
-    cdef Py_ssize_t n = base.shape[0], rows = 2 * visible.shape[0], room
-    cdef Py_ssize_t stride = (6 + shape.shape[0] + WIDE - 1) // WIDE * WIDE
+    # What a pass works with is more than what the areas and the weights of the maps need.
+    cdef Py_ssize_t room = work_of_pass(base.shape[0], visible.shape[0], shape.shape[0], maps.shape[1])
     cdef int iterations = 0, more = 0
     cdef bint converged = False, done
     cdef double *memory
     cdef double *work
     cdef grey_part kept = kept_part(grey_pairs, grey_bounds)
-    room = max(3 * n, 10 * n + rows * (2 * stride + 4) + stride * (stride + 1) + 2 * maps.shape[1]) + 8
-    memory = <double *>malloc(room * sizeof(double))
+    memory = <double *>malloc((room + 8) * sizeof(double))
     if memory == NULL:
         raise MemoryError
     # Rows of vectors begin where a line of the cache does: none is read from two.
