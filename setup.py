@@ -1,7 +1,8 @@
 """The compiled extensions and a reproducible sdist; everything else is in pyproject.toml.
 
 Builds for tests only (tools/sanitize.sh makes them and runs the tests): with ``PYCLNF_CHECKED=1`` every
-index is checked, with ``PYCLNF_SANITIZE=address`` or ``thread`` GCC's or Clang's sanitizer is compiled in.
+index is checked, with ``PYCLNF_SANITIZE=address`` or ``thread`` GCC's or Clang's sanitizer is compiled in,
+with ``PYCLNF_EMULATED=1`` the AVX-512 variant runs on a CPU with AVX2 (tools/emulated_avx512.h).
 """
 
 import gzip
@@ -70,6 +71,9 @@ if SANITIZE:
     COMMON += [*SANITIZE, "-g", "-fno-omit-frame-pointer"]
 if SANITIZE or CHECKED:
     COMMON += ["-O1"]
+if os.environ.get("PYCLNF_EMULATED") == "1":
+    COMMON += ["-DPYCLNF_EMULATED"]
+    AVX512 = [*AVX2, "-include", "tools/emulated_avx512.h"]
 
 
 def kernels(variant: str, flags: list[str]) -> Extension:

@@ -4,12 +4,13 @@
 #   tools/sanitize.sh address [pytest's arguments]   memory errors and undefined behaviour (ASan, UBSan)
 #   tools/sanitize.sh checked [pytest's arguments]   every index checked by Cython (boundscheck=True)
 #   tools/sanitize.sh thread  [pytest's arguments]   data races (TSan), in the tests that use threads
+#   tools/sanitize.sh emulated [pytest's arguments]  the AVX-512 variant's code, on a CPU that has AVX2
 #
 # Linux, GCC, and an environment with pyclnf's build (setuptools 77 or later, Cython) and test requirements
 # (PYTHON names its interpreter). The kernels are built in a copy of the checkout, which stays as it is; with SANITIZE_DIR the copy is kept there for
 # the next time. PYCLNF_TEST_DATA as for the tests.
 set -euo pipefail
-kind="${1:?address, checked or thread}"
+kind="${1:?address, checked, thread or emulated}"
 shift
 root="$(cd "$(dirname "$0")/.." && pwd)"
 python="${PYTHON:-python}"
@@ -30,6 +31,7 @@ kernels=(tests/kernels)  # runs all variants itself
 tests=(tests/golden tests/unit/test_nu_rlms.py tests/unit/test_clnf.py tests/unit/test_starts.py
        tests/unit/test_start.py tests/unit/test_descent.py tests/unit/test_patch_experts.py tests/unit/test_pdm.py tests/unit/test_camera.py
        tests/unit/test_fit_many.py)
+variants=(baseline avx2 avx512)
 preload=""
 case "$kind" in
   address)
@@ -53,8 +55,12 @@ case "$kind" in
     kernels=()
     tests=(tests/unit/test_fit_many.py tests/unit/test_model.py -k "thread or fit_many")
     ;;
+  emulated)
+    export PYCLNF_EMULATED=1
+    variants=(avx512)
+    ;;
   *)
-    echo "address, checked or thread, not $kind" >&2
+    echo "address, checked, thread or emulated, not $kind" >&2
     exit 2
     ;;
 esac
@@ -63,7 +69,7 @@ esac
 if [ $# -gt 0 ]; then
   kernels=() tests=("$@")
 fi
-for variant in baseline avx2 avx512; do
+for variant in "${variants[@]}"; do
   if [ "$variant" != baseline ] && ! PYCLNF_KERNELS=baseline LD_PRELOAD="$preload" "$python" -c \
       "import sys; from pyclnf import _kernels as k; sys.exit(not k.load_variant('baseline').has_$variant())"; then
     echo "this CPU has no $variant: that variant is left out"

@@ -20,7 +20,9 @@ PYCLNF_INLINE broad mul_broad(broad a, broad b) { return mul8(a, b); }
 PYCLNF_INLINE broad product_broad(broad a, broad b)
 {
     broad product = mul_broad(a, b);
-#if defined(__GNUC__) && defined(__AVX512F__)
+#if defined(__GNUC__) && defined(PYCLNF_EMULATED)
+    __asm__("" : "+m"(product));
+#elif defined(__GNUC__) && defined(__AVX512F__)
     __asm__("" : "+v"(product));
 #elif defined(__GNUC__) && defined(__FMA__)
     __asm__("" : "+x"(product));

@@ -19,7 +19,7 @@
 /* Many processors with AVX2 or AVX-512 multiply pairs and add them to sums in one instruction (VNNI). It is chosen at
  * run time within a variant, as the results are the same. GCC and Clang get it by name, if their assembler knows it: an
  * intrinsic would want all of the module to be compiled for such processors. */
-#if defined(__x86_64__) && defined(__GNUC__) \
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(PYCLNF_EMULATED) \
     && ((defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11))
 #define KNOWS_FUSED 1
 #elif defined(_M_X64) && !defined(__clang__) && _MSC_VER >= 1930
