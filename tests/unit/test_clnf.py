@@ -128,11 +128,21 @@ def test_images_of_any_layout(clnf: CLNF, picture, fitted: tuple[np.ndarray, Fit
         (np.full((5, 5), "a"), "not <U1"),
         (np.full((90, 90), np.nan), "not finite"),
         (np.full((90, 90), np.inf, np.float32), "not finite"),
+        (np.linspace(0, 1, 90 * 90).reshape(90, 90), "in 0..1: scale it"),
+        (np.linspace(-1, 1, 90 * 270, dtype=np.float32).reshape(90, 90, 3), "in -1..1: scale it"),
     ],
 )
 def test_images_that_cannot_be_fitted(clnf: CLNF, image: object, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         clnf.fit(image, (0, 0, 5, 5))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bright", [0.0, 255.0], ids=["black", "a bright pixel"])
+def test_dark_floats_are_no_floats_up_to_one(clnf: CLNF, bright: float) -> None:
+    image = np.zeros((200, 200))
+    image[101, 103] = bright
+    image[50:60, 50:60] = min(bright, 1.0)
+    clnf.fit(image, (20, 20, 150, 150))
 
 
 def test_values_that_are_not_finite_away_from_the_face(clnf: CLNF, picture) -> None:
