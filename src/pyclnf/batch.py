@@ -145,7 +145,7 @@ class Outcome:
         if self.failure:
             return f"{self.source}: failed: {self.failure}"
         if self.skipped:
-            return f"{self.source}: skipped, being finished"
+            return f"{self.source}: skipped, already done"
         found = f"{self.faces} face{'' if self.faces == 1 else 's'}"
         found += f" in {self.frames} frames" if self.frames else ""
         return f"{self.source}: {found}{f' ({self.note})' if self.note else ''}"
@@ -534,5 +534,6 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
             rows += sum(face.success for face in faces)
             if tick is not None:
                 tick(frames, video.frame_count)
-    note = f"{broken} broken frame{'s' if broken > 1 else ''}" if broken else None
-    return Outcome(job.source, faces=rows, frames=frames, note=note)
+        notes = [f"{broken} broken frame{'s' if broken > 1 else ''}"] if broken else []
+        notes += [video.cut_short] if video.cut_short else []
+    return Outcome(job.source, faces=rows, frames=frames, note="; ".join(notes) or None)

@@ -191,8 +191,9 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
 
     what = "photographs" if name == "fit" else "videos"
     kind = "picture" if name == "fit" else "video"
+    example = "x/*.jpg" if name == "fit" else "x/*.mp4"
     command.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help=f"{what}, folders of them, or patterns such as 'x/*.jpg'"
+        "inputs", nargs="+", metavar="INPUT", help=f"{what}, folders of them, or patterns such as {example!r}"
     )
     command.add_argument(
         "--output",

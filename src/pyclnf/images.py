@@ -170,7 +170,7 @@ def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _check_range(image: NDArray[Any]) -> None:
-    """Refuse floats in 0..1 or -1..1, as other libraries have them: fits would find a face without contrast."""
+    """Refuse floats in 0..1 or -1..1, as other libraries have them: faces would have no contrast."""
     height, width = image.shape[:2]
     # Some thousand pixels say it of nearly all images, in a time that does not grow with them.
     if not image[:: 1 + height // 64, :: 1 + width // 64, :3].max() <= 1:

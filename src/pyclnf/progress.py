@@ -59,7 +59,7 @@ class Progress:
         failed = [outcome for outcome in self.outcomes if outcome.failure]
         skipped = sum(outcome.skipped for outcome in self.outcomes)
         parts = [f"{len(self.outcomes) - len(failed) - skipped} done"]
-        parts += [f"{skipped} skipped, being finished"] if skipped else []
+        parts += [f"{skipped} skipped, already done"] if skipped else []
         parts += [f"{len(failed)} failed"] if failed else []
         missing = self.total - len(self.outcomes)
         parts += [f"{missing} not reached"] if missing else []

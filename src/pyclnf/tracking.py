@@ -10,6 +10,7 @@ section 3.1; the filter is Casiez, Roussel, Vogel, "1 Euro filter", CHI 2012.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -267,6 +268,11 @@ class Tracker:
         ------
         VideoError
             If the video cannot be opened.
+
+        Warns
+        -----
+        UserWarning
+            After the last frame of a video that is cut short, see `Video.cut_short`.
         """
         self.reset()
         with video if isinstance(video, Video) else Video(video) as frames:
@@ -275,6 +281,8 @@ class Tracker:
                     yield from self.skip(frame.error or "the frame is broken", frame.timestamp)
                 else:
                     yield from self.update(frame.image, frame.timestamp)
+            if frames.cut_short:
+                warnings.warn(f"{frames.name} {frames.cut_short}", stacklevel=2)
 
     def skip(self, reason: str, timestamp: float | None = None) -> list[Face]:
         """Pass over a frame that cannot be read.

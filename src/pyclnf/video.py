@@ -29,6 +29,8 @@ __all__ = ["Frame", "Video"]
 DEFAULT_RATE = 30.0
 # A video file is believed to end when this many frames in a row cannot be decoded.
 MAX_BROKEN_IN_A_ROW = 100
+# A file that ends by more than this, in s and as a share, before its header says is cut short.
+CUT_SHORT_SECONDS, CUT_SHORT_SHARE = 0.5, 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,9 @@ class Video:
         Number of frames as the file's header has it (an estimate), None if unknown.
     size : tuple of int or None
         (width, height) of the frames as shown, None before the first image of a sequence is read.
+    cut_short : str or None
+        After the last frame: where a file ends that should be longer by its header, as a recording or a
+        copy that was broken off.
 
     Raises
     ------
@@ -99,6 +104,7 @@ class Video:
     frame_rate: float
     frame_count: int | None
     size: tuple[int, int] | None
+    cut_short: str | None
 
     def __init__(
         self, source: str | Path | int | Sequence[str | Path], *, frame_rate: float | None = None
@@ -107,6 +113,7 @@ class Video:
             raise VideoError(f"a frame rate is a positive number of frames a second, not {frame_rate!r}")
         self._fixed_rate = frame_rate
         self._capture: Any = None
+        self.cut_short = None
         self._is_camera = isinstance(source, int)
         self._images = None if isinstance(source, int) else _image_files(source)
         if self._images is not None:
@@ -149,6 +156,8 @@ class Video:
         self.frame_rate = self._fixed_rate or (rate if 0 < rate < 1000 else DEFAULT_RATE)
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.frame_count = int(count) if 0 < count < 1e9 else None
+        # By the header's own rate: frames without a steady one are counted in whatever it names.
+        self._frame_seconds = 1.0 / rate if rate > 0 else 0.0
         width, height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > MAX_PIXELS:
             self.close()
@@ -210,6 +219,18 @@ class Video:
         yield from held
         if index == 0:
             raise VideoError(f"{self.name} holds no frame that can be read: it is damaged or not a video")
+        self._compare_with_header(index)
+
+    def _compare_with_header(self, frames: int) -> None:
+        import cv2
+
+        if self._capture is None or self.frame_count is None or self._is_camera:
+            return
+        said = self.frame_count * self._frame_seconds
+        last = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000.0
+        read = max(frames * self._frame_seconds, last + self._frame_seconds)
+        if said - read > max(CUT_SHORT_SECONDS, CUT_SHORT_SHARE * said):
+            self.cut_short = f"ends after {read:.1f} of {said:.1f} s, as if cut short"
 
     def _timestamp(self, index: int, previous: float | None, begin: float) -> float:
         import cv2

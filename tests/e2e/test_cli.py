@@ -290,6 +290,20 @@ def test_a_video(
     assert "v.avi: 20 faces in 20 frames" in capsys.readouterr().out
 
 
+def test_a_video_that_is_cut_short(
+    generated: Generated, options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has a row for each frame that is there, and the end that is missing is said."""
+    path = tmp_path / "v.avi"
+    generated.write_video(path, 40)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    assert run("track", path, "--output", tmp_path, *options) == 0
+    rows = len(formats.read_csv(tmp_path / "v.csv")["frame"])
+    assert 5 < rows < 20
+    found = f"v.avi: {rows} faces in {rows} frames (ends after {rows / 25:.1f} of 1.6 s, as if cut short)"
+    assert found in capsys.readouterr().out
+
+
 def test_a_video_of_pictures_of_which_one_is_broken(generated: Generated, tmp_path: Path) -> None:
     """Its row says so, and the face is found again after it; in both formats, and in the video drawn."""
     pytest.importorskip("pyarrow")
@@ -466,7 +480,7 @@ def test_progress_on_a_terminal() -> None:
     assert "b.jpg: failed: broken\n" in text
     assert "a.jpg: 2 faces" not in text
     last = text.rpartition("\x1b[K")[2]
-    assert last.startswith("3 files: 1 done, 1 skipped, being finished, 1 failed; 2 faces; ")
+    assert last.startswith("3 files: 1 done, 1 skipped, already done, 1 failed; 2 faces; ")
     assert last.endswith("  failed: b.jpg: broken\n")
 
 

@@ -388,6 +388,18 @@ def test_a_tracker_forgets_the_last_video(clnf: CLNF, clip: Path) -> None:
         np.testing.assert_array_equal(a.landmarks, b.landmarks)
 
 
+def test_a_video_that_is_cut_short(clnf: CLNF, tmp_path: Path, frames: list[np.ndarray]) -> None:
+    path = tmp_path / "v.avi"
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (width, height))
+    for i in range(30):
+        writer.write(frames[i % 2])
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
+    with pytest.warns(UserWarning, match=r"v\.avi ends after 0\.\d of 1\.2 s, as if cut short"):
+        assert 0 < len(list(clnf.track(path))) < 15
+
+
 def test_missing_videos(clnf: CLNF, tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="check the path"):
         next(clnf.track(tmp_path / "gone.mp4"))

@@ -199,8 +199,48 @@ def test_a_truncated_file_gives_what_it_has(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 240, 320, 3), dtype=np.uint8)
     path = write_video(tmp_path / "a.avi", list(noise), 25.0)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    frames = list(Video(path))
+    video = Video(path)
+    frames = list(video)
     assert 5 <= len(frames) < 20
+    # Less than half a second is missing, which a header's estimate may be off by.
+    assert video.cut_short is None
+
+
+@pytest.mark.parametrize("fixed", [None, 10.0])
+def test_a_file_that_is_cut_short_says_so(tmp_path: Path, fixed: float | None) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (30, 240, 320, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "a.avi", list(noise), 25.0)
+    with Video(path, frame_rate=fixed) as video:
+        assert len(list(video)) == 30
+        assert video.cut_short is None
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with Video(path, frame_rate=fixed) as video:
+        read = len(list(video)) / 25.0
+    assert video.cut_short == f"ends after {read:.1f} of 1.2 s, as if cut short"
+
+
+@pytest.mark.parametrize(
+    ("settings", "short"),
+    [
+        # The rate that browsers write: milliseconds.
+        ({cv2.CAP_PROP_FPS: 1000.0, cv2.CAP_PROP_FRAME_COUNT: 4000.0, cv2.CAP_PROP_POS_MSEC: 3960.0}, False),
+        ({cv2.CAP_PROP_FPS: 1000.0, cv2.CAP_PROP_FRAME_COUNT: 9000.0, cv2.CAP_PROP_POS_MSEC: 3960.0}, True),
+        # An estimate that is off by less than a fiftieth.
+        ({cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_FRAME_COUNT: 10150.0, cv2.CAP_PROP_POS_MSEC: 400e3}, False),
+        ({cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_FRAME_COUNT: 10250.0, cv2.CAP_PROP_POS_MSEC: 400e3}, True),
+        # Headers that say nothing.
+        ({cv2.CAP_PROP_FPS: 0.0, cv2.CAP_PROP_FRAME_COUNT: 10250.0}, False),
+        ({cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_FRAME_COUNT: -1.0}, False),
+    ],
+)
+def test_what_a_header_says_of_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[int, float], short: bool
+) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"0")
+    monkeypatch.setattr(cv2, "VideoCapture", lambda source: Capture([grey_frame(9)] * 3, settings))
+    with Video(tmp_path / "v.mp4") as video:
+        list(video)
+    assert (video.cut_short is not None) == short
 
 
 class BrokenCapture:
