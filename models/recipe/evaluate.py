@@ -60,6 +60,17 @@ def changed_picture(data: Dataset, i: int, change: str) -> NDArray[np.uint8]:
     return np.uint8(np.clip(lit, 0, 255) + 0.5)
 
 
+def shrunk(
+    image: NDArray[np.uint8], box: NDArray[np.float64], size: float
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
+    """Return a picture shrunk until the box has such a side (the root of its area), its box, and how much."""
+    factor = min(1.0, size / np.sqrt(box[2] * box[3]))
+    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    factors = np.array(small.shape[1::-1]) / np.array(image.shape[1::-1])
+    # Coordinates count from the middle of the first pixel.
+    return small, np.array([*((box[:2] + 0.5) * factors - 0.5), *(box[2:] * factors)]), factors
+
+
 def evaluate(
     clnf: CLNF,
     data: Dataset,
@@ -67,15 +78,18 @@ def evaluate(
     seed: int = 0,
     change: str = "none",
     off: float = 0.1,
+    size: float = np.inf,
 ) -> dict[str, NDArray[np.float64]]:
     """Return errors, confidences (NaN without), seconds and landmarks of the fits to the chosen pictures."""
     rows = []
     for i in chosen.tolist():
         image = changed_picture(data, i, change)
         box = disturbed_box(data.landmarks[i], np.random.default_rng([seed, i]), off)
+        image, box, factors = shrunk(image, box, size)
         began = time.perf_counter()
         found, info = clnf.fit(image, box)
         seconds = time.perf_counter() - began
+        found = (found + 0.5) / factors - 0.5
         confidence = np.nan if info["confidence"] is None else info["confidence"]
         rows.append((face_error(found, data, i), confidence, seconds, found))
     names = ("error", "confidence", "seconds", "landmarks")
@@ -224,6 +238,9 @@ def main() -> None:
         default=0.1,
         help="boxes are shifted by up to this share, scaled by 1.5 times as much",
     )
+    parser.add_argument(
+        "--size", type=float, default=np.inf, help="shrink pictures until boxes have this side, px"
+    )
     parser.add_argument("--asymmetry", action="store_true", help="measure left-right differences, too")
     parser.add_argument("--groups", action="store_true", help="errors by skin, age, sex and occlusion, too")
     parser.add_argument("--tracks", action="store_true", help="follow the people of the set video_test, only")
@@ -245,17 +262,20 @@ def main() -> None:
     yaw = np.abs(np.degrees(data.pose[chosen, 1]))
     for path in args.models:
         clnf = CLNF(path, parameters=args.parameters, starts=args.starts)
-        result = evaluate(clnf, data, chosen, change=args.change, off=args.off)
+        result = evaluate(clnf, data, chosen, change=args.change, off=args.off, size=args.size)
         errors = result["error"]
         print(f"{path}, {args.parameters}: {1000 * np.median(result['seconds']):.1f} ms a face")
         print(f"  all        {summary(errors)}")
+        sure, right = result["confidence"] >= 0.5, errors <= 0.1
+        print(f"  confident  {sure[right].mean():6.1%} of those within 0.10, {sure[~right].sum()} others")
         for low, high in pairwise(BANDS):
             band = (yaw >= low) & (yaw < high)
             if band.any():
                 print(f"  yaw {low:2d}-{high:2d}  {summary(errors[band])}")
         if args.boxes > 1:
             others = (
-                evaluate(clnf, data, chosen, seed, args.change, args.off) for seed in range(1, args.boxes)
+                evaluate(clnf, data, chosen, seed, args.change, args.off, args.size)
+                for seed in range(1, args.boxes)
             )
             found = np.array([result["landmarks"], *(other["landmarks"] for other in others)])
             print_spread(found, data, chosen)

@@ -241,7 +241,7 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
         help="parameter set, 'image' or 'video'"
         + (" (default: image)" if name == "fit" else " (default: video)")
         + ", or a number of it: windows=11,9,7 iterations=5 sigma=1.5 reg_factor=25 weight_factor=0 "
-        "response_power=2; "
+        "response_power=2 min_face_scale=0.25; "
         "may be given more than once",
     )
     command.add_argument(

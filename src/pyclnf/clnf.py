@@ -140,7 +140,7 @@ class CLNF:
         Run every start to its end, as OpenFace does. Otherwise the starts are compared early and
         only the best go on (three, or one of the learned start's guesses): two fifths of the time, and
         nearly always the same winner.
-    windows, iterations, sigma, reg_factor, weight_factor, response_power : optional
+    windows, iterations, sigma, reg_factor, weight_factor, response_power, min_face_scale : optional
         Replace a number of the parameter set, see `FitParameters`.
 
     Raises
@@ -176,6 +176,7 @@ class CLNF:
         reg_factor: float | None = None,
         weight_factor: float | None = None,
         response_power: int | None = None,
+        min_face_scale: float | None = None,
     ) -> None:
         if model is not None and model_dir is not None:
             raise ModelError("give model or model_dir, not both")
@@ -188,6 +189,7 @@ class CLNF:
             "reg_factor": reg_factor,
             "weight_factor": weight_factor,
             "response_power": response_power,
+            "min_face_scale": min_face_scale,
         }
         given = {name: value for name, value in numbers.items() if value is not None}
         self.model = whole

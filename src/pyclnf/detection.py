@@ -43,8 +43,12 @@ __all__ = [
     "make_detector",
 ]
 
-# A face narrower than this (px) is too small to be fitted.
-SMALLEST_FACE = 36.0
+# Default of the width of the smallest face to look for, px. The model in the package fits faces of 21 px.
+SMALLEST_FACE = 24.0
+# Large images are shrunk until the smallest face is as wide, px: the networks see no more than 48.
+WIDTH_SHOWN = 36.0
+# The cascade takes many things for small faces.
+SMALLEST_FOR_CASCADE = 36.0
 
 
 class Detector(Protocol):
@@ -248,17 +252,17 @@ class MTCNNDetector:
         """
         image = np.ascontiguousarray(np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image)
         size = np.array(image.shape[1::-1])
-        # Shrunk so far that the smallest face is just large enough.
-        shrink = self.smallest_face / (self.smallest_share * size.max()) if self.smallest_share else 1.0
+        smallest = max(self.smallest_face, self.smallest_share * float(size.max()))
+        shrink = max(self.smallest_face, WIDTH_SHOWN) / smallest
         if shrink < 1.0:
             width, height = np.maximum(np.rint(shrink * size), 1).astype(int).tolist()
-            image = resized(image, width, height)
-        boxes, scores, points = self._cascade(image)
+            image, smallest = resized(image, width, height), shrink * smallest
+        boxes, scores, points = self._cascade(image, smallest)
         growth = size / image.shape[1::-1]
         return boxes * np.tile(growth, 2), scores, points * growth
 
-    def _cascade(self, bgr: NDArray[np.uint8]) -> tuple[Float, Float, Float]:
-        candidates = self._propose(bgr)
+    def _cascade(self, bgr: NDArray[np.uint8], smallest: float) -> tuple[Float, Float, Float]:
+        candidates = self._propose(bgr, smallest)
         nothing = np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
         if not len(candidates):
             return nothing
@@ -279,10 +283,10 @@ class MTCNNDetector:
         low, high = corners[kept, :2], corners[kept, 2:]
         return np.hstack([low, high - low]), scores[kept], points.astype(np.float64)
 
-    def _propose(self, bgr: NDArray[np.uint8]) -> Float:
+    def _propose(self, bgr: NDArray[np.uint8], smallest: float) -> Float:
         """Return candidates (k, 5) from the sliding window of 12 px over a pyramid: corners and score."""
         height, width = bgr.shape[:2]
-        scale = 12.0 / self.smallest_face
+        scale = 12.0 / smallest
         found = []
         while min(height, width) * scale >= 12:
             size = (int(np.ceil(width * scale)), int(np.ceil(height * scale)))
@@ -553,7 +557,7 @@ class CascadeDetector:
         import cv2
 
         grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-        side = int(max(SMALLEST_FACE, max(grey.shape) / 40))
+        side = int(max(SMALLEST_FOR_CASCADE, max(grey.shape) / 40))
         # A classifier keeps buffers: a new one a call is safe in threads.
         found = self._classifier().detectMultiScale(grey, 1.1, 5, minSize=(side, side))
         return self.correction(found) if len(found) else np.empty((0, 4))

@@ -35,8 +35,6 @@ __all__ = ["MULTI_VIEW_STARTS", "FitParameters", "FitResult", "Level", "fit", "f
 
 # Which kernels are in use, for reports: avx512, avx2, baseline or reference.
 KERNEL_VARIANT = _kernels.VARIANT
-# Faces below this many px per mm are too small for the coarsest experts.
-MIN_FACE_SCALE = 0.25
 # Landmarks that moved less than this (px, L2 norm over all) have converged.
 TOLERANCE = 0.01
 # Added to likelihoods before the logarithm.
@@ -89,6 +87,8 @@ class FitParameters:
     response_power : int
         Landmarks also count by this power of the highest response in their map, relative to the others': one
         that is hidden, or not found, counts less.
+    min_face_scale : float
+        Fits of a face below so many px per mm fail: it is too small for the coarsest experts.
 
     Examples
     --------
@@ -107,6 +107,7 @@ class FitParameters:
     reg_factor: float = 35.0
     weight_factor: float = 2.5
     response_power: int = 0
+    min_face_scale: float = 0.25
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "windows", tuple(self.windows))
@@ -124,7 +125,8 @@ class FitParameters:
         power = self.response_power
         if not isinstance(power, int | np.integer) or not 0 <= power <= 8:
             raise ParameterError(f"response_power is a whole number from 0 to 8, not {power!r}")
-        for name, low in (("sigma", 0.1), ("reg_factor", 0.0), ("weight_factor", 0.0)):
+        lowest = {"sigma": 0.1, "reg_factor": 0.0, "weight_factor": 0.0, "min_face_scale": 0.01}
+        for name, low in lowest.items():
             value = getattr(self, name)
             if not (isinstance(value, int | float | np.number) and low <= value <= 1e6):
                 raise ParameterError(f"{name} is a number from {low:g} to 1e6, not {value!r}")
@@ -255,6 +257,7 @@ class Level:
     sigma, weight_factor : float
         See `FitParameters.at_scale`.
     response_power : int
+    min_face_scale : float
         See `FitParameters`.
     regularisation : ndarray, shape (m,), float64
         Weight of the prior on each shape coefficient.
@@ -270,6 +273,7 @@ class Level:
         reg_factor, self.sigma, self.weight_factor = settings.at_scale(patch_scales, index)
         self.regularisation = reg_factor / variances
         self.response_power = settings.response_power
+        self.min_face_scale = settings.min_face_scale
         self.gaussians = gaussian_kernel(self.window, self.sigma)
 
     def for_a_look(self) -> Level:
@@ -438,10 +442,11 @@ class _Fit:
 
     def check_size(self) -> None:
         """Note a face that is too small for the experts as a failure."""
-        if not self.pose[0] >= MIN_FACE_SCALE:
+        least = self.level.min_face_scale
+        if not self.pose[0] >= least:
             self.failure = (
-                f"the face is too small: {self.pose[0]:.3g} px per mm, at least {MIN_FACE_SCALE} are needed "
-                f"(about {MIN_FACE_SCALE * 140:.0f} px across)"
+                f"the face is too small: {self.pose[0]:.3g} px per mm, at least {least:g} are needed "
+                f"(about {least * 140:.0f} px across)"
             )
 
     def run(self, levels: Sequence[Level]) -> None:

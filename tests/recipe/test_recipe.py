@@ -769,6 +769,24 @@ def test_how_right_and_steady_landmarks_in_videos_are(capsys):
     assert float(capsys.readouterr().out.split("mean")[1].split()[0]) > 0.3
 
 
+def test_pictures_are_shrunk_and_coordinates_with_them():
+    from evaluate import shrunk
+
+    image = np.zeros((300, 400, 3), np.uint8)
+    image[100:180, 40:240] = 255
+    bright = np.array([39.5, 99.5, 200.0, 80.0])
+    small, box, factors = shrunk(image, bright, 31.6227766)
+    assert small.shape == (75, 100, 3)
+    np.testing.assert_allclose(factors, 0.25)
+    # Edges of pixels stay edges.
+    np.testing.assert_allclose(box, [9.5, 24.5, 50.0, 20.0])
+    assert (small[25:45, 10:60] == 255).all() and small.sum() == 50 * 20 * 3 * 255
+    same, box, factors = shrunk(image, bright, np.inf)
+    np.testing.assert_array_equal(same, image)
+    np.testing.assert_array_equal(box, bright)
+    np.testing.assert_array_equal(factors, 1.0)
+
+
 def test_boxes_are_disturbed_as_much_as_is_said():
     from evaluate import disturbed_box
 

@@ -107,6 +107,7 @@ def test_a_page_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFix
         ("iterations=5", ("iterations", 5)),
         ("response_power=2", ("response_power", 2)),
         ("sigma=1.5", ("sigma", 1.5)),
+        ("min_face_scale=0.1", ("min_face_scale", 0.1)),
     ),
 )
 def test_settings(text: str, expected: tuple[str, object]) -> None:

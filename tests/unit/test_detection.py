@@ -332,6 +332,31 @@ def test_nothing_in_nothing(image: np.ndarray) -> None:
     assert find_faces(MTCNNDetector(), image).shape == (0, 5)
 
 
+@pytest.fixture(scope="module")
+def crowd() -> np.ndarray:
+    """The rendered face, 25 and 75 px between the ends of the jaw, in a picture of 480 x 640 px."""
+    face = cv2.imread(str(Path(__file__).parents[2] / "examples" / "rendered_face.jpg"))
+    image = np.full((480, 640, 3), 110, np.uint8)
+    for side, x in ((50, 60), (152, 300)):
+        image[40 : 40 + side, x : x + side] = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
+    return image
+
+
+def test_small_faces_are_found_and_fitted(crowd: np.ndarray) -> None:
+    large, small = pyclnf.CLNF().detect(crowd)
+    assert (large.success, small.success) == (True, True)
+    assert large.confidence > 0.9 and small.confidence > 0.5
+    # The small one is the large one, 50 px in place of 152.
+    shrunk = (large.landmarks - [300, 40] + 0.5) * 50 / 152 - 0.5 + [60, 40]
+    off = np.linalg.norm(small.landmarks - shrunk, axis=1).mean()
+    assert off < 0.04 * np.linalg.norm(shrunk[36] - shrunk[45])
+
+
+def test_the_smallest_face_bounds_what_is_found(crowd: np.ndarray) -> None:
+    assert [len(MTCNNDetector(smallest)(crowd)) for smallest in (24, 80, 200)] == [2, 1, 0]
+    assert [len(MTCNNDetector(smallest_share=share)(crowd)) for share in (0.0, 0.1, 0.5)] == [2, 1, 0]
+
+
 def test_its_text_makes_the_same_detector() -> None:
     detector = MTCNNDetector(30, 0.0, 0.8)
     again = eval(repr(detector), {"MTCNNDetector": MTCNNDetector})

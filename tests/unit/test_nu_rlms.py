@@ -14,7 +14,6 @@ from pyclnf import PDM, FitParameters, ImageError, Model, ParameterError, Parame
 from pyclnf._kernels import _reference
 from pyclnf.nu_rlms import (
     LIKELIHOOD_FLOOR,
-    MIN_FACE_SCALE,
     PARAMETER_SETS,
     FitResult,
     Level,
@@ -61,6 +60,7 @@ def test_numbers_are_replaced() -> None:
         ("sigma", [0.1, 1, 1e6, np.float32(2)], [0.099, 1.000001e6, np.nan, "1"]),
         ("reg_factor", [0.0, 1e6], [-1e-9, 1.000001e6, None]),
         ("weight_factor", [0.0, 1e6], [-1e-9, 1.000001e6]),
+        ("min_face_scale", [0.01, 1], [0.0099, np.nan]),
         ("response_power", [0, 8, np.int64(2)], [-1, 9, 1.0]),
     ],
 )
@@ -309,10 +309,13 @@ def test_a_face_that_becomes_too_small_ends_the_fit(
     assert len(fitted) == 1
 
 
-def test_the_smallest_face(model: Model, picture) -> None:
+@pytest.mark.parametrize("least", [0.25, 0.1])
+def test_the_smallest_face(model: Model, picture, least: float) -> None:
     start = model.pdm.from_box(picture.box)
     one = _Fit(model.pdm, 5, picture.image[:, :, None], start, None)
-    for scale, failure in ((MIN_FACE_SCALE, False), (np.nextafter(MIN_FACE_SCALE, 0), True), (np.nan, True)):
+    settings = replace(FitParameters.named("video"), min_face_scale=least)
+    one.level = Level(model.pdm.eigenvalues, model.scales, settings, 0)
+    for scale, failure in ((least, False), (np.nextafter(least, 0), True), (np.nan, True)):
         one.pose[0], one.failure = scale, None
         one.check_size()
         assert (one.failure is not None) == failure
