@@ -9,6 +9,7 @@ alone.
 from __future__ import annotations
 
 import glob
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -17,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -153,10 +154,11 @@ class Outcome:
 
 @dataclass
 class Plan:
-    """The jobs of a run, and the files in folders that are left out because of their suffix."""
+    """The jobs of a run, and the files in folders that are left out: for their suffix, or as drawn before."""
 
     jobs: list[Job] = field(default_factory=list)
     left_out: list[Path] = field(default_factory=list)
+    drawn: list[Path] = field(default_factory=list)
 
 
 def plan(command: Command, inputs: Sequence[str], output: Path, draw: Path | None) -> Plan:
@@ -171,7 +173,7 @@ def plan(command: Command, inputs: Sequence[str], output: Path, draw: Path | Non
         Folder of the outputs, which have the inputs' names, those from
         folders with their sub-folders.
     draw : Path, optional
-        Folder of pictures, or the one picture (video) if it has a suffix.
+        Folder of pictures, or the one picture (video) if it has a suffix. What is in it is no input.
 
     Raises
     ------
@@ -187,6 +189,11 @@ def plan(command: Command, inputs: Sequence[str], output: Path, draw: Path | Non
             files = sorted(
                 file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")
             )
+            # What an earlier run drew into a folder of the input is no photograph.
+            if draw is not None and path.resolve() in draw.resolve().parents:
+                drawn = [file for file in files if draw.resolve() in file.resolve().parents]
+                files = [file for file in files if file not in set(drawn)]
+                result.drawn += drawn
             result.left_out += [file for file in files if file.suffix.lower() not in suffixes]
             found.update({file: file.relative_to(path) for file in files if file.suffix.lower() in suffixes})
         elif path.is_file():
@@ -226,7 +233,9 @@ def _unique_names(found: dict[Path, Path]) -> dict[Path, str]:
     for name, count in Counter(names.values()).items():
         if count > 1:
             twins = " and ".join(str(source) for source, own in names.items() if own == name)
-            raise ParameterError(f"the outputs of {twins} would have the same name: run them apart")
+            raise ParameterError(
+                f"the outputs of {twins} would have the same name: run them apart, into two folders"
+            )
     return names
 
 
@@ -319,8 +328,17 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _start_worker() -> None:
     import cv2
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # The processes share the cores.
     cv2.setNumThreads(1)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, however it ended: nobody else would."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _run_on_dask(settings: Settings, jobs: Sequence[Job], scheduler: str) -> Iterator[Outcome]:

@@ -238,9 +238,9 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
         default=[],
         type=_setting,
         metavar="SET",
-        help="parameter set, 'image' or 'video'"
+        help="parameter set, 'image', 'video' or 'tracking'"
         + (" (default: image)" if name == "fit" else " (default: video)")
-        + ", or a number of it: windows=11,9,7 iterations=5 sigma=1.5 reg_factor=25 weight_factor=0 "
+        + ", or a number of it: windows=11,9,7,5 iterations=5 sigma=1.5 reg_factor=25 weight_factor=0 "
         "response_power=2 min_face_scale=0.25; "
         "may be given more than once",
     )
@@ -293,14 +293,17 @@ def _add_models_commands(commands: Any) -> None:
 
 
 def _box(text: str) -> tuple[float, float, float, float]:
-    numbers = [float(number) for number in text.split(",")]
+    try:
+        numbers = [float(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)) or min(numbers[2:]) <= 0:
         raise argparse.ArgumentTypeError(f"a box is x,y,width,height in pixels, not {text}")
     return numbers[0], numbers[1], numbers[2], numbers[3]
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"at least 1, not {text}")
     return number
@@ -320,9 +323,13 @@ def _setting(text: str) -> tuple[str, str | float | tuple[int, ...]]:
     known = [field.name for field in fields(FitParameters)]
     if name not in known:
         raise argparse.ArgumentTypeError(f"the fit parameters are {', '.join(known)}; there is no {name!r}")
-    if name == "windows":
-        return name, tuple(int(window) for window in value.split(","))
-    return name, int(value) if name in ("iterations", "response_power") else float(value)
+    try:
+        if name == "windows":
+            return name, tuple(int(window) for window in value.split(","))
+        return name, int(value) if name in ("iterations", "response_power") else float(value)
+    except ValueError as error:
+        kind = "a whole number, or several with commas" if name == "windows" else "a number"
+        raise argparse.ArgumentTypeError(f"{name} is {kind}, not {value!r}") from error
 
 
 # --- commands
@@ -336,10 +343,11 @@ def _batch(options: argparse.Namespace) -> int:
     # What is wrong with all files is said once, before the first.
     batch.check(settings)
     plan = batch.plan(options.command, options.inputs, options.output, options.draw)
-    if plan.left_out:
-        names = ", ".join(str(path) for path in plan.left_out[:5])
-        more = f" and {len(plan.left_out) - 5} more" if len(plan.left_out) > 5 else ""
-        print(f"left out because of their suffix: {names}{more}", flush=True)
+    for why, files in (("because of their suffix", plan.left_out), ("as drawn before", plan.drawn)):
+        if files:
+            names = ", ".join(str(path) for path in files[:5])
+            more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+            print(f"left out {why}: {names}{more}", flush=True)
     progress = Progress(len(plan.jobs))
     outcomes = batch.run(
         settings,

@@ -233,7 +233,9 @@ class VideoOverlay:
         self._codec = codecs[self.path.suffix.lower()]
         self._size: tuple[int, int] | None = None
         self._target: AbstractContextManager[Path] | None = None
+        self._temporary: Path | None = None
         self._writer: Any = None
+        self._frames = 0
 
     def __enter__(self) -> Self:
         return self
@@ -252,18 +254,33 @@ class VideoOverlay:
             codec = cv2.VideoWriter.fourcc(*self._codec)
             # Not before: of a video without a whole frame there is none to put in place.
             target = replacing(self.path)
-            temporary = target.__enter__()
+            self._temporary = target.__enter__()
             self._target, self._writer = target, cv2.VideoWriter()
-            self._writer.open(str(temporary), codec, self.frame_rate, self._size)
+            self._writer.open(str(self._temporary), codec, self.frame_rate, self._size)
             if not self._writer.isOpened():
                 raise VideoError(f"{self.path}: this OpenCV cannot write {self.path.suffix} videos")
         if (picture.shape[1], picture.shape[0]) != self._size:
             picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), np.uint8)
         self._writer.write(picture)
+        self._frames += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._target is not None:
             self._writer.release()
+            if kind is None and not self._is_whole():
+                failure = VideoError(f"{self.path}: the video cannot be written: is there room for it?")
+                self._target.__exit__(VideoError, failure, None)
+                raise failure
             self._target.__exit__(kind, error, trace)
+
+    def _is_whole(self) -> bool:
+        """Return whether what was written can be read: the writer does not say that a disk is full."""
+        import cv2
+
+        video = cv2.VideoCapture(str(self._temporary))
+        # Headers are estimates.
+        whole = video.isOpened() and video.grab() and video.get(cv2.CAP_PROP_FRAME_COUNT) > 0.9 * self._frames
+        video.release()
+        return bool(whole)

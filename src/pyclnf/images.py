@@ -21,6 +21,9 @@ __all__ = ["IMAGE_SUFFIXES", "as_pixels", "read_image", "read_photograph", "writ
 # Of pixels that the kernels read.
 _DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
 
+# How far floats may lie outside of 0..255; up to what, beside negative ones, they are some unit of deviation.
+_OVERSHOOT, _NORMALISED = 32.0, 8.0
+
 IMAGE_SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm"),
     *(".tif", ".tiff", ".webp"),
@@ -170,14 +173,22 @@ def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _check_range(image: NDArray[Any]) -> None:
-    """Refuse floats in 0..1 or -1..1, as other libraries have them: faces would have no contrast."""
+    """Refuse floats in 0..1, -1..1 and other ranges that libraries have: faces would have no contrast."""
     height, width = image.shape[:2]
     # Some thousand pixels say it of nearly all images, in a time that does not grow with them.
-    if not image[:: 1 + height // 64, :: 1 + width // 64, :3].max() <= 1:
+    if _is_in_bytes(image[:: 1 + height // 64, :: 1 + width // 64, :3]):
         return
     low, high = image[:, :, :3].min(), image[:, :, :3].max()
-    if high <= 1 and (low < 0 or high > 0):
+    if np.isfinite((low, high)).all() and not _is_in_bytes(image[:, :, :3]):
         raise ImageError(
             f"an image of floats is in 0..255, but the values of this one lie in {low:.3g}..{high:.3g}: "
             "scale it, e.g. image * 255 if it is in 0..1"
         )
+
+
+def _is_in_bytes(values: NDArray[Any]) -> bool:
+    """Return whether floats may be in 0..255; resampling goes a little beyond what it is given."""
+    low, high = values.min(), values.max()
+    if high <= 1:
+        return bool(low == high == 0)
+    return bool(low >= -_OVERSHOOT and high <= 255 + _OVERSHOOT and (low >= 0 or high > _NORMALISED))

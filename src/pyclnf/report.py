@@ -456,4 +456,5 @@ def _write_page(
         .replace("{{body}}", "\n".join(sections))
     )
     with replacing(page) as temporary:
-        temporary.write_text(filled, encoding="utf-8", newline="\n")
+        # Names of files need not be UTF-8.
+        temporary.write_text(filled, encoding="utf-8", errors="replace", newline="\n")

@@ -200,19 +200,28 @@ class Video:
 
     def _iterate_capture(self) -> Iterator[Frame]:
         held: list[Frame] = []
-        index, previous, begin = 0, None, None
-        while self._capture is not None and self._capture.grab():
+        index, lost, previous, begin = 0, 0, None, None
+        while self._capture is not None:
+            if not self._capture.grab():
+                # A damaged frame, if the header says that there are more; otherwise the end.
+                lost += 1
+                if self._is_camera or index + lost >= (self.frame_count or 0) or lost >= MAX_BROKEN_IN_A_ROW:
+                    break
+                continue
             begin = time.monotonic() if begin is None else begin
-            timestamp = self._timestamp(index, previous, begin)
+            timestamp = self._timestamp(index + lost, previous, begin)
+            # Between their neighbours in time.
+            step = (timestamp - previous) / (lost + 1) if previous is not None else 1.0 / self.frame_rate
+            held += [self._broken(index + k, timestamp - (lost - k) * step) for k in range(lost)]
+            index, lost = index + lost, 0
             previous = timestamp
             ok, image = self._capture.retrieve()
             if ok and image is not None and image.size:
-                # Broken frames at the very end are the header's overestimate, in the middle they are rows.
                 yield from held
                 held = []
                 yield Frame(index, timestamp, self._upright(image))
             else:
-                held.append(Frame(index, timestamp, None, f"frame {index} of {self.name} cannot be decoded"))
+                held.append(self._broken(index, timestamp))
                 if len(held) >= MAX_BROKEN_IN_A_ROW:
                     break
             index += 1
@@ -220,6 +229,9 @@ class Video:
         if index == 0:
             raise VideoError(f"{self.name} holds no frame that can be read: it is damaged or not a video")
         self._compare_with_header(index)
+
+    def _broken(self, index: int, timestamp: float) -> Frame:
+        return Frame(index, timestamp, None, f"frame {index} of {self.name} cannot be decoded")
 
     def _compare_with_header(self, frames: int) -> None:
         import cv2

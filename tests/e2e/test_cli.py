@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 from pyclnf import batch, formats
+from pyclnf._files import replacing
 from pyclnf.cli import main
 from pyclnf.progress import Progress
 
@@ -257,6 +259,43 @@ def test_a_worker_that_dies_costs_one_file(
     assert len(outcomes) == 4
     assert "died" in (outcomes.pop("face02").failure or "")
     assert all(outcome.failure is None and outcome.faces == 1 for outcome in outcomes.values())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process")
+def test_workers_end_with_the_process_that_started_them(generated: Generated, tmp_path: Path) -> None:
+    psutil = pytest.importorskip("psutil")
+    for i in range(4):
+        generated.write_video(tmp_path / f"v{i}.avi", 200)
+    out = tmp_path / "out"
+    words = ["track", str(tmp_path), "--output", str(out), "--workers", "2", "--model", str(generated.path)]
+    process = subprocess.Popen([sys.executable, "-m", "pyclnf", *words, "--box", generated.box])
+    try:
+        deadline = time.monotonic() + 120
+        while not list(out.glob(".*.tmp.csv")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        children = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.kill()
+        process.wait()
+    assert len(children) >= 2
+    assert not psutil.wait_procs(children, timeout=60)[1]
+
+
+def test_a_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """What is said names the file, not its temporary one, and nothing is raised while tidying up."""
+
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    path = tmp_path / "face.csv"
+    for name in ("write_text", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(OSError, match="Read-only file system") as raised, replacing(path) as temporary:
+        temporary.write_text("text")
+    assert raised.value.filename == str(path)
+    assert not recwarn.list
 
 
 def deadly_job(settings: batch.Settings, job: batch.Job, tick: object = None) -> batch.Outcome:

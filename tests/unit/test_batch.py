@@ -39,6 +39,16 @@ def test_plan_keeps_folders_and_order(tmp_path: Path) -> None:
     assert Path(job.source).name == "film.mp4"
 
 
+def test_plan_takes_nothing_that_was_drawn(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("a.jpg", "sub/b.jpg", "pictures/a.jpg", "pictures/sub/b.jpg")))
+    plan = batch.plan("fit", [str(tmp_path)], Path("out"), tmp_path / "pictures")
+    assert [Path(job.source).name for job in plan.jobs] == ["a.jpg", "b.jpg"]
+    assert (len(plan.drawn), plan.left_out) == (2, [])
+    # A folder that is itself named is an input.
+    (job,) = batch.plan("fit", [str(tmp_path / "sub")], Path("out"), tmp_path).jobs
+    assert Path(job.source).name == "b.jpg"
+
+
 def test_plan_takes_a_named_file_whatever_its_suffix(tmp_path: Path) -> None:
     touch(tmp_path / "photo.dat")
     (job,) = batch.plan("fit", [str(tmp_path / "photo.dat")], Path("out"), Path("x.png")).jobs

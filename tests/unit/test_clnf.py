@@ -130,11 +130,21 @@ def test_images_of_any_layout(clnf: CLNF, picture, fitted: tuple[np.ndarray, Fit
         (np.full((90, 90), np.inf, np.float32), "not finite"),
         (np.linspace(0, 1, 90 * 90).reshape(90, 90), "in 0..1: scale it"),
         (np.linspace(-1, 1, 90 * 270, dtype=np.float32).reshape(90, 90, 3), "in -1..1: scale it"),
+        (np.linspace(-2, 2.6, 90 * 90).reshape(90, 90), "in -2..2.6: scale it"),
+        (np.linspace(0, 65535, 90 * 90).reshape(90, 90), r"in 0..6.55e\+04: scale it"),
+        (np.linspace(-128, 127, 90 * 90).reshape(90, 90), "in -128..127: scale it"),
     ],
 )
 def test_images_that_cannot_be_fitted(clnf: CLNF, image: object, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         clnf.fit(image, (0, 0, 5, 5))  # type: ignore[arg-type]
+
+
+def test_floats_may_go_a_little_beyond_bytes(clnf: CLNF, picture) -> None:
+    image = picture.image.astype(np.float32)
+    image[::7, ::7] = 275.0
+    image[::5, ::5] = -20.0
+    clnf.fit(image, picture.disturbed)
 
 
 @pytest.mark.parametrize("bright", [0.0, 255.0], ids=["black", "a bright pixel"])

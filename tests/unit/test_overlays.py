@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -87,6 +88,24 @@ def test_an_interrupted_overlay_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), VideoOverlay(tmp_path / "v.mp4", 25) as overlay:
         overlay.write(np.zeros((240, 320, 3), np.uint8), [])
         raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_overlay_that_could_not_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk, which OpenCV's writer does not say."""
+    overlay = VideoOverlay(tmp_path / "v.mp4", 25)
+    with pytest.raises(VideoError, match=r"v\.mp4: the video cannot be written"), overlay:
+        overlay.write(np.zeros((240, 320, 3), np.uint8), [])
+        release = overlay._writer.release
+
+        def release_and_cut() -> None:
+            release()
+            with overlay._temporary.open("r+b") as file:
+                file.truncate(200)
+
+        monkeypatch.setattr(overlay, "_writer", SimpleNamespace(release=release_and_cut))
     assert not list(tmp_path.iterdir())
 
 

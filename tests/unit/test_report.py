@@ -183,6 +183,18 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert name in page.words
 
 
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """As from archives of other systems, whose bytes Python keeps as surrogates."""
+    csv = tmp_path / "bad\udcff.csv"
+    try:
+        formats.write_csv(csv, [make_face()], layout="image")
+    except (OSError, UnicodeError):
+        pytest.skip("this system takes no such names")
+    report.write_image_report(tmp_path / "report.html", [(csv, None)])
+    page, _ = read_page(tmp_path / "report.html")
+    assert "bad?: 1 face" in page.words
+
+
 def test_the_wrong_file(tmp_path: Path) -> None:
     formats.write_csv(tmp_path / "p.csv", [make_face()], layout="image")
     with pytest.raises(FormatError, match="the CSV of a photograph"):

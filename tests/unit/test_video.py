@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
@@ -271,6 +272,47 @@ def test_broken_frames_are_said_and_skipped(tmp_path: Path) -> None:
     assert [frame.image is None for frame in frames] == [False, False, True, True, False, False]
     assert "frame 2" in str(frames[2].error)
     np.testing.assert_allclose([frame.timestamp for frame in frames], np.arange(6) * 0.04)
+
+
+class HoledCapture(BrokenCapture):
+    """Stands for a file with frames that are not even grabbed."""
+
+    def grab(self) -> bool:
+        self.at += 1
+        return self.at < self.count and self.at not in self.broken
+
+
+def test_frames_that_are_not_grabbed_are_said_and_skipped(tmp_path: Path) -> None:
+    video = Video(write_video(tmp_path / "a.avi", [grey_frame(9)] * 3, 25.0))
+    video.close()
+    video._capture, video.frame_count = HoledCapture({0, 3, 4}, 7), 7
+    frames = list(video)
+    assert [frame.image is None for frame in frames] == [True, False, False, True, True, False, False]
+    assert "frame 3" in str(frames[3].error)
+    assert [frame.index for frame in frames] == list(range(7))
+    np.testing.assert_allclose([frame.timestamp for frame in frames], np.arange(7) * 0.04)
+
+
+def test_the_end_of_a_file_is_no_broken_frame(tmp_path: Path) -> None:
+    """Whether its header promises more frames, or fewer."""
+    for promised in (3, 6, 10**6, None):
+        video = Video(write_video(tmp_path / "a.avi", [grey_frame(9)] * 3, 25.0))
+        video.close()
+        video._capture, video.frame_count = HoledCapture(set(), 6), promised
+        assert [frame.image is None for frame in video] == [False] * 6
+
+
+def test_a_damaged_frame_is_a_row_and_the_rest_goes_on(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 240, 320, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "a.avi", list(noise), 25.0)
+    data = bytearray(path.read_bytes())
+    # The eighth picture's bytes, not its chunk's header; the first is in the file's.
+    begin = [match.start() for match in re.finditer(b"00dc", data)][8] + 8
+    data[begin : begin + 4000] = bytes(4000)
+    path.write_bytes(data)
+    frames = list(Video(path))
+    assert [frame.image is None for frame in frames] == [i == 7 for i in range(20)]
+    np.testing.assert_allclose([frame.timestamp for frame in frames], np.arange(20) / 25, atol=1e-3)
 
 
 def test_a_file_of_broken_frames_ends(tmp_path: Path) -> None:
