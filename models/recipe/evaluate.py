@@ -4,7 +4,7 @@ The fit starts from boxes that are disturbed as a detector's are. The error is t
 points from the labels over the distance of the outer eye corners (in 3D, so that a turned face is not
 counted worse).
 
-    python evaluate.py RENDERS MODEL... [--starts learned|frontal|multiview] [--parameters image]
+    python evaluate.py RENDERS [MODEL...] [--starts learned|frontal|multiview] [--parameters image]
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def groups(data: Dataset, chosen: NDArray[np.intp]) -> dict[str, NDArray[np.bool
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("renders", type=Path)
-    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("models", nargs="*", default=["default"], help="default: the shipped one")
     parser.add_argument("--starts", help="learned, frontal or multiview, in place of the model's default")
     parser.add_argument("--parameters", default="image")
     parser.add_argument("--images", type=int, default=300)

@@ -261,8 +261,8 @@ class Model:
         path : str or Path
             Replaced if it exists.
         dtype : {"float32", "float16"}
-            How the weights of the experts are stored. float16 halves the
-            file and rounds the weights to 11 bits.
+            How the weights of the experts are stored. float16 takes half
+            of their room and rounds them to 11 bits.
         compress : bool
             Deflate the arrays: a smaller file that is slower to read.
 

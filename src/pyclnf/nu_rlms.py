@@ -7,6 +7,7 @@ Saragih, Lucey, Cohn, IJCV 2011, section 3.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
@@ -110,6 +111,10 @@ class FitParameters:
     min_face_scale: float = 0.25
 
     def __post_init__(self) -> None:
+        if not isinstance(self.windows, Iterable):
+            raise ParameterError(
+                f"windows are odd numbers, one a scale, such as (11, 9, 7), not {self.windows!r}"
+            )
         object.__setattr__(self, "windows", tuple(self.windows))
         for window in self.windows:
             if not isinstance(window, int | np.integer) or not (

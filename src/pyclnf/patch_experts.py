@@ -26,7 +26,7 @@ from pyclnf._limits import (
     MAX_VIEWS,
     MAX_WINDOW,
 )
-from pyclnf.errors import ImageError, ModelError
+from pyclnf.errors import ImageError, ModelError, ParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -542,6 +542,15 @@ class PatchScale:
         """
         experts = self.view(view)
         sigma = self._kept_sigma(view, window)
+        if (
+            matrices.shape != (experts.landmarks.size, 2, 3)
+            or image.ndim != 3
+            or image.shape[2] not in (1, 3)
+        ):
+            raise ParameterError(
+                f"view {view} takes {experts.landmarks.size} matrices (2, 3), and an image (H, W, 1 or 3), "
+                f"not {matrices.shape} and {image.shape}"
+            )
         blocks = self._arranged(view, smooth=sigma is not None)
         rows, columns = experts.weights.shape[2:]
         if rows != columns:

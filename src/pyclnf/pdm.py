@@ -195,6 +195,10 @@ class Parameters:
     pose: Float
     shape: Float
 
+    def __post_init__(self) -> None:
+        if np.shape(self.pose) != (6,):
+            raise ParameterError(f"a pose is (s, rx, ry, rz, tx, ty), not of shape {np.shape(self.pose)}")
+
     @property
     def rotation(self) -> Float:
         """The rotation matrix, (3, 3)."""

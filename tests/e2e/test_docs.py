@@ -97,7 +97,8 @@ def test_python_runs(page: str, folder: Path) -> None:
     names: dict[str, object] = {}
     for block in blocks(page, "python"):
         exec(compile(block, page, "exec"), names)
-    assert (folder / WRITTEN[page]).is_file()
+    if page in WRITTEN:
+        assert (folder / WRITTEN[page]).is_file()
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from generate_model import tiny_model
-from pyclnf import ImageError, Model, ModelError, _kernels, patch_experts
+from pyclnf import ImageError, Model, ModelError, ParameterError, _kernels, patch_experts
 from pyclnf._kernels._reference import area_matrices
 from pyclnf._kernels.layout import PAIR
 from pyclnf.patch_experts import (
@@ -331,6 +331,17 @@ def test_small_alphas_are_skipped(scale: PatchScale) -> None:
         for w in (scale.view(0).weights, other)
     )
     assert ours.tobytes() == theirs.tobytes()
+
+
+def test_responses_take_a_matrix_for_each_landmark(scale: PatchScale) -> None:
+    count = scale.view(0).landmarks.size
+    for shape, image in (
+        ((count + 1, 2, 3), (40, 40, 1)),
+        ((count, 3, 2), (40, 40, 1)),
+        ((count, 2, 3), (40, 40, 2)),
+    ):
+        with pytest.raises(ParameterError, match=rf"{count} matrices \(2, 3\)"):
+            scale.responses(0, 5, np.zeros(image, np.uint8), np.zeros(shape))
 
 
 def test_responses_without_components_are_scaled_sums(scale: PatchScale) -> None:

@@ -65,6 +65,12 @@ def test_euler_round_trip_of_the_angles(rx: float, ry: float, rz: float) -> None
     )
 
 
+@pytest.mark.parametrize("size", [0, 5, 7])
+def test_a_pose_has_six_numbers(size: int) -> None:
+    with pytest.raises(ParameterError, match=rf"\({size},\)"):
+        Parameters(np.ones(size), np.zeros(3))
+
+
 def test_no_rotation_is_exact() -> None:
     np.testing.assert_array_equal(euler_to_matrix(np.zeros(3)), np.eye(3))
     np.testing.assert_array_equal(axis_angle_to_matrix(np.zeros(3)), np.eye(3))

@@ -130,6 +130,24 @@ def align(shape, target, size):
     return turned * size / np.linalg.norm(turned)
 
 
+def test_pdm_of_symmetric_shapes_has_symmetric_modes(rng):
+    """What rounding leaves of the others is none."""
+    shapes = rng.normal(0, 40, (68, 3)) + np.einsum(
+        "ik,knc->inc", rng.normal(size=(60, 5)), rng.normal(size=(5, 68, 3))
+    )
+    shapes = (shapes + mirror_shapes(shapes, MIRROR_68)) / 2
+    for options in ({}, {"n_modes": 5}):
+        pdm = build_pdm(shapes, variance=1.0, **options)
+        assert pdm.eigenvalues.min() > 1e-9
+        modes = pdm.components.reshape(3, 68, -1).transpose(2, 1, 0)
+        np.testing.assert_allclose(mirror_shapes(modes, MIRROR_68), modes, atol=1e-9)
+
+
+def test_pdm_of_one_shape_is_refused(rng):
+    with pytest.raises(TrainingError, match="all the same"):
+        build_pdm(np.repeat(rng.normal(0, 40, (1, 68, 3)), 5, axis=0), mirror=False)
+
+
 def test_pdm_emphasis_chooses_the_modes_that_explain_what_matters(rng):
     # The jaw varies in eight ways, the mouth in eight others by less.
     ways = np.zeros((16, 68, 3))

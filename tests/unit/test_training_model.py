@@ -122,6 +122,9 @@ def test_a_folder_belongs_to_one_configuration_and_data(data, work):
     for arguments in ({"config": other}, {"n": 49}):
         with pytest.raises(TrainingError, match="another configuration"):
             trained(data, work[0], **arguments)
+    images, *rest = data
+    with pytest.raises(TrainingError, match="other data"):
+        trained((images[::-1], *rest), work[0])
 
 
 def test_turned_views_are_mirrored(tmp_path):
@@ -193,6 +196,23 @@ def test_a_view_of_many_faces_takes_some_of_them(data):
     assert not np.array_equal(view.faces, other.faces)
     config = replace(config, max_faces=80)
     assert choose_view(0, faces, MIRROR_68, config, seed=1).faces.size == 80
+
+
+def test_the_frontal_view_has_both_of_a_pair_or_none(data):
+    """Whichever faces are taken as they are, and which as mirror images."""
+    images, landmarks, rotations, shapes = data
+    visible = np.ones((40, 68))
+    visible[::2, 0] = 0
+    visible[1::2, 16] = 0
+    pdm = build_pdm(shapes, n_modes=4)
+    faces = AnnotatedFaces.fitted(pdm, images[:40], landmarks[:40], rotations=rotations[:40], visible=visible)
+    config = DrawConfig(yaws=(0.0,), max_faces=25, min_faces=10, min_visible=0.5)
+    sizes = set()
+    for seed in range(20):
+        chosen = choose_view(0, faces, MIRROR_68, config, seed=seed).landmarks
+        assert np.isin(MIRROR_68[chosen], chosen).all()
+        sizes.add(chosen.size)
+    assert 66 in sizes
 
 
 def test_a_finished_training_is_read_and_an_unfinished_one_is_not(data, work):

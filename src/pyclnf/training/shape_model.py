@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["build_pdm"]
 
 MAX_ROUNDS = 50
+# Share of the squared size of the mean up to which the variance of a mode is rounding.
+ROUNDING = 1e-20
 CONVERGED = 1e-8
 
 
@@ -104,7 +106,11 @@ def build_pdm(
     else:
         mirrored = mirror_shapes(deviations, permutation)
         kinds = [(deviations + sign * mirrored) / 2 for sign in (1, -1)]
-    spaces = [_principal_components(kind * factors) for kind in kinds]
+    # Of shapes that are all symmetric the antisymmetric kind is rounding alone.
+    least = ROUNDING * float((mean**2).sum())
+    spaces = [_principal_components(kind * factors, least) for kind in kinds]
+    if not any(values.size for _, values in spaces):
+        raise TrainingError("the shapes are all the same: there are no modes to be found")
     counts = _choose([values for _, values in spaces], variance, n_modes, min_asymmetric)
     parts = [
         _within(kind, modes[:, :count] / factors.T.reshape(-1, 1))
@@ -182,13 +188,16 @@ def _align(shapes: Float, target: Float) -> Float:
     return np.asarray(scale[:, None, None] * (shapes @ (U @ Vt)))
 
 
-def _principal_components(deviations: Float) -> tuple[Float, Float]:
-    """Return orthonormal modes (3n, k) and their variances (k,), falling; order x1..xn, y1..yn, z1..zn."""
+def _principal_components(deviations: Float, least: float) -> tuple[Float, Float]:
+    """Return orthonormal modes (3n, k) and their variances (k,), falling; order x1..xn, y1..yn, z1..zn.
+
+    Variances up to the least are none.
+    """
     flat = deviations.transpose(0, 2, 1).reshape(len(deviations), -1)
     values, vectors = np.linalg.eigh(flat.T @ flat)
     values, vectors = values[::-1], vectors[:, ::-1]
     # What rounding leaves of directions without variance is no mode.
-    real = values > 1e-10 * max(float(values[0]), np.finfo(float).tiny)
+    real = values > max(1e-10 * float(values[0]), least)
     return vectors[:, real], values[real]
 
 

@@ -214,7 +214,7 @@ def train_experts(
     """
     permutation = check_mirror(MIRROR_68 if mirror is None else mirror, pdm.n_landmarks)
     work_dir.mkdir(parents=True, exist_ok=True)
-    _claim(work_dir, faces, pdm, config)
+    _claim(work_dir, faces, pdm, permutation, config)
     views = [
         choose_view(i, faces, permutation, config.draw, config.seed) for i in range(len(config.draw.yaws))
     ]
@@ -345,10 +345,15 @@ def _view_experts(experts: dict[int, Expert]) -> ViewExperts:
     )
 
 
-def _claim(work_dir: Path, faces: AnnotatedFaces, pdm: PDM, config: TrainingConfig) -> None:
+def _claim(
+    work_dir: Path, faces: AnnotatedFaces, pdm: PDM, mirror: NDArray[np.intp], config: TrainingConfig
+) -> None:
     """Write down what the folder belongs to, or check that it is this."""
     digest = hashlib.sha256()
-    for array in (faces.landmarks, faces.visible, faces.identities, pdm.mean, pdm.components):
+    # Of the images some: they may lie in files.
+    some = [faces.grey(i) for i in range(0, len(faces), 1 + len(faces) // 16)]
+    shape = (pdm.mean, pdm.components, pdm.eigenvalues, mirror)
+    for array in (faces.landmarks, faces.visible, faces.identities, *shape, *some):
         digest.update(np.ascontiguousarray(array).tobytes())
     # Scales may be added later, and a start or windows be changed: no expert depends on them.
     free = ("scales", "windows", "start")
@@ -419,7 +424,8 @@ def _train_one(
 def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """Write an .npz under a temporary name and move it."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    np.savez(temporary, allow_pickle=False, **arrays)
+    # NumPy before 2.2 would keep its keyword allow_pickle as an array.
+    np.savez(temporary, **arrays)  # type: ignore[arg-type]
     temporary.replace(path)
 
 

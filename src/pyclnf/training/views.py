@@ -135,7 +135,11 @@ def choose_view(
     who = chosen % len(faces)
     visible = np.where(flipped[:, None], faces.visible[who][:, mirror], faces.visible[who])
     enough = (visible > 0).sum(axis=0) >= config.min_faces
-    landmarks = np.flatnonzero(enough & (visible.sum(axis=0) >= config.min_visible * chosen.size))
+    enough &= visible.sum(axis=0) >= config.min_visible * chosen.size
+    if not index:
+        # Its experts are trained for one side and mirrored.
+        enough &= enough[mirror]
+    landmarks = np.flatnonzero(enough)
     if landmarks.size == 0:
         raise TrainingError(
             f"only {chosen.size} faces (mirrored ones included) are near yaw {config.yaws[index]:g} degrees: "
