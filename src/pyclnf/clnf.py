@@ -194,10 +194,13 @@ class CLNF:
         given = {name: value for name, value in numbers.items() if value is not None}
         self.model = whole
         self._first_scale = 0
+        self._refined: list[float] | None = None
         self._detector: Detector | None = None
         if scale is not None:
             self.model = whole.restrict(scale)
             self._first_scale = [own.scale for own in whole.scales].index(self.model.scales[0].scale)
+            # It is fitted as among the others.
+            self._refined = [whole.scales[min(self._first_scale, 2)].scale]
 
         def settings(learned: bool) -> FitParameters:
             found = _parameter_set(whole, parameters, learned)
@@ -394,7 +397,7 @@ class CLNF:
         levels = self._levels.get((settings, prior))
         if levels is None:
             variances = self.model.pdm.eigenvalues if prior is None else prior.variances
-            levels = nu_rlms.levels_of(variances, self.model.scales, settings)
+            levels = nu_rlms.levels_of(variances, self.model.scales, settings, self._refined)
             if len(self._levels) >= _KEPT_LEVELS:
                 self._levels.clear()
             self._levels[settings, prior] = levels

@@ -266,6 +266,16 @@ def test_scales_that_the_model_has_not(model: Model) -> None:
         CLNF(model, scale=0.3)
 
 
+def test_a_scale_alone_is_fitted_as_among_the_others() -> None:
+    """Of the model in the package, whose fits use the finest scale alone, in any case."""
+    image = cv2.imread(str(Path(__file__).parents[2] / "examples" / "rendered_face.jpg"))
+    box = (165, 108, 222, 267)
+    for parameters in ("image", "video"):
+        expected, _ = CLNF(parameters=parameters).fit(image, box)
+        found, _ = CLNF(parameters=parameters, scale=0.8).fit(image, box)
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_starts(model: Model) -> None:
     assert CLNF(model).starts == ((0.0, 0.0, 0.0),)
     assert CLNF(model, starts="multiview").starts == MULTI_VIEW_STARTS
