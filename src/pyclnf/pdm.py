@@ -47,6 +47,8 @@ PRIOR_DEVIATIONS = 4.0
 
 # A shape that spans no more has no area, mm.
 MIN_SPAN = 1e-9
+# Landmarks that are turned by more than this, radians, against the rotation to begin at turn it first.
+_FAR_ROLL = math.pi / 4
 # Extents of the mean shape are kept for so many rotations: those of the usual starts.
 MAX_EXTENTS = 16
 
@@ -464,6 +466,11 @@ class PDM:
         if not (high > low).all():
             raise ParameterError("the landmarks lie on one line: their box has no area")
         current = self._from_points_box(low, high, used, rotation)
+        roll = _turn_between(self.landmarks_2d(current)[used], points[used])
+        if abs(roll) > _FAR_ROLL:
+            # From there steps would lead to a face of negative size.
+            turned = euler_to_matrix((0.0, 0.0, roll)) @ current.rotation
+            current = self._from_points_box(low, high, used, matrix_to_euler(turned))
         weights = np.repeat(used, 2).astype(np.float64)
         regularisation = np.concatenate([np.zeros(6), 1.0 / self.eigenvalues])
         best, best_error, stalled = current, np.inf, 0
@@ -592,6 +599,12 @@ class ShapePrior:
         for column, row in zip(pdm.components.T, self.basis, strict=True):
             self.components += column[:, None] * row
         self.limits: Float = PRIOR_DEVIATIONS * np.sqrt(self.variances)
+
+
+def _turn_between(a: Float, b: Float) -> float:
+    """Return the angle, radians, by which points a (n, 2) are turned in the plane to lie best on points b."""
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    return math.atan2(float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()), float((a * b).sum()))
 
 
 def box_of(landmarks: ArrayLike) -> Float:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from generate_model import generate_pdm
-from pyclnf import PDM, BoxError, ModelError, ParameterError, Parameters
+from pyclnf import CLNF, PDM, BoxError, ModelError, ParameterError, Parameters
 from pyclnf.pdm import (
     ShapePrior,
     axis_angle_to_matrix,
@@ -63,6 +63,23 @@ def test_euler_round_trip_of_the_angles(rx: float, ry: float, rz: float) -> None
     np.testing.assert_allclose(
         matrix_to_euler(euler_to_matrix([rx, ry, rz])), [rx, ry, rz], rtol=0, atol=1e-13
     )
+
+
+@pytest.mark.parametrize("roll", np.radians([-170, -120, -90, -50, 0, 50, 90, 120, 180]))
+@pytest.mark.parametrize("yaw", [-0.6, 0.0, 0.6])
+def test_landmarks_of_faces_that_lie_or_stand_on_their_heads(roll: float, yaw: float) -> None:
+    pdm = CLNF().model.pdm
+    tilt = euler_to_matrix((0.0, 0.0, roll)) @ euler_to_matrix((0.2, yaw, 0.0))
+    pose = np.array([1.5, *matrix_to_euler(tilt), 300.0, 200.0])
+    shape = np.sqrt(pdm.eigenvalues) * np.random.default_rng(0).normal(0, 0.5, pdm.n_modes)
+    landmarks = pdm.landmarks_2d(Parameters(pose, shape))
+    for visible in (None, np.arange(68) >= 17):
+        found = pdm.fit_landmarks(landmarks, visible=visible)
+        assert found.pose[0] == pytest.approx(1.5, rel=0.05)
+        angle = np.degrees(np.arccos(np.clip((np.trace(found.rotation.T @ tilt) - 1) / 2, -1, 1)))
+        assert angle < 6
+        used = slice(None) if visible is None else visible
+        assert np.abs(pdm.landmarks_2d(found) - landmarks)[used].max() < 2
 
 
 @pytest.mark.parametrize("size", [0, 5, 7])
