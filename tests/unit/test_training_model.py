@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawn_faces import dataset
 
-from pyclnf.errors import ImageError, ModelError, TrainingError
+from pyclnf.errors import ModelError, TrainingError
 from pyclnf.model import Model
 from pyclnf.nu_rlms import FitParameters, fit
 from pyclnf.start import LearnedStart
@@ -280,8 +280,16 @@ def test_errors_name_what_is_wrong(data, tmp_path):
         trained(data, tmp_path / "none", workers=0)
     with pytest.raises(TrainingError, match="at least 60 must show"):
         trained(data, tmp_path, config=replace(CONFIG, draw=DrawConfig(yaws=(0.0, 70.0))))
-    with pytest.raises(ImageError, match="uint8"):
-        AnnotatedFaces.fitted(pdm, [images[0].astype(float)], landmarks[:1]).grey(0)
+    for image, message in (
+        (images[0].astype(float), "uint8"),
+        (None, "imread"),
+        (np.zeros((0, 0), np.uint8), "not empty"),
+    ):
+        with pytest.raises(TrainingError, match=f"image 1: .*{message}"):
+            AnnotatedFaces.fitted(pdm, [images[0], image], landmarks[:2]).grey(1)
+    missing = np.array([landmarks[0], np.zeros((68, 2))])
+    with pytest.raises(TrainingError, match="image 1: the landmarks lie on one line"):
+        AnnotatedFaces.fitted(pdm, images[:2], missing)
 
 
 def test_poses_are_found_without_rotations_given():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import cv2
 import numpy as np
 
-from pyclnf.errors import ImageError, TrainingError
+from pyclnf.errors import ImageError, ParameterError, TrainingError
 from pyclnf.pdm import PDM, Parameters
 from pyclnf.training.symmetry import mirror_points
 
@@ -32,6 +32,10 @@ class Images(Protocol):
 
 def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a grey (H, W) or BGR (H, W, 3) uint8 image as grey values."""
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"a training image is an array, not {type(image).__name__}: cv2.imread gives None")
+    if 0 in image.shape:
+        raise ImageError(f"a training image is not empty; got {image.shape}")
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise ImageError(f"a training image is uint8, grey or BGR; got {image.dtype} {image.shape}")
     return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
@@ -141,7 +145,12 @@ class AnnotatedFaces:
         if who.shape != (n,) or (who < 0).any():
             raise TrainingError(f"identities must be {n} numbers >= 0")
         starts = _starts(rotations, n)
-        fits = [_best_fit(pdm, face, tries) for face, tries in zip(points, starts, strict=True)]
+        fits = []
+        for i, (face, tries) in enumerate(zip(points, starts, strict=True)):
+            try:
+                fits.append(_best_fit(pdm, face, tries))
+            except ParameterError as error:
+                raise TrainingError(f"image {i}: {error}: leave it out, or mend its landmarks") from error
         poses, shapes = (np.array([getattr(f, name) for f in fits]) for name in ("pose", "shape"))
         return cls(images, points, seen, who, poses, shapes)
 
@@ -153,8 +162,11 @@ class AnnotatedFaces:
         return Parameters(self.poses[index], self.shapes[index])
 
     def grey(self, index: int) -> NDArray[np.uint8]:
-        """Return one image as grey values (H, W)."""
-        return to_grey(self.images[index])
+        """Return one image as grey values (H, W), or raise a TrainingError that names it."""
+        try:
+            return to_grey(self.images[index])
+        except ImageError as error:
+            raise TrainingError(f"image {index}: {error}") from error
 
     def face(
         self, pdm: PDM, index: int, mirror: NDArray[np.intp] | None
