@@ -191,9 +191,9 @@ def plan(command: Command, inputs: Sequence[str], output: Path, draw: Path | Non
             )
             # What an earlier run drew into a folder of the input is no photograph.
             if draw is not None and path.resolve() in draw.resolve().parents:
-                drawn = [file for file in files if draw.resolve() in file.resolve().parents]
-                files = [file for file in files if file not in set(drawn)]
-                result.drawn += drawn
+                drawn = {file for file in files if draw.resolve() in file.resolve().parents}
+                files = [file for file in files if file not in drawn]
+                result.drawn += sorted(drawn)
             result.left_out += [file for file in files if file.suffix.lower() not in suffixes]
             found.update({file: file.relative_to(path) for file in files if file.suffix.lower() in suffixes})
         elif path.is_file():

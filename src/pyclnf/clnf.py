@@ -273,7 +273,7 @@ class CLNF:
         Raises
         ------
         ImageError
-            If the image has another shape or dtype, floats in 0..1, or NaN or inf around the face.
+            If the image has another shape or dtype, floats in another range, or NaN or inf around the face.
         BoxError
             If the box is not four finite numbers, has no area or lies outside the image.
         """

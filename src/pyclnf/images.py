@@ -149,7 +149,7 @@ def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
     Raises
     ------
     ImageError
-        If the image has another shape or dtype, is larger than `MAX_PIXELS`, or has floats up to 1.
+        If the image has another shape or dtype, is larger than `MAX_PIXELS`, or has floats beyond 0..255.
     """
     if not isinstance(image, np.ndarray):
         raise ImageError(
