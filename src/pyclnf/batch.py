@@ -190,8 +190,9 @@ def plan(command: Command, inputs: Sequence[str], output: Path, draw: Path | Non
                 file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")
             )
             # What an earlier run drew into a folder of the input is no photograph.
-            if draw is not None and path.resolve() in draw.resolve().parents:
-                drawn = {file for file in files if draw.resolve() in file.resolve().parents}
+            pictures = None if draw is None else draw.resolve()
+            if pictures is not None and path.resolve() in pictures.parents:
+                drawn = {file for file in files if pictures in file.resolve().parents}
                 files = [file for file in files if file not in drawn]
                 result.drawn += sorted(drawn)
             result.left_out += [file for file in files if file.suffix.lower() not in suffixes]

@@ -176,19 +176,19 @@ def _check_range(image: NDArray[Any]) -> None:
     """Refuse floats in 0..1, -1..1 and other ranges that libraries have: faces would have no contrast."""
     height, width = image.shape[:2]
     # Some thousand pixels say it of nearly all images, in a time that does not grow with them.
-    if _is_in_bytes(image[:: 1 + height // 64, :: 1 + width // 64, :3]):
+    some = image[:: 1 + height // 64, :: 1 + width // 64, :3]
+    if _may_be_bytes(some.min(), some.max()):
         return
     low, high = image[:, :, :3].min(), image[:, :, :3].max()
-    if np.isfinite((low, high)).all() and not _is_in_bytes(image[:, :, :3]):
+    if np.isfinite((low, high)).all() and not _may_be_bytes(low, high):
         raise ImageError(
             f"an image of floats is in 0..255, but the values of this one lie in {low:.3g}..{high:.3g}: "
             "scale it, e.g. image * 255 if it is in 0..1"
         )
 
 
-def _is_in_bytes(values: NDArray[Any]) -> bool:
-    """Return whether floats may be in 0..255; resampling goes a little beyond what it is given."""
-    low, high = values.min(), values.max()
+def _may_be_bytes(low: float, high: float) -> bool:
+    """Return whether floats of this range may be in 0..255; resampling goes a little beyond its input."""
     if high <= 1:
-        return bool(low == high == 0)
-    return bool(low >= -_OVERSHOOT and high <= 255 + _OVERSHOOT and (low >= 0 or high > _NORMALISED))
+        return low == high == 0
+    return low >= -_OVERSHOOT and high <= 255 + _OVERSHOOT and (low >= 0 or high > _NORMALISED)
