@@ -130,7 +130,7 @@ class CLNF:
     model_dir : str or Path, optional
         OpenFace's model folder; another way to give `model`.
     scale : float, optional
-        Use the patch experts of one scale only, px per mm.
+        Use the patch experts of one scale only, px per mm: the windows of the others are 0.
     starts : {"learned", "frontal", "multiview"} or sequence of (rx, ry, rz)
         Where to start from. ``"learned"``: pose and shape as the model's learned start sees them in
         the image (the default of a model that has one). Otherwise the mean shape at rotations,
@@ -181,7 +181,7 @@ class CLNF:
         if model is not None and model_dir is not None:
             raise ModelError("give model or model_dir, not both")
         source = model if model is not None else model_dir
-        whole = source if isinstance(source, Model) else load_model(store.resolve(source))
+        self.model = source if isinstance(source, Model) else load_model(store.resolve(source))
         numbers = {
             "windows": windows,
             "iterations": iterations,
@@ -192,47 +192,19 @@ class CLNF:
             "min_face_scale": min_face_scale,
         }
         given = {name: value for name, value in numbers.items() if value is not None}
-        self.model = whole
-        self._first_scale = 0
-        self._refined: list[float] | None = None
+        self._only = None if scale is None else _index_of(self.model, scale)
         self._detector: Detector | None = None
-        if scale is not None:
-            self.model = whole.restrict(scale)
-            self._first_scale = [own.scale for own in whole.scales].index(self.model.scales[0].scale)
-            # It is fitted as among the others.
-            self._refined = [whole.scales[min(self._first_scale, 2)].scale]
-
-        def settings(learned: bool) -> FitParameters:
-            found = _parameter_set(whole, parameters, learned)
-            if not isinstance(found, FitParameters):
-                raise ParameterError(f"parameters is a name or a FitParameters, not {parameters!r}")
-            found = found.changed(**given)
-            if len(found.windows) < len(whole.scales):
-                raise ParameterError(
-                    f"the model has {len(whole.scales)} scales: give a window for each, not {found.windows}"
-                )
-            if scale is not None:
-                # The scale keeps the window that it has among the others.
-                own = found.windows[self._first_scale]
-                if own == 0 and windows is None and isinstance(parameters, str):
-                    # The model's own numbers may skip it: the window that it has with other models.
-                    usual = FitParameters.named(parameters).windows
-                    own = usual[min(self._first_scale, len(usual) - 1)]
-                found = replace(found, windows=(own,))
-            return found
-
         self._expansion = _expansion(self.model)
         self._levels: dict[tuple[FitParameters, ShapePrior | None], list[nu_rlms.Level]] = {}
         has_start = any(name.startswith("start/") for name in self.model.arrays)
         self.learned_start = LearnedStart(self.model.pdm, self.model.arrays) if has_start else None
-        self.hypotheses, mirrored = _looks(whole, parameters)
+        self.hypotheses, mirrored = _looks(self.model, parameters)
         self.mirrored = mirrored and self.learned_start is not None and self.learned_start.descent is not None
         self.starts: _Starts = self._check_starts(
             ("learned" if has_start else "frontal") if starts is None else starts
         )
-        self._far, self.parameters = settings(False), settings(self.starts == "learned")
-        if not any(self.parameters.windows[: len(self.model.scales)]):
-            raise ParameterError(f"the windows {self.parameters.windows} skip every scale of the model")
+        self._far = self._settings(parameters, given, learned=False)
+        self.parameters = self._settings(parameters, given, learned=self.starts == "learned")
         # Calibrated are the model's sets as they are.
         self.parameter_set = parameters if isinstance(parameters, str) and scale is None and not given else ""
         self.exhaustive = bool(exhaustive)
@@ -397,7 +369,7 @@ class CLNF:
         levels = self._levels.get((settings, prior))
         if levels is None:
             variances = self.model.pdm.eigenvalues if prior is None else prior.variances
-            levels = nu_rlms.levels_of(variances, self.model.scales, settings, self._refined)
+            levels = nu_rlms.levels_of(variances, self.model.scales, settings)
             if len(self._levels) >= _KEPT_LEVELS:
                 self._levels.clear()
             self._levels[settings, prior] = levels
@@ -634,14 +606,27 @@ class CLNF:
         ParameterError
             If the set is unknown or has too few windows.
         """
-        named = _parameter_set(self.model, parameters, self.starts == "learned")
-        windows = named.windows[self._first_scale :]
-        if len(windows) < len(self.model.scales):
-            raise ParameterError(f"a parameter set needs a window for each scale, not {named.windows}")
-        if not any(windows[: len(self.model.scales)]):
-            # Tracking skips the coarsest scale; a model of that scale alone cannot.
-            windows = FitParameters.named("video").windows[self._first_scale :]
-        return replace(named, windows=windows)
+        return self._settings(parameters, {}, learned=self.starts == "learned")
+
+    def _settings(
+        self, parameters: str | FitParameters, given: dict[str, Any], *, learned: bool
+    ) -> FitParameters:
+        """Return a parameter set with some numbers replaced, and windows for the scales in use alone."""
+        found = _parameter_set(self.model, parameters, learned)
+        if not isinstance(found, FitParameters):
+            raise ParameterError(f"parameters is a name or a FitParameters, not {parameters!r}")
+        found = found.changed(**given)
+        count, windows = len(self.model.scales), found.windows
+        if len(windows) < count:
+            raise ParameterError(f"the model has {count} scales: give a window for each, not {windows}")
+        used = range(count) if self._only is None else (self._only,)
+        if not any(windows[i] for i in used):
+            if not isinstance(parameters, str) or "windows" in given:
+                raise ParameterError(f"the windows {windows} skip every scale that is to be used")
+            # Tracking skips the coarsest scale, and a model's own numbers any: the windows of other models.
+            usual = FitParameters.named("image" if parameters == "image" else "video").windows
+            windows = tuple(usual[min(i, len(usual) - 1)] for i in range(count))
+        return replace(found, windows=tuple(windows[i] if i in used else 0 for i in range(count)))
 
     def _detector_named(self, detector: str | Detector | None) -> Detector:
         if detector is not None:
@@ -691,6 +676,16 @@ class CLNF:
             params=result.parameters,
             landmarks_3d=self.model.pdm.landmarks_3d(result.parameters),
         )
+
+
+def _index_of(model: Model, scale: float) -> int:
+    """Return which of the model's patch scales one is."""
+    known = [own.scale for own in model.scales]
+    for index, own in enumerate(known):
+        if isinstance(scale, int | float | np.number) and abs(own - scale) <= 1e-6:
+            return index
+    listed = ", ".join(f"{own:g}" for own in known)
+    raise ParameterError(f"the model has no patch scale {scale!r}; it has {listed}")
 
 
 def _expansion(model: Model) -> NDArray[np.float64] | None:

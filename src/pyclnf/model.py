@@ -189,37 +189,6 @@ class Model:
         self._write(buffer, zipfile.ZIP_STORED, np.dtype(np.float32))
         return _from_bytes, (buffer.getvalue(),)
 
-    def restrict(self, scale: float) -> Model:
-        """Return the model with the patch experts of one scale only.
-
-        Parameters
-        ----------
-        scale : float
-            Patch scale, px per mm.
-
-        Returns
-        -------
-        Model
-
-        Raises
-        ------
-        ParameterError
-            If the model has no such scale.
-        """
-        found = [own for own in self.scales if abs(own.scale - scale) <= 1e-6]
-        if not found:
-            known = ", ".join(f"{own.scale:g}" for own in self.scales)
-            raise ParameterError(f"the model has no patch scale {scale}; it has {known}")
-        return Model(
-            self.pdm,
-            found,
-            parts=self.parts,
-            triangles=self.triangles,
-            name=self.name,
-            metadata=self.metadata,
-            arrays=self.arrays,
-        )
-
     # --- our file
 
     @classmethod

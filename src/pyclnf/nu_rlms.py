@@ -276,11 +276,9 @@ class Level:
         scales: Sequence[PatchScale],
         settings: FitParameters,
         index: int,
-        refined: Sequence[float] | None = None,
     ) -> None:
         self.scale, self.window = scales[index], settings.windows[index]
-        refined = [own.scale for own in scales] if refined is None else refined
-        reg_factor, self.sigma, self.weight_factor = settings.at_scale(refined, index)
+        reg_factor, self.sigma, self.weight_factor = settings.at_scale([own.scale for own in scales], index)
         self.regularisation = reg_factor / variances
         self.response_power = settings.response_power
         self.min_face_scale = settings.min_face_scale
@@ -632,7 +630,6 @@ def levels_of(
     variances: Float,
     scales: Sequence[PatchScale],
     settings: FitParameters,
-    refined: Sequence[float] | None = None,
 ) -> list[Level]:
     """Return the scales that are not skipped, with the numbers of their fits.
 
@@ -644,8 +641,6 @@ def levels_of(
         Coarse to fine.
     settings : FitParameters
         With a window for each scale.
-    refined : sequence of float, optional
-        Patch scales for `FitParameters.at_scale`, where they are not those of *scales*.
     """
     used = (index for index in range(len(scales)) if settings.windows[index])
-    return [Level(variances, scales, settings, index, refined) for index in used]
+    return [Level(variances, scales, settings, index) for index in used]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -251,19 +252,22 @@ def test_a_model_from_a_file(
 
 @pytest.mark.parametrize("scale", (0.25, 0.35, 0.5))
 def test_one_scale(model: Model, picture, scale: float) -> None:
+    index = (0.25, 0.35, 0.5).index(scale)
+    for name in ("image", "video", "tracking"):
+        clnf = CLNF(model, parameters=name, scale=scale)
+        # Tracking would skip the coarsest.
+        usual = PARAMETER_SETS["image" if name == "image" else "video"].windows
+        assert clnf.parameters.windows == tuple(usual[i] if i == index else 0 for i in range(3))
     clnf = CLNF(model, scale=scale)
-    assert [s.scale for s in clnf.model.scales] == [scale]
-    windows = PARAMETER_SETS["image"].windows
-    assert clnf.parameters.windows == (windows[(0.25, 0.35, 0.5).index(scale)],)
-    assert len(model.scales) == 3
     landmarks, info = clnf.fit(picture.image, picture.box)
     assert info["iterations"] <= 20
     assert np.linalg.norm(landmarks - picture.landmarks, axis=1).mean() < 5
 
 
 def test_scales_that_the_model_has_not(model: Model) -> None:
-    with pytest.raises((ModelError, ParameterError), match=r"0\.3"):
-        CLNF(model, scale=0.3)
+    for scale in (0.3, math.nan, "0.25", True):
+        with pytest.raises(ParameterError, match=rf"no patch scale {scale!r}; it has 0\.25, 0\.35, 0\.5"):
+            CLNF(model, scale=scale)
 
 
 def test_a_scale_alone_is_fitted_as_among_the_others() -> None:
@@ -321,7 +325,7 @@ def test_numbers_replace_those_of_the_set(model: Model) -> None:
         ({"sigma": float("nan")}, ParameterError, "sigma"),
         ({"reg_factor": -1}, ParameterError, "reg_factor"),
         ({"weight_factor": "much"}, ParameterError, "weight_factor"),
-        ({"parameters": "tracking", "scale": 0.25}, ParameterError, "at least one"),
+        ({"parameters": FitParameters((0, 7, 5)), "scale": 0.25}, ParameterError, "skip every scale"),
     ],
 )
 def test_impossible_parameters(model: Model, arguments: dict, error: type, message: str) -> None:
@@ -337,7 +341,7 @@ def test_its_text_names_the_model_and_the_numbers(model: Model) -> None:
 
 def test_another_set_must_suit_the_model(clnf: CLNF) -> None:
     assert clnf.settings("tracking").windows[0] == 0
-    with pytest.raises(ParameterError, match="needs a window for each scale, not \\(9, 7\\)"):
+    with pytest.raises(ParameterError, match="give a window for each, not \\(9, 7\\)"):
         clnf.settings(FitParameters((9, 7)))
 
 

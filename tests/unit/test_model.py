@@ -108,14 +108,6 @@ def test_models_that_do_not_fit_together(model):
         Model(tiny.pdm, tiny.scales, parts=[Part("p", tiny, np.array([[4, 0]]))])
 
 
-def test_restrict(model):
-    restricted = model.restrict(0.35)
-    assert [scale.scale for scale in restricted.scales] == [0.35]
-    assert restricted.parts == model.parts
-    with pytest.raises(ParameterError, match=r"no patch scale 0\.3; it has 0\.25, 0\.35, 0\.5"):
-        model.restrict(0.3)
-
-
 # --- save and load
 
 

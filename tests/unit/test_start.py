@@ -264,7 +264,11 @@ def test_other_starts_have_numbers_of_their_own() -> None:
     assert CLNF(model, starts="frontal", windows=(5, 5, 5)).parameters.windows == (5, 5, 5)
     # A scale that they skip has the window of other models.
     scales = [scale.scale for scale in MODEL.scales]
-    assert [CLNF(model, scale=scale).parameters.windows for scale in scales] == [(15,), (13,), (7,)]
+    assert [CLNF(model, scale=scale).parameters.windows for scale in scales] == [
+        (15, 0, 0),
+        (0, 13, 0),
+        (0, 0, 7),
+    ]
 
 
 def test_a_cascade_does_not_follow() -> None:

@@ -242,8 +242,8 @@ def test_models_of_one_scale_can_track(openface_model: pyclnf.Model, frames: lis
         tracker = Tracker(CLNF(openface_model, scale=scale))
         faces = [face for image in frames[:4] for face in tracker.update(image)]
         assert all(face.success for face in faces)
-    assert Tracker(CLNF(openface_model, scale=0.25)).tracking.windows[0] == 11
-    assert Tracker(CLNF(openface_model, scale=0.5)).tracking.windows[0] == 7
+    assert Tracker(CLNF(openface_model, scale=0.25)).tracking.windows == (11, 0, 0)
+    assert Tracker(CLNF(openface_model, scale=0.5)).tracking.windows == (0, 0, 7)
 
 
 def test_a_face_that_left_the_image_has_no_template() -> None:
