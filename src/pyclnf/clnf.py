@@ -23,7 +23,7 @@ from pyclnf.images import as_pixels
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, FitResult
 from pyclnf.pdm import box_of, check_box
-from pyclnf.start import Guesses, LearnedStart
+from pyclnf.start import BOX_CHANGES, Guesses, LearnedStart
 from pyclnf.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class FitInfo(TypedDict):
     Attributes
     ----------
     success : bool
-        False if the fit failed; the landmarks should then not be used.
+        False if the fit failed, or its likelihood is below `CLNF.min_likelihood`, as it is where there is
+        no face; the landmarks should then not be used.
     failure : str or None
         Why it failed.
     converged : bool
@@ -333,7 +334,16 @@ class CLNF:
         -------
         result : FitResult
         index : int
+
+        Raises
+        ------
+        ImageError
+            If the pixels have another shape, or values around the face that are not finite.
+        ParameterError
+            If there is no start, one is for another PDM, or the settings have too few windows.
         """
+        if not starts:
+            raise ParameterError("a fit needs a start, but there is none")
         guesses = starts if isinstance(starts, Guesses) else None
         learned = None if guesses is None else self.learned_start  # that has made them
         crop = None if depth is not None else self._reduced(pixels, starts)
@@ -444,18 +454,20 @@ class CLNF:
             listed = list(boxes)  # type: ignore[arg-type]
         except TypeError as error:
             raise BoxError(f"boxes are (k, 4), not {boxes!r}") from error
-        if any(np.ndim(box) == 0 for box in listed):
+        if any(np.isscalar(box) for box in listed):
             raise BoxError(f"boxes are (k, 4), not {boxes!r}: for one box use fit, or [box]")
         if len(listed) > MAX_FACES_AT_ONCE:
             raise ParameterError(
                 f"{len(listed)} boxes at once, at most {MAX_FACES_AT_ONCE}: call fit_many for "
                 "some of them at a time"
             )
-        each: Sequence[NDArray[Any]]
-        if isinstance(images, np.ndarray):
-            each = list(images) if images.ndim == 4 else [images] * len(listed)
+        if isinstance(images, np.ndarray) and images.ndim != 4:
+            each = [images] * len(listed)
         else:
-            each = images
+            try:
+                each = list(images)
+            except TypeError as error:
+                raise ImageError(f"images are arrays, not {type(images).__name__}") from error
         if len(each) != len(listed):
             raise ParameterError(f"{len(each)} images for {len(listed)} boxes: give one image, or one a box")
         if workers is None:
@@ -535,23 +547,29 @@ class CLNF:
         """
         height, width = as_pixels(image).shape[:2]
         camera = Camera.from_size(width, height) if camera is None else camera
-        faces: list[Face] = []
-        for *box, score in find_faces(self._detector_named(detector), image):
-            landmarks, info = self.fit(image, box)
-            if any(box_overlap(box_of(landmarks), box_of(face.landmarks)) >= SAME_FACE for face in faces):
-                continue
+        boxes = find_faces(self._detector_named(detector), image)
+        fits = [self.fit(image, box) for box in boxes[:, :4]]
+        # Of several on one face the largest, but none that failed before one that did not.
+        kept: list[int] = []
+        for i in sorted(range(len(fits)), key=lambda i: (not fits[i][1]["success"], i)):
+            own = box_of(fits[i][0])
+            if all(box_overlap(own, box_of(fits[other][0])) < SAME_FACE for other in kept):
+                kept.append(i)
+        faces = []
+        for face_id, i in enumerate(sorted(kept)):
+            landmarks, info = fits[i]
             face = Face.from_fit(
                 self.model.pdm,
                 info["params"],
                 landmarks,
                 camera,
-                failure=info["failure"] or low_likelihood(info["likelihood"], self.min_likelihood),
+                failure=info["failure"],
                 likelihood=info["likelihood"],
                 confidence=info["confidence"],
                 landmark_likelihoods=info["landmark_likelihoods"],
-                score=score,
+                score=float(boxes[i, 4]),
                 detected=True,
-                face_id=len(faces),
+                face_id=face_id,
             )
             faces.append(face)
         return faces
@@ -662,9 +680,10 @@ class CLNF:
         return tuple((float(rx), float(ry), float(rz)) for rx, ry, rz in rotations)
 
     def _info(self, result: FitResult, start: int) -> FitInfo:
+        failure = result.failure or low_likelihood(result.likelihood, self.min_likelihood)
         return FitInfo(
-            success=result.failure is None,
-            failure=result.failure,
+            success=failure is None,
+            failure=failure,
             converged=result.converged,
             iterations=result.iterations,
             likelihood=result.likelihood,
@@ -751,4 +770,7 @@ def _looks(model: Model, parameters: str | FitParameters) -> tuple[int, bool]:
     """Return how many guesses a fit compares, and whether they are made of the mirror image, too."""
     own = model.metadata.get("fit", {})
     numbers = own.get(parameters, {}) if isinstance(parameters, str) else {}
-    return int(numbers.get("hypotheses", 1)), bool(numbers.get("mirrored", False))  # checked by Model
+    count = int(numbers.get("hypotheses", 1))
+    if not 1 <= count <= len(BOX_CHANGES):
+        raise ModelError(f"the model's own 'hypotheses' are 1 to {len(BOX_CHANGES)}, not {count}")
+    return count, bool(numbers.get("mirrored", False))

@@ -25,7 +25,8 @@ import numpy as np
 
 from pyclnf._limits import MAX_FACES_IN_IMAGE
 from pyclnf._mtcnn import Networks, resized
-from pyclnf.errors import DetectionError, ParameterError
+from pyclnf.errors import DetectionError, ParameterError, PyclnfError
+from pyclnf.images import as_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -118,12 +119,15 @@ def find_faces(detector: Detector, image: NDArray[Any]) -> Float:
     DetectionError
         If the detector fails, gives something else than boxes, or more than `MAX_FACES_IN_IMAGE`.
     """
-    pixels = np.ascontiguousarray(
-        image if image.dtype == np.uint8 else np.clip(image, 0, 255).astype(np.uint8)
-    )
+    pixels = np.ascontiguousarray(as_bytes(image))
     if pixels.ndim == 3 and pixels.shape[2] != 3:
         pixels = np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] < 3 else pixels[:, :, :3])
-    found = np.asarray(detector(pixels), dtype=np.float64)
+    try:
+        found = np.asarray(detector(pixels), dtype=np.float64)
+    except PyclnfError:
+        raise
+    except Exception as error:  # whatever a library, or a user's own detector, makes of an image
+        raise DetectionError(f"the detector {detector!r} failed: {type(error).__name__}: {error}") from error
     if found.size == 0:
         return np.empty((0, 5))
     if found.ndim != 2 or found.shape[1] not in (4, 5):

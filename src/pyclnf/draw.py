@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyclnf._files import replacing
-from pyclnf.errors import ImageError, ParameterError, VideoError
-from pyclnf.pdm import euler_to_matrix
+from pyclnf.errors import ParameterError, VideoError
+from pyclnf.images import as_bytes, as_pixels
+from pyclnf.pdm import check_box, euler_to_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
@@ -72,29 +73,28 @@ def draw_landmarks(
 
     Raises
     ------
-    ImageError, ParameterError
-        If the image or the landmarks have another shape.
+    ImageError, ParameterError, BoxError
+        If the image (see `CLNF.fit`), the landmarks or the box cannot be drawn.
     """
     import cv2
 
-    points = np.asarray(landmarks, dtype=np.float64)
+    try:
+        points = np.asarray(landmarks, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"landmarks are an array (n, 2) of numbers, not {landmarks!r}") from error
     if points.ndim != 2 or points.shape[1] != 2:
         raise ParameterError(f"landmarks are an array (n, 2), not {points.shape}")
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        raise ImageError(f"an image is grey (H, W) or BGR (H, W, 3), not an array of shape {image.shape}")
-    picture = np.clip(image, 0, 255).astype(np.uint8)
-    if picture.ndim == 2 or picture.shape[2] == 1:
-        picture = np.repeat(picture.reshape(*picture.shape[:2], 1), 3, axis=2)
-    picture = np.ascontiguousarray(picture[:, :, :3])
+    picture = as_bytes(as_pixels(image))
+    # A copy in any case.
+    picture = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else np.array(picture, order="C")
     finite = points[np.isfinite(points).all(axis=1)]
     extent = float(np.ptp(finite, axis=0).max()) if len(finite) else 0.0
     # Points far outside the picture must not blow up the dots of those inside.
     radius = max(1, round(min(extent, max(picture.shape[:2])) / 120))
-    # Drawing in sixteenths of a pixel: landmarks are not integers.
-    fixed = np.rint(np.nan_to_num(np.clip(points, -1e5, 1e5)) * 16).astype(np.int32)
+    fixed = _fixed(points)
     if box is not None:
-        x, y, w, h = np.asarray(box, dtype=np.float64)
-        corners = np.rint(np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]]) * 16).astype(np.int32)
+        x, y, w, h = check_box(box)
+        corners = _fixed([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
         cv2.polylines(picture, [corners], True, (0, 200, 255), radius, cv2.LINE_AA, 4)
     if len(points) == 68:
         for first, last, closed in IBUG_68_LINES:
@@ -133,16 +133,17 @@ def draw_axes(picture: NDArray[np.uint8], pose: ArrayLike, length: float = AXIS_
         return
     # The face looks against the z axis, which points away from the camera.
     ends = euler_to_matrix((rx, ry, rz)) @ np.diag([1.0, 1.0, -1.0]) * length * s
-    begin = _fixed((tx, ty))
+    begin = _fixed((tx, ty)).tolist()
     thickness = max(1, round(s * 1.2))
     for end, colour in zip(ends[:2].T, ((60, 60, 235), (80, 200, 60), (235, 120, 40)), strict=True):
-        cv2.line(picture, begin, _fixed((tx + end[0], ty + end[1])), colour, thickness, cv2.LINE_AA, 4)
+        cv2.line(
+            picture, begin, _fixed((tx + end[0], ty + end[1])).tolist(), colour, thickness, cv2.LINE_AA, 4
+        )
 
 
-def _fixed(point: tuple[float, float]) -> tuple[int, int]:
-    """Return a point in sixteenths of a pixel, which OpenCV's drawing takes with shift 4."""
-    x, y = np.rint(np.clip(point, -1e5, 1e5) * np.float64(16)).astype(int)
-    return int(x), int(y)
+def _fixed(points: ArrayLike) -> NDArray[np.int32]:
+    """Return points in sixteenths of a pixel, which OpenCV's drawing takes with shift 4."""
+    return np.asarray(np.rint(np.nan_to_num(np.clip(points, -1e5, 1e5)) * 16), np.int32)
 
 
 def confidence_colour(confidence: float) -> tuple[int, int, int]:
@@ -171,8 +172,17 @@ def draw_faces(image: NDArray[Any], faces: Iterable[Face], *, title: str = "") -
     -------
     ndarray, shape (H, W, 3), uint8
         BGR.
+
+    Raises
+    ------
+    ImageError
+        If the image has another shape, dtype or range.
+    ParameterError
+        If the faces are none.
     """
     picture = draw_landmarks(image, np.empty((0, 2)))
+    if not isinstance(faces, Iterable):
+        raise ParameterError(f"faces are a list of Face, not {faces!r}: for one, [face]")
     for face in faces:
         if not face.success:
             continue

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf import _kernels
-from pyclnf._limits import MAX_COORDINATE
-from pyclnf.errors import ParameterError
+from pyclnf._limits import MAX_COORDINATE, MAX_WINDOW
+from pyclnf.errors import ImageError, ParameterError
 from pyclnf.patch_experts import NOTHING_KEPT, check_finite, room_for_grey
 from pyclnf.pdm import Parameters
 
@@ -49,8 +49,6 @@ STARTS_KEPT = (3, 3, 2)
 # The same of a learned start's guesses, which differ less: compared on rendered faces of people that the
 # model had not seen, more of them were no better.
 GUESSES_KEPT = (2, 1)
-# A window's side may not exceed this: the cost grows with its fourth power.
-MAX_WINDOW = 31
 
 # Starting rotations (rx, ry, rz), radians, for a face of unknown pose.
 MULTI_VIEW_STARTS: tuple[tuple[float, float, float], ...] = (
@@ -152,7 +150,7 @@ class FitParameters:
                 f"there is no parameter set {name!r}: use {', '.join(PARAMETER_SETS)} or a FitParameters"
             ) from None
 
-    def changed(self, **numbers: Any) -> FitParameters:
+    def changed(self, /, **numbers: Any) -> FitParameters:
         """Return these parameters with some numbers replaced.
 
         Raises
@@ -331,12 +329,14 @@ class _Fit:
         self.pdm, self.max_iterations = pdm, max_iterations
         self.image, self.depth, self.grey = image, depth, grey
         self.start, self.prior = start, prior
-        self.pose = start.pose.copy()
+        if image.ndim != 3 or image.shape[2] not in (1, 3):
+            raise ImageError(f"the pixels of a fit are (H, W, 1 or 3), see as_pixels, not {image.shape}")
+        # Copies: they change.
+        self.pose, self.shape = np.array(start.pose, np.float64), np.array(pdm.coefficients(start.shape))
         if prior is None:
             self.mean, self.components, self.limits = pdm.mean, pdm.components, pdm.limits
-            self.shape = start.shape.copy()
         else:
-            self.mean = pdm.deformed(start.shape)
+            self.mean = pdm.deformed(self.shape)
             self.components, self.limits = prior.components, prior.limits
             self.shape = np.zeros(pdm.n_modes)
         self.base = np.empty((pdm.n_landmarks, 2))
@@ -641,6 +641,15 @@ def levels_of(
         Coarse to fine.
     settings : FitParameters
         With a window for each scale.
+
+    Raises
+    ------
+    ParameterError
+        If it has too few.
     """
+    if len(settings.windows) < len(scales):
+        raise ParameterError(
+            f"the model has {len(scales)} scales: give a window for each, not {settings.windows}"
+        )
     used = (index for index in range(len(scales)) if settings.windows[index])
     return [Level(variances, scales, settings, index) for index in used]

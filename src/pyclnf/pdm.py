@@ -242,9 +242,10 @@ class PDM:
     """
 
     def __init__(self, mean: ArrayLike, components: ArrayLike, eigenvalues: ArrayLike) -> None:
-        self.mean: Float = np.ascontiguousarray(mean, dtype=np.float64).reshape(-1)
-        self.components: Float = np.ascontiguousarray(components, dtype=np.float64)
-        self.eigenvalues: Float = np.ascontiguousarray(eigenvalues, dtype=np.float64).reshape(-1)
+        # Copies: the caller's arrays stay as they are, and this one's, too.
+        self.mean: Float = np.array(mean, np.float64, order="C").reshape(-1)
+        self.components: Float = np.array(components, np.float64, order="C")
+        self.eigenvalues: Float = np.array(eigenvalues, np.float64, order="C").reshape(-1)
         if self.mean.size == 0 or self.mean.size % 3:
             raise ModelError(f"a PDM's mean has three coordinates a landmark; got {self.mean.size} values")
         if self.components.shape != (self.mean.size, self.eigenvalues.size):
@@ -305,10 +306,10 @@ class PDM:
     def deformed(self, shape: ArrayLike) -> Float:
         """Return the same as the mean is ordered, (3n,)."""
         out = np.empty(self.mean.size)
-        _kernels.deform(self.mean, self.components, self._coefficients(shape), out)
+        _kernels.deform(self.mean, self.components, self.coefficients(shape), out)
         return out
 
-    def _coefficients(self, shape: ArrayLike) -> Float:
+    def coefficients(self, shape: ArrayLike) -> Float:
         """Return the shape coefficients as the kernels take them."""
         values = np.ascontiguousarray(shape, dtype=np.float64)
         if values.shape != self.eigenvalues.shape:
@@ -345,7 +346,7 @@ class PDM:
         return self._projected(parameters, 3)
 
     def _projected(self, parameters: Parameters, axes: int) -> Float:
-        pose, shape = np.ascontiguousarray(parameters.pose, np.float64), self._coefficients(parameters.shape)
+        pose, shape = np.ascontiguousarray(parameters.pose, np.float64), self.coefficients(parameters.shape)
         out = np.empty((self.n_landmarks, axes))
         _kernels.turned_landmarks(self.mean, self.components, pose, shape, out)
         return out
@@ -625,6 +626,6 @@ def check_box(box: ArrayLike) -> tuple[float, float, float, float]:
     x, y, w, h = values.tolist()
     if not all(map(math.isfinite, (x, y, w, h))):
         raise BoxError(f"the box {box!r} holds values that are not finite")
-    if w <= 0 or h <= 0:
+    if w <= 0 or h <= 0 or w * h == 0:
         raise BoxError(f"the box {box!r} has no area: give (x, y, w, h) with positive width and height")
     return x, y, w, h

@@ -221,9 +221,14 @@ def resolve(source: str | Path | None) -> Path:
         If there is neither a file nor a model of that name.
     """
     name = DEFAULT if source is None else source
-    path = Path(name).expanduser()
-    if isinstance(name, Path) or path.exists() or path.suffix or len(path.parts) > 1:
-        return path
+    try:
+        path = Path(name).expanduser()
+        if isinstance(name, Path) or path.exists() or path.suffix or len(path.parts) > 1:
+            return path
+    except TypeError as error:
+        raise ModelError(f"a model is a Model, a name or a path, not {name!r}") from error
+    except (OSError, RuntimeError) as error:  # too long a name, no home of such a user
+        raise ModelError(f"{name}: no path of a model: {error}") from error
     known = list(models())
     for model in known:
         if model.name == name:

@@ -115,7 +115,15 @@ class Video:
         self._capture: Any = None
         self.cut_short = None
         self._is_camera = isinstance(source, int)
-        self._images = None if isinstance(source, int) else _image_files(source)
+        try:
+            self._images = None if isinstance(source, int) else _image_files(source)
+        except TypeError as error:
+            raise VideoError(
+                "a video is a file, a folder, a pattern or list of image files, or a camera's number, not "
+                f"{type(source).__name__}: frames in memory go to Tracker.update, one by one"
+            ) from error
+        except OSError as error:  # too long a name, a folder that cannot be read
+            raise VideoError(f"{source}: cannot be read: {error.strerror}") from error
         if self._images is not None:
             self.name = str(source) if isinstance(source, str | Path) else str(self._images[0].parent)
             self.frame_rate = frame_rate or DEFAULT_RATE
@@ -299,4 +307,5 @@ def _in_folder(pattern: Path) -> list[Path]:
 
 def _natural_order(path: Path) -> list[tuple[bool, int, str]]:
     parts = re.split(r"(\d+)", path.name)
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+    # re's digits, too, are decimal ones alone.
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
