@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from pyclnf.clnf import CLNF
     from pyclnf.detection import Detector
     from pyclnf.face import Face
-    from pyclnf.nu_rlms import FitParameters
     from pyclnf.tracking import Tracker
 
     Command = Literal["fit", "track"]
@@ -65,7 +64,7 @@ class Settings:
     model : str or None
         As `pyclnf.store.resolve` takes it.
     parameters : str
-        Name of the parameter set.
+        Name of the parameter set; by default that of the command, "image" or "video".
     numbers : tuple of (str, value)
         Fit parameters to replace.
     starts : str
@@ -83,7 +82,7 @@ class Settings:
 
     command: Command
     model: str | None = None
-    parameters: str = "image"
+    parameters: str = ""
     numbers: tuple[tuple[str, float | tuple[int, ...]], ...] = ()
     starts: Literal["learned", "frontal", "multiview"] | None = None
     detector: str | None = None
@@ -91,6 +90,10 @@ class Settings:
     formats: tuple[str, ...] = ("csv",)
     smooth: bool = False
     max_faces: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.parameters:
+            object.__setattr__(self, "parameters", "image" if self.command == "fit" else "video")
 
 
 @dataclass(frozen=True)
@@ -500,20 +503,11 @@ def _tracker(settings: Settings) -> Tracker:
     from pyclnf.tracking import Tracker
 
     clnf, detector = _tools(settings)
-    numbers: dict[str, Any] = dict(settings.numbers)
-    first: str | FitParameters = settings.parameters
-    later: str | FitParameters = "tracking"
-    if numbers:
-        first = clnf.settings(first).changed(**numbers)
-        # Frames after the first have windows of their own.
-        numbers.pop("windows", None)
-        later = clnf.settings(later).changed(**numbers)
     return Tracker(
         clnf,
         detector=detector,
         max_faces=settings.max_faces,
-        parameters=first,
-        tracking_parameters=later,
+        parameters=settings.parameters,
         smooth=settings.smooth,
     )
 

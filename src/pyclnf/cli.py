@@ -379,7 +379,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings(
         command=options.command,
         model=options.model,
-        parameters=named[-1] if named else {"fit": "image", "track": "video"}[options.command],
+        parameters=named[-1] if named else "",
         numbers=tuple(numbers.items()),
         starts=getattr(options, "starts", None),
         detector=options.detector,

@@ -142,7 +142,8 @@ class CLNF:
         only the best go on (three, or one of the learned start's guesses): two fifths of the time, and
         nearly always the same winner.
     windows, iterations, sigma, reg_factor, weight_factor, response_power, min_face_scale : optional
-        Replace a number of the parameter set, see `FitParameters`.
+        Replace a number of the parameter set, see `FitParameters`; for videos, too, but for the windows,
+        which those have of their own. The confidence is not calibrated for other numbers: it is None.
 
     Raises
     ------
@@ -192,7 +193,8 @@ class CLNF:
             "response_power": response_power,
             "min_face_scale": min_face_scale,
         }
-        given = {name: value for name, value in numbers.items() if value is not None}
+        self._given = {name: value for name, value in numbers.items() if value is not None}
+        self._named = parameters
         self._only = None if scale is None else _index_of(self.model, scale)
         self._detector: Detector | None = None
         self._expansion = _expansion(self.model)
@@ -204,10 +206,9 @@ class CLNF:
         self.starts: _Starts = self._check_starts(
             ("learned" if has_start else "frontal") if starts is None else starts
         )
-        self._far = self._settings(parameters, given, learned=False)
-        self.parameters = self._settings(parameters, given, learned=self.starts == "learned")
-        # Calibrated are the model's sets as they are.
-        self.parameter_set = parameters if isinstance(parameters, str) and scale is None and not given else ""
+        self._far = self._settings(parameters, self._given, learned=False)
+        self.parameters = self._settings(parameters, self._given, learned=self.starts == "learned")
+        self.parameter_set = self.calibrated_set(parameters)
         self.exhaustive = bool(exhaustive)
 
     def __repr__(self) -> str:
@@ -583,7 +584,8 @@ class CLNF:
             A video file, a folder, pattern or list of images, or a camera's index; see `Video`.
         **options
             Of `Tracker`, e.g. ``max_faces=4`` or ``smooth=True``. It fits with
-            the sets "video" and "tracking", whatever the set of this CLNF, unless told otherwise.
+            the sets "video" and "tracking", whatever the set of this CLNF, unless told otherwise; numbers
+            that replace those of this CLNF's set replace theirs, but for the windows.
 
         Yields
         ------
@@ -613,18 +615,31 @@ class CLNF:
         return confidence(self.model.metadata, self.model.pdm, result, parameter_set)
 
     def settings(self, parameters: str | FitParameters) -> FitParameters:
-        """Return another parameter set as it applies to the scales of this CLNF.
+        """Return another parameter set with the scales and numbers of this CLNF.
 
         Parameters
         ----------
         parameters : {"image", "video", "tracking"} or FitParameters
+            One that is given as `FitParameters` keeps its numbers.
 
         Raises
         ------
         ParameterError
             If the set is unknown or has too few windows.
         """
-        return self._settings(parameters, {}, learned=self.starts == "learned")
+        return self._settings(parameters, self._numbers_for(parameters), learned=self.starts == "learned")
+
+    def calibrated_set(self, parameters: str | FitParameters) -> str:
+        """Return a set's name for `confidence_of`, or "": calibrated are the model's sets as they are."""
+        named = isinstance(parameters, str) and self._only is None and not self._numbers_for(parameters)
+        return str(parameters) if named else ""
+
+    def _numbers_for(self, parameters: str | FitParameters) -> dict[str, Any]:
+        """Return the numbers that this CLNF was given, as far as they hold for another set."""
+        if not isinstance(parameters, str):
+            return {}
+        own = parameters == self._named
+        return {name: value for name, value in self._given.items() if own or name != "windows"}
 
     def _settings(
         self, parameters: str | FitParameters, given: dict[str, Any], *, learned: bool

@@ -18,10 +18,17 @@ import numpy as np
 
 from pyclnf.camera import Camera
 from pyclnf.detection import find_faces, make_detector
-from pyclnf.errors import ParameterError
+from pyclnf.errors import BoxError, ParameterError
 from pyclnf.face import SAME_FACE, Face, box_distance, box_overlap, low_likelihood
 from pyclnf.images import as_pixels
-from pyclnf.pdm import Parameters, box_of
+from pyclnf.pdm import (
+    Parameters,
+    axis_angle_to_matrix,
+    box_of,
+    check_box,
+    matrix_to_axis_angle,
+    matrix_to_euler,
+)
 from pyclnf.video import DEFAULT_RATE, Video
 
 if TYPE_CHECKING:
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from pyclnf.clnf import CLNF
     from pyclnf.detection import Detector
     from pyclnf.nu_rlms import FitParameters, FitResult
+    from pyclnf.pdm import PDM
 
     Float = NDArray[np.float64]
 
@@ -109,6 +117,37 @@ def _share(cutoff: Any, step: float) -> Any:
     return r / (r + 1)
 
 
+class _Smoother:
+    """A filter of one face's parameters.
+
+    Rotations are filtered as turns from the last one that was given back: angles jump where a head lies on
+    its side (by 2 pi), or is seen in full profile (Euler's).
+    """
+
+    def __init__(self, numbers: OneEuro, pdm: PDM) -> None:
+        self.filter, self.pdm = numbers.fresh(), pdm
+        # The last rotation that was given back, and what the filter has in its place.
+        self._last: tuple[Float, Float] | None = None
+
+    def fresh(self) -> _Smoother:
+        """Return one that has seen nothing."""
+        return _Smoother(self.filter, self.pdm)
+
+    def __call__(self, parameters: Parameters, timestamp: float) -> Parameters:
+        """Filter the parameters of one frame."""
+        pose, shape, rotation = parameters.pose, parameters.shape, parameters.rotation
+        before, place = (rotation, np.zeros(3)) if self._last is None else self._last
+        turned = place + matrix_to_axis_angle(rotation @ before.T)
+        # What moves a landmark by 1 mm: a growth by 1 / radius, a turn by as many radians, s px.
+        turn, shift = np.full(3, 1 / self.pdm.radius), np.full(2, pose[0])
+        unit = np.concatenate([[pose[0] / self.pdm.radius], turn, shift, np.ones(shape.size)])
+        values = self.filter(np.concatenate([pose[:1], turned, pose[4:], shape]), timestamp, unit)
+        rotation = axis_angle_to_matrix(values[1:4] - place) @ before
+        self._last = rotation, values[1:4]
+        pose = np.concatenate([values[:1], matrix_to_euler(rotation), values[4:6]])
+        return Parameters(pose, values[6:])
+
+
 @dataclass(eq=False)
 class _Track:
     """What is kept of one face."""
@@ -116,11 +155,10 @@ class _Track:
     face_id: int
     parameters: Parameters
     box: Float
-    timestamp: float
     last_seen: float
     lost: bool = False
     template: NDArray[np.float32] | None = None
-    filter: OneEuro | None = None
+    smoother: _Smoother | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +167,8 @@ class _Outcome:
 
     result: FitResult
     failure: str | None
+    # By which its confidence is calibrated.
+    parameter_set: str
     detected: bool = False
     score: float = float("nan")
     # Where the detector saw the face.
@@ -226,20 +266,28 @@ class Tracker:
             ("retry_interval", retry_interval),
             ("patience", patience),
         ):
-            if not value >= 0:
+            if not _is_number(value) or not value >= 0:
                 raise ParameterError(f"{name} is a number of seconds, not {value!r}")
+        if min_likelihood is not None and not _is_number(min_likelihood):
+            raise ParameterError(f"min_likelihood is a number, not {min_likelihood!r}")
+        if not isinstance(smooth, bool | OneEuro):
+            raise ParameterError(f"smooth is True, False or a OneEuro filter, not {smooth!r}")
+        if camera is not None and not isinstance(camera, Camera):
+            raise ParameterError(f"camera is a Camera, not {camera!r}")
         self.clnf = clnf
         self.detector = make_detector(detector)
         self.max_faces = int(max_faces)
         self.first = clnf.settings(parameters)
-        self.parameter_set = parameters if isinstance(parameters, str) else ""
         self.tracking = clnf.settings(tracking_parameters)
+        self.first_set = clnf.calibrated_set(parameters)
+        self.tracking_set = clnf.calibrated_set(tracking_parameters)
         self.min_likelihood = clnf.min_likelihood if min_likelihood is None else float(min_likelihood)
         self.search_interval = search_interval
         self.retry_interval = retry_interval
         self.patience = patience
         self.template = template
-        self.filter = (OneEuro() if smooth else None) if isinstance(smooth, bool) else smooth
+        filter_ = (OneEuro() if smooth else None) if isinstance(smooth, bool) else smooth
+        self._smoother = None if filter_ is None else _Smoother(filter_, clnf.model.pdm)
         self.camera = camera
         self.reset()
 
@@ -313,7 +361,7 @@ class Tracker:
         image : ndarray, shape (H, W) or (H, W, 3), uint8, float32 or float64
             Grey or BGR.
         timestamp : float, optional
-            Seconds; default one thirtieth after the last.
+            Seconds, finite; default one thirtieth after the last.
         boxes : array_like, shape (k, 4), optional
             Instead of the detector's, and used in any case.
 
@@ -326,14 +374,17 @@ class Tracker:
         ------
         ImageError, BoxError, DetectionError
             If the image, a box or the detector is wrong.
+        ParameterError
+            If the timestamp is not finite.
         """
+        given = None if boxes is None else _as_boxes(boxes)
         pixels = as_pixels(image)
         height, width = pixels.shape[:2]
         index, moment = self._advance(timestamp)
         now = _Now(pixels, index, moment, self.camera or Camera.from_size(width, height))
 
         outcomes = {track.face_id: self._follow(track, now) for track in self._tracks}
-        detections = self._detect(now, outcomes, boxes)
+        detections = self._detect(now, outcomes, given)
         if detections is not None:
             self._use_detections(now, outcomes, detections)
         self._drop_duplicates(outcomes)
@@ -356,17 +407,21 @@ class Tracker:
     def _advance(self, timestamp: float | None) -> tuple[int, float]:
         if timestamp is None:
             timestamp = 0.0 if self._last_timestamp is None else self._last_timestamp + 1.0 / DEFAULT_RATE
+        if not _is_number(timestamp):
+            raise ParameterError(f"a timestamp is a finite number of seconds, not {timestamp!r}")
         index = self._next_frame
         self._next_frame += 1
         self._last_timestamp = float(timestamp)
         return index, float(timestamp)
 
-    def _fit(self, image: NDArray[Any], starts: Sequence[Parameters], settings: FitParameters) -> _Outcome:
+    def _fit(self, image: NDArray[Any], starts: Sequence[Parameters], *, followed: bool) -> _Outcome:
+        settings, name = (self.tracking, self.tracking_set) if followed else (self.first, self.first_set)
         result, _ = self.clnf.fit_from(image, starts, settings)
-        return _Outcome(result, result.failure or low_likelihood(result.likelihood, self.min_likelihood))
+        failure = result.failure or low_likelihood(result.likelihood, self.min_likelihood)
+        return _Outcome(result, failure, name)
 
     def _fit_box(self, image: NDArray[Any], detection: Float) -> _Outcome:
-        outcome = self._fit(image, self.clnf.starts_in(image, detection[:4]), self.first)
+        outcome = self._fit(image, self.clnf.starts_in(image, detection[:4]), followed=False)
         return replace(outcome, detected=True, score=float(detection[4]))
 
     def _follow(self, track: _Track, now: _Now) -> _Outcome:
@@ -375,15 +430,17 @@ class Tracker:
         if track.template is not None and not track.lost:
             start = _moved(start, _template_motion(now.image, track.template, start, track.box))
         starts = self.clnf.start_near(now.image, start)
-        return self._fit(now.image, starts, self.first if track.lost else self.tracking)
+        return self._fit(now.image, starts, followed=not track.lost)
 
-    def _detect(self, now: _Now, outcomes: dict[int, _Outcome], boxes: ArrayLike | None) -> Float | None:
+    def _detect(self, now: _Now, outcomes: dict[int, _Outcome], boxes: Float | None) -> Float | None:
         """Return the boxes of this frame, or None if it was not searched."""
         if boxes is not None:
-            return find_faces(lambda _: np.asarray(boxes, dtype=np.float64), now.image)
+            return find_faces(lambda _: boxes, now.image)
         failed = [track for track in self._tracks if outcomes[track.face_id].failure is not None]
         newly_failed = any(not track.lost for track in failed)
         waited = now.timestamp - self._last_detection
+        if waited < 0:  # the clock was set back
+            waited = math.inf
         wanted = (
             newly_failed
             or (bool(failed) and waited >= self.retry_interval)
@@ -432,7 +489,7 @@ class Tracker:
         """Say whether a box can be a face that was lost: not far away, of a like size."""
         if self.max_faces == 1:
             return True
-        reach = min(1.0 + FACE_SPEED * (now.timestamp - track.last_seen), MAX_REACH)
+        reach = min(1.0 + FACE_SPEED * abs(now.timestamp - track.last_seen), MAX_REACH)
         ratio = math.sqrt(detection[2] * detection[3] / (track.box[2] * track.box[3]))
         return box_distance(track.box, detection[:4]) <= reach and 0.5 < ratio < 2.0
 
@@ -442,8 +499,7 @@ class Tracker:
             outcome.result.parameters,
             box_of(outcome.result.landmarks),
             now.timestamp,
-            now.timestamp,
-            filter=None if self.filter is None else self.filter.fresh(),
+            smoother=None if self._smoother is None else self._smoother.fresh(),
         )
         self._next_id += 1
         self._tracks.append(track)
@@ -471,15 +527,18 @@ class Tracker:
             track.last_seen = now.timestamp
             if self.template:
                 track.template = _template(now.image, result.parameters, track.box)
-            if track.filter is not None and (track.lost or outcome.detected):
-                track.filter = track.filter.fresh()
+            if track.smoother is not None and (track.lost or outcome.detected):
+                track.smoother = track.smoother.fresh()
         elif outcome.box is not None:
             # The detector saw the face, the fit did not hold: the next one begins there.
             track.parameters = self.clnf.model.pdm.from_box(outcome.box)
             track.box = outcome.box
             track.last_seen = now.timestamp
-        if found and track.filter is not None:
-            result = self._smoothed(result, track.filter, now.timestamp)
+        if found and track.smoother is not None:
+            parameters = track.smoother(result.parameters, now.timestamp)
+            # Landmarks, pose and shape stay those of one face.
+            landmarks = self.clnf.model.pdm.landmarks_2d(parameters)
+            result = replace(result, parameters=parameters, landmarks=landmarks)
         track.lost = not found
         return Face.from_fit(
             self.clnf.model.pdm,
@@ -488,7 +547,7 @@ class Tracker:
             now.camera,
             failure=outcome.failure,
             likelihood=result.likelihood,
-            confidence=self.clnf.confidence_of(outcome.result, self.parameter_set),
+            confidence=self.clnf.confidence_of(outcome.result, outcome.parameter_set),
             landmark_likelihoods=result.landmark_likelihoods,
             score=outcome.score,
             detected=outcome.detected,
@@ -497,16 +556,24 @@ class Tracker:
             timestamp=now.timestamp,
         )
 
-    def _smoothed(self, result: FitResult, smoother: OneEuro, timestamp: float) -> FitResult:
-        """Return the fit with its parameters filtered: landmarks, pose and shape stay those of one face."""
-        pose, shape = result.parameters.pose, result.parameters.shape
-        pdm = self.clnf.model.pdm
-        # What moves a landmark by 1 mm: a growth by 1 / radius, a turn by as many radians, s px.
-        turn, shift = np.full(3, 1 / pdm.radius), np.full(2, pose[0])
-        unit = np.concatenate([[pose[0] / pdm.radius], turn, shift, np.ones(shape.size)])
-        values = smoother(np.concatenate([pose, shape]), timestamp, unit)
-        parameters = Parameters(values[:6], values[6:])
-        return replace(result, parameters=parameters, landmarks=pdm.landmarks_2d(parameters))
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and bool(np.isfinite(value))
+
+
+def _as_boxes(boxes: ArrayLike) -> Float:
+    """Return boxes as (k, 4)."""
+    try:
+        given = np.asarray(boxes, np.float64)
+    except (TypeError, ValueError) as error:
+        raise BoxError(f"boxes are (k, 4), one row (x, y, w, h) a face, not {boxes!r}") from error
+    if given.size == 0:
+        return np.empty((0, 4))
+    if given.ndim != 2 or given.shape[1] != 4:
+        raise BoxError(f"boxes are (k, 4), one row (x, y, w, h) a face, not {boxes!r}")
+    for box in given:
+        check_box(box)
+    return given
 
 
 # --- the template

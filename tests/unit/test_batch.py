@@ -113,9 +113,14 @@ def test_a_batch_takes_the_numbers_that_the_model_has(tmp_path: Path) -> None:
     clnf = batch._tools(batch.Settings("fit", model=str(tmp_path / "own.npz")))[0]
     assert clnf.parameters == CLNF(changed).parameters
     assert (clnf.parameters.windows, clnf.parameter_set) == ((9, 7, 0), "image")
-    tracker = batch._tracker(batch.Settings("track", model=str(tmp_path / "own.npz"), parameters="video"))
+    tracker = batch._tracker(
+        batch.Settings(
+            "track",
+            model=str(tmp_path / "own.npz"),
+        )
+    )
     assert (tracker.first.windows, tracker.tracking.windows) == ((7, 5, 0), (0, 5, 0))
-    assert tracker.parameter_set == "video"
+    assert (tracker.first_set, tracker.tracking_set) == ("video", "tracking")
     given = batch.Settings(
         "track", model=str(tmp_path / "own.npz"), parameters="video", numbers=(("sigma", 3.0),)
     )

@@ -14,8 +14,18 @@ import numpy as np
 import pytest
 
 import pyclnf
-from pyclnf import CLNF, Face, ImageError, ParameterError, Tracker, VideoError, tracking
-from pyclnf.pdm import box_of
+from pyclnf import (
+    CLNF,
+    BoxError,
+    Face,
+    ImageError,
+    ParameterError,
+    Parameters,
+    Tracker,
+    VideoError,
+    tracking,
+)
+from pyclnf.pdm import axis_angle_to_matrix, box_of, euler_to_matrix, matrix_to_euler
 from pyclnf.tracking import OneEuro
 from pyclnf.video import Video
 
@@ -429,6 +439,11 @@ def test_memory_is_constant(clnf: CLNF, frames: list[np.ndarray]) -> None:
         {"patience": -1},
         {"retry_interval": float("nan")},
         {"parameters": "none"},
+        {"parameters": 5},
+        {"search_interval": "a"},
+        {"min_likelihood": "x"},
+        {"smooth": "yes"},
+        {"camera": 500.0},
     ],
 )
 def test_refuses_options_out_of_range(clnf: CLNF, options: dict[str, object]) -> None:
@@ -439,6 +454,78 @@ def test_refuses_options_out_of_range(clnf: CLNF, options: dict[str, object]) ->
 def test_wrong_images_are_said(clnf: CLNF) -> None:
     with pytest.raises(ImageError):
         Tracker(clnf).update(None)
+
+
+# --- with the package's own model
+
+
+@pytest.fixture(scope="module")
+def own() -> CLNF:
+    return CLNF()
+
+
+@pytest.fixture(scope="module")
+def rendered() -> np.ndarray:
+    path = Path(__file__).parents[2] / "examples" / "rendered_face.jpg"
+    return cv2.resize(cv2.imread(str(path)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+
+
+RENDERED_BOX = (82, 54, 111, 133)
+
+
+def test_confidence_is_for_the_numbers_that_it_is_calibrated_for(own: CLNF, rendered: np.ndarray) -> None:
+    fast = own.settings("tracking").changed(iterations=1)
+    for clnf, options, calibrated in (
+        (own, {}, (True, True)),
+        (own, {"tracking_parameters": fast}, (True, False)),
+        (own, {"parameters": fast}, (False, True)),
+        (CLNF(own.model, scale=0.5), {}, (False, False)),
+        (CLNF(own.model, iterations=4), {}, (False, False)),
+        (CLNF(own.model, windows=(0, 0, 0, 7)), {}, (True, True)),
+    ):
+        tracker = Tracker(clnf, detector=no_detector, **options)
+        faces = [*tracker.update(rendered, boxes=[RENDERED_BOX]), *tracker.update(rendered)]
+        assert all(face.success for face in faces)
+        assert tuple(face.confidence is not None for face in faces) == calibrated
+
+
+def test_numbers_of_a_clnf_hold_for_its_videos(own: CLNF, rendered: np.ndarray) -> None:
+    """But for the windows, which belong to a set."""
+    clnf = CLNF(own.model, min_face_scale=1.2, windows=(0, 0, 7, 7))
+    assert clnf.parameters.windows == (0, 0, 7, 7)
+    for name in ("video", "tracking"):
+        assert clnf.settings(name) == own.settings(name).changed(min_face_scale=1.2)
+    (face,) = Tracker(clnf, detector=no_detector).update(rendered, boxes=[RENDERED_BOX])
+    assert not face.success
+    # Unless the set is given whole.
+    given = own.settings("video")
+    assert clnf.settings(given) == given
+
+
+@pytest.mark.parametrize(
+    "boxes", [[1, 2, 3, 4], [(1, 2)], [(1, 2, 3, 4), (5,)], "boxes", [(0, 0, 5, -5)], [(0, 0, np.nan, 5)]]
+)
+def test_boxes_that_are_none_are_said(own: CLNF, rendered: np.ndarray, boxes: object) -> None:
+    tracker = Tracker(own, detector=no_detector)
+    with pytest.raises(BoxError):
+        tracker.update(rendered, boxes=boxes)  # type: ignore[arg-type]
+    # It is no frame that was seen.
+    assert tracker.update(rendered, boxes=[])[0].frame == 0
+
+
+@pytest.mark.parametrize("timestamp", [np.nan, np.inf, "now"])
+def test_timestamps_that_are_none_are_said(own: CLNF, rendered: np.ndarray, timestamp: object) -> None:
+    tracker = Tracker(own, detector=no_detector)
+    with pytest.raises(ParameterError, match="timestamp"):
+        tracker.update(rendered, timestamp)  # type: ignore[arg-type]
+    (face,) = tracker.update(rendered, 0.0, boxes=[RENDERED_BOX])
+    assert face.success and face.frame == 0
+
+
+def test_faces_are_found_though_the_clock_is_set_back(own: CLNF, rendered: np.ndarray) -> None:
+    tracker = Tracker(own, detector=lambda _: np.array([RENDERED_BOX]))
+    assert not tracker.update(np.zeros_like(rendered), 100.0)[0].success
+    assert tracker.update(rendered, 0.0)[0].success
 
 
 # --- the filter
@@ -474,6 +561,28 @@ def test_the_filter_knows_frame_times_and_units() -> None:
 def test_refuses_filters_that_filter_nothing(numbers: tuple[float, ...]) -> None:
     with pytest.raises(ParameterError):
         OneEuro(*numbers)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2], ids=["pitch", "yaw", "roll"])
+def test_a_head_that_turns_all_the_way_round_is_smoothed_without_a_jump(axis: int) -> None:
+    """Angles jump on the way: roll at 180 degrees, pitch and roll where the yaw passes 90."""
+    pdm = CLNF().model.pdm
+    smoother = tracking._Smoother(OneEuro(beta=0.02), pdm)
+    turn = np.zeros(3)
+    turn[axis] = np.radians(1.0)
+    rotation = euler_to_matrix((0.3, 0.1, -0.2))
+    points = []
+    for frame in range(360):
+        pose = np.array([1.0, *matrix_to_euler(rotation), 200.0, 200.0])
+        out = smoother(Parameters(pose, np.zeros(pdm.n_modes)), frame / 30)
+        if frame == 0:
+            np.testing.assert_allclose(out.pose, pose, atol=1e-12)
+        points.append(pdm.landmarks_3d(out))
+        rotation = axis_angle_to_matrix(turn) @ rotation
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=2).max(axis=1)
+    # A landmark is up to 140 mm from the middle: 2.4 mm a degree, once it moves as fast as the head.
+    assert steps.max() < 2.6
+    assert steps[60:].min() > 0.5
 
 
 def test_smoothing_is_for_the_eye_only(clnf: CLNF, frames: list[np.ndarray]) -> None:
