@@ -349,7 +349,7 @@ def _run_on_dask(settings: Settings, jobs: Sequence[Job], scheduler: str) -> Ite
     try:
         import distributed
     except ImportError as error:
-        raise ParameterError("dask is not installed: pip install pyclnf[dask]") from error
+        raise ParameterError('dask is not installed: pip install "distributed>=2024.1"') from error
     # The workers have other working directories.
     absolute = [
         Job(_absolute(job.source), _absolute(job.output), job.draw and _absolute(job.draw)) for job in jobs

@@ -206,7 +206,7 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
         "--format",
         action="append",
         choices=FORMATS[name],
-        help="csv (default; OpenFace's), parquet (full precision; pip install pyclnf[data])"
+        help='csv (default; OpenFace\'s), parquet (full precision; pip install "pyarrow>=14")'
         + (", pts" if name == "fit" else "")
         + "; may be given more than once",
     )
@@ -255,7 +255,8 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
     command.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="let a Dask cluster do it, whose machines see the same files (pip install pyclnf[dask])",
+        help="let a Dask cluster do it, whose machines see the same files "
+        '(pip install "distributed>=2024.1")',
     )
     command.set_defaults(run=_batch, command=name)
 

@@ -16,7 +16,9 @@ calibrated to tell a confidence, the CSV's is 1 for success and 0 for failure.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -28,7 +30,6 @@ from pyclnf.errors import FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import IO, Self
 
@@ -56,6 +57,8 @@ __all__ = [
 POSE = ("pose_Tx", "pose_Ty", "pose_Tz", "pose_Rx", "pose_Ry", "pose_Rz")
 PARAMETERS = ("p_scale", "p_rx", "p_ry", "p_rz", "p_tx", "p_ty")
 BOX = ("box_x", "box_y", "box_w", "box_h")
+# Landmarks and modes of OpenFace's models: the columns of a file without a face.
+OPENFACE_SIZES = (68, 34)
 # Rows that a Parquet file is written in groups of.
 ROW_GROUP = 1024
 
@@ -114,14 +117,15 @@ class CSVWriter:
         names, formats = csv_columns(n_landmarks, n_modes, layout)
         self._header, self._format = ", ".join(names) + "\n", ", ".join(formats) + "\n"
         self._shape = n_landmarks, n_modes
-        self._target: AbstractContextManager[Path] | None = None
+        self._stack = ExitStack()
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        self._target = replacing(self.path)
-        temporary = self._target.__enter__()
-        self._file = temporary.open("x", encoding="ascii", newline="")
-        self._file.write(self._header)
+        with ExitStack() as stack:
+            temporary = stack.enter_context(replacing(self.path))
+            self._file = stack.enter_context(temporary.open("x", encoding="ascii", newline=""))
+            self._file.write(self._header)
+            self._stack = stack.pop_all()
         return self
 
     def write(self, face: Face) -> None:
@@ -134,7 +138,8 @@ class CSVWriter:
         """
         assert self._file is not None, "write within the with block"
         face_id, confidence = max(face.face_id, 0), _confidence(face)
-        first: tuple[float, ...] = (face_id, confidence)
+        # Photographs have no column that says which fits failed.
+        first: tuple[float, ...] = (face_id, confidence if face.success else 0.0)
         if self.layout == "video":
             first = (face.frame + 1, face_id, face.timestamp, confidence, face.success)
         values = np.concatenate([first, *(values for _, values in _groups(face, *self._shape))])
@@ -143,10 +148,16 @@ class CSVWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._file is not None
-        assert self._target is not None
-        self._file.close()
-        self._target.__exit__(kind, error, trace)
+        # A disk that is found full when the file is closed is an error as any within the block.
+        self._stack.__exit__(kind, error, trace)
+
+
+def _check_size(face: Face, n: int, m: int) -> None:
+    if face.landmarks.shape != (n, 2) or face.params.shape.shape != (m,):
+        raise FormatError(
+            f"a face of {len(face.landmarks)} landmarks and {len(face.params.shape)} modes "
+            f"does not belong in a file for {n} and {m}"
+        )
 
 
 def _groups(face: Face, n: int, m: int) -> list[tuple[list[str], NDArray[Any]]]:
@@ -157,11 +168,7 @@ def _groups(face: Face, n: int, m: int) -> list[tuple[list[str], NDArray[Any]]]:
     FormatError
         If the face has other numbers of landmarks or modes than n and m.
     """
-    if face.landmarks.shape != (n, 2) or face.params.shape.shape != (m,):
-        raise FormatError(
-            f"a face of {len(face.landmarks)} landmarks and {len(face.params.shape)} modes "
-            f"does not belong in a file for {n} and {m}"
-        )
+    _check_size(face, n, m)
     groups: list[tuple[list[str], NDArray[Any]]] = [(list(POSE), face.pose)]
     groups += [([f"{axis}_{i}" for i in range(n)], face.landmarks[:, k]) for k, axis in enumerate("xy")]
     groups += [([f"{axis}_{i}" for i in range(n)], face.landmarks_3d[:, k]) for k, axis in enumerate("XYZ")]
@@ -177,8 +184,8 @@ def write_csv(
     path: str | Path,
     faces: Iterable[Face],
     *,
-    n_landmarks: int = 68,
-    n_modes: int = 34,
+    n_landmarks: int | None = None,
+    n_modes: int | None = None,
     layout: Layout = "video",
 ) -> None:
     """Write OpenFace's CSV.
@@ -188,8 +195,8 @@ def write_csv(
     path : str or Path
     faces : iterable of Face
         Taken one by one: ``write_csv("out.csv", clnf.track("video.mp4"))`` needs constant memory.
-    n_landmarks, n_modes : int
-        Of the model's PDM.
+    n_landmarks, n_modes : int, optional
+        Of the model's PDM. Default: those of the first face, or OpenFace's 68 and 34 where there is none.
     layout : {"video", "image"}
 
     Raises
@@ -197,9 +204,28 @@ def write_csv(
     FormatError
         If a face has other numbers of landmarks or modes.
     """
-    with CSVWriter(path, n_landmarks, n_modes, layout) as writer:
-        for face in faces:
+    rows, n, m = _sized(faces, n_landmarks, n_modes)
+    with CSVWriter(path, n, m, layout) as writer:
+        for face in rows:
             writer.write(face)
+
+
+def _sized(
+    faces: Iterable[Face], n_landmarks: int | None, n_modes: int | None
+) -> tuple[Iterable[Face], int, int]:
+    """Return the faces with the numbers of landmarks and modes of their file."""
+    rows = iter(faces)
+    first = next(rows, None)
+    if first is None:
+        sizes = OPENFACE_SIZES
+    else:
+        sizes = len(first.landmarks), len(first.params.shape)
+        rows = chain([first], rows)
+    return (
+        rows,
+        sizes[0] if n_landmarks is None else n_landmarks,
+        sizes[1] if n_modes is None else n_modes,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +253,7 @@ class Table:
 
     @property
     def layout(self) -> Layout:
-        """``"video"`` if the rows have timestamps, else ``"image"``."""
+        """``"video"`` if the rows have timestamps, as those of Parquet files always do, else ``"image"``."""
         return "video" if "timestamp" in self.columns else "image"
 
     @property
@@ -247,7 +273,7 @@ class Table:
 
     @property
     def success(self) -> NDArray[np.bool_]:
-        """Which rows can be used, (rows,). Photographs' rows are those with a confidence."""
+        """Which rows can be used, (rows,). Of photographs those with a confidence: of failed fits it is 0."""
         column = self.columns.get("success")
         return (self["confidence"] > 0) if column is None else column == 1
 
@@ -418,8 +444,15 @@ def to_dataframe(faces: Iterable[Face], source: str = "") -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise FormatError("pandas is not installed: pip install pyclnf[data]") from error
-    return pandas.DataFrame.from_records([record(face, source) for face in faces])
+        raise FormatError('pandas is not installed: pip install "pandas>=2.1"') from error
+    rows = [record(face, source) for face in faces]
+    return pandas.DataFrame.from_records(rows, columns=None if rows else _record_names(*OPENFACE_SIZES))
+
+
+def _record_names(n_landmarks: int, n_modes: int) -> list[str]:
+    """Return the names of the columns of `record`, in their order."""
+    names = list(_RECORD_START) + list(BOX) + csv_columns(n_landmarks, n_modes, "video")[0][5:]
+    return names + [f"l_{i}" for i in range(n_landmarks)]
 
 
 class ParquetWriter:
@@ -444,8 +477,9 @@ class ParquetWriter:
             import pyarrow
             import pyarrow.parquet
         except ImportError as error:
-            raise FormatError("pyarrow is not installed: pip install pyclnf[data]") from error
+            raise FormatError('pyarrow is not installed: pip install "pyarrow>=14"') from error
         self.path, self.source = Path(path), source
+        self._sizes = n_landmarks, n_modes
         self._pyarrow = pyarrow
         kinds = {
             "source": pyarrow.string(),
@@ -455,20 +489,30 @@ class ParquetWriter:
             "failure": pyarrow.string(),
             "detected": pyarrow.bool_(),
         }
-        names = list(_RECORD_START) + list(BOX) + csv_columns(n_landmarks, n_modes, "video")[0][5:]
-        names += [f"l_{i}" for i in range(n_landmarks)]
+        names = _record_names(n_landmarks, n_modes)
         self._schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in names])
-        self._target: AbstractContextManager[Path] | None = None
+        self._stack = ExitStack()
         self._writer: Any = None
         self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
-        self._target = replacing(self.path)
-        self._writer = self._pyarrow.parquet.ParquetWriter(self._target.__enter__(), self._schema)
+        with ExitStack() as stack:
+            temporary = stack.enter_context(replacing(self.path))
+            temporary.touch(exist_ok=False)  # its errors name the file, pyarrow's the temporary one
+            self._writer = self._pyarrow.parquet.ParquetWriter(temporary, self._schema)
+            stack.enter_context(self._writer)
+            self._stack = stack.pop_all()
         return self
 
     def write(self, face: Face) -> None:
-        """Add a row."""
+        """Add a row.
+
+        Raises
+        ------
+        FormatError
+            If the face has other numbers of landmarks or modes than the file.
+        """
+        _check_size(face, *self._sizes)
         self._rows.append(record(face, self.source))
         if len(self._rows) == ROW_GROUP:
             self._flush()
@@ -481,11 +525,10 @@ class ParquetWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._target is not None
         if error is None:
-            self._flush()
-        self._writer.close()
-        self._target.__exit__(kind, error, trace)
+            # Whatever goes wrong in it ends the rest as an error within the block does.
+            self._stack.callback(self._flush)
+        self._stack.__exit__(kind, error, trace)
 
 
 _RECORD_START = (
@@ -503,11 +546,30 @@ _RECORD_START = (
 
 
 def write_parquet(
-    path: str | Path, faces: Iterable[Face], *, n_landmarks: int = 68, n_modes: int = 34, source: str = ""
+    path: str | Path,
+    faces: Iterable[Face],
+    *,
+    n_landmarks: int | None = None,
+    n_modes: int | None = None,
+    source: str = "",
 ) -> None:
-    """Write faces as Parquet, at full precision; parameters as of `ParquetWriter`."""
-    with ParquetWriter(path, n_landmarks, n_modes, source) as writer:
-        for face in faces:
+    """Write faces as Parquet, at full precision.
+
+    Parameters
+    ----------
+    path, faces, n_landmarks, n_modes
+        See `write_csv`.
+    source : str
+        The file that the faces were found in.
+
+    Raises
+    ------
+    FormatError
+        If a face has other numbers of landmarks or modes, or pyarrow is not installed.
+    """
+    rows, n, m = _sized(faces, n_landmarks, n_modes)
+    with ParquetWriter(path, n, m, source) as writer:
+        for face in rows:
             writer.write(face)
 
 
@@ -530,7 +592,7 @@ def read_parquet(path: str | Path) -> Table:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
-        raise FormatError("pyarrow is not installed: pip install pyclnf[data]") from error
+        raise FormatError('pyarrow is not installed: pip install "pyarrow>=14"') from error
     columns = {}
     try:
         with parquet.ParquetFile(path) as file:
@@ -583,12 +645,12 @@ def to_keypoints(faces: Iterable[Face]) -> Any:
     Raises
     ------
     FormatError
-        If supervision is not installed.
+        If supervision (0.29 or later) is not installed.
     """
     try:
         import supervision
     except ImportError as error:
-        raise FormatError("supervision is not installed: pip install supervision") from error
+        raise FormatError('supervision is not installed: pip install "supervision>=0.29"') from error
     found = [face for face in faces if face.success]
     if not found:
         return supervision.KeyPoints.empty()

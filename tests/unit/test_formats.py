@@ -108,8 +108,69 @@ def test_an_interrupted_writer_keeps_the_old_file(tmp_path: Path) -> None:
     formats.write_csv(path, [make_face()])
     before = path.read_bytes()
     with pytest.raises(FormatError, match="landmarks"):
-        formats.write_csv(path, [make_face(n=5)])
+        formats.write_csv(path, [make_face(), make_face(n=5)])
     assert path.read_bytes() == before
+
+
+def test_the_first_face_says_how_many_landmarks_and_modes_there_are(tmp_path: Path) -> None:
+    faces = [make_face(n=5, m=3), missing_face(5, 3)]
+    formats.write_csv(tmp_path / "v.csv", iter(faces))
+    table = formats.read_csv(tmp_path / "v.csv")
+    assert table.landmarks.shape == (2, 5, 2) and "p_2" in table.columns and "p_3" not in table.columns
+    formats.write_csv(tmp_path / "none.csv", [])
+    names = (tmp_path / "none.csv").read_text().strip().split(", ")
+    assert len(names) == 11 + 5 * 68 + 6 + 34
+
+
+@pytest.mark.parametrize("sizes", [{"n_landmarks": 4}, {"n_modes": 2}, {"n_modes": 5}])
+def test_faces_of_another_model_are_refused(tmp_path: Path, sizes: dict[str, int]) -> None:
+    """Also by Parquet: a column left out is a number lost."""
+    pytest.importorskip("pyarrow")
+    for write in (formats.write_csv, formats.write_parquet):
+        with pytest.raises(FormatError, match="5 landmarks and 3 modes"):
+            write(tmp_path / "v", [make_face(n=5, m=3)], **sizes)  # type: ignore[arg-type]
+        with pytest.raises(FormatError, match="5 landmarks and 4 modes"):
+            write(tmp_path / "v", [make_face(n=5, m=3), make_face(n=5, m=4)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_fit_of_a_photograph_has_no_confidence(tmp_path: Path) -> None:
+    """There is no other column that would say it."""
+    faces = [make_face(confidence=0.7), make_face(confidence=0.3, success=False, failure="lost")]
+    formats.write_csv(tmp_path / "p.csv", faces, layout="image")
+    table = formats.read_csv(tmp_path / "p.csv")
+    assert table["confidence"].tolist() == [0.7, 0.0]
+    assert table.success.tolist() == [True, False]
+
+
+def test_a_folder_in_the_place_of_a_file_is_said_before_any_work(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    for writer in (formats.CSVWriter(tmp_path, 68, 34), formats.ParquetWriter(tmp_path, 68, 34)):
+        with pytest.raises(IsADirectoryError) as caught:
+            writer.__enter__()
+        assert caught.value.filename == str(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit of a file's size")
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_full_disk_leaves_nothing(tmp_path: Path, kind: str) -> None:
+    """What the last bytes say, which are written when the file is closed."""
+    import resource
+    import signal
+
+    pytest.importorskip("pyarrow")
+    writer_class = formats.CSVWriter if kind == "csv" else formats.ParquetWriter
+    writer = writer_class(tmp_path / f"v.{kind}", 68, 34)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(OSError), writer:
+            writer.write(make_face())
+            resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_reads_openface_with_further_columns(tmp_path: Path) -> None:
@@ -284,6 +345,13 @@ def test_parquet_of_dates_is_no_table(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"confidence": [1.0, 0.0], "x_0": days}), tmp_path / "dates.parquet")
     with pytest.raises(FormatError, match=r"dates\.parquet: cannot be read"):
         formats.read_parquet(tmp_path / "dates.parquet")
+
+
+def test_a_table_of_no_faces_has_the_columns() -> None:
+    pytest.importorskip("pandas")
+    none, some = formats.to_dataframe([]), formats.to_dataframe([make_face()])
+    assert list(none.columns) == list(some.columns)
+    assert len(none) == 0
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
