@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pyclnf.camera import Camera
     from pyclnf.clnf import CLNF
     from pyclnf.detection import Detector
     from pyclnf.face import Face
@@ -49,6 +51,12 @@ VIDEO_SUFFIXES = (
     *(".3gp", ".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"),
 )
+
+# Of one picture or video with the faces drawn on it.
+DRAWN_SUFFIXES: dict[Command, tuple[str, ...]] = {
+    "fit": (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+    "track": (".avi", ".mp4"),
+}
 
 # A Dask cluster that has lost its workers is given so long to have one again.
 NO_WORKER_SECONDS = 300.0
@@ -68,6 +76,8 @@ class Settings:
     numbers : tuple of (str, value)
         Fit parameters to replace.
     starts : str
+    exhaustive : bool
+        Run every start to its end.
     detector : str or None
         As `pyclnf.detection.make_detector` takes it.
     box : tuple of float or None
@@ -78,6 +88,10 @@ class Settings:
         Smooth the landmarks of videos.
     max_faces : int
         Faces to follow in a video.
+    camera : Camera or None
+        For the head's pose; default: guessed from the size.
+    frame_rate : float or None
+        Frames a second of videos, see `Video`.
     """
 
     command: Command
@@ -85,11 +99,14 @@ class Settings:
     parameters: str = ""
     numbers: tuple[tuple[str, float | tuple[int, ...]], ...] = ()
     starts: Literal["learned", "frontal", "multiview"] | None = None
+    exhaustive: bool = False
     detector: str | None = None
     box: tuple[float, float, float, float] | None = None
     formats: tuple[str, ...] = ("csv",)
     smooth: bool = False
     max_faces: int = 1
+    camera: Camera | None = None
+    frame_rate: float | None = None
 
     def __post_init__(self) -> None:
         if not self.parameters:
@@ -131,7 +148,7 @@ class Outcome:
     frames : int
         Frames of a video.
     failure : str or None
-        Why there are no outputs.
+        Why there are no outputs, or not all.
     note : str or None
         What was unusual.
     skipped : bool
@@ -164,7 +181,15 @@ class Plan:
     drawn: list[Path] = field(default_factory=list)
 
 
-def plan(command: Command, inputs: Sequence[str], output: Path, draw: Path | None) -> Plan:
+def plan(
+    command: Command,
+    inputs: Sequence[str],
+    output: Path,
+    draw: Path | None,
+    *,
+    formats: Sequence[str] = ("csv",),
+    frames: bool = False,
+) -> Plan:
     """Return the jobs for files, folders and glob patterns.
 
     Parameters
@@ -176,35 +201,38 @@ def plan(command: Command, inputs: Sequence[str], output: Path, draw: Path | Non
         Folder of the outputs, which have the inputs' names, those from
         folders with their sub-folders.
     draw : Path, optional
-        Folder of pictures, or the one picture (video) if it has a suffix. What is in it is no input.
+        Folder of pictures, or the one picture (video) if it has a suffix and is no folder. What is in the
+        folder is no input.
+    formats : sequence of str
+        Of the outputs.
+    frames : bool
+        Each input is one video: a folder or pattern of images.
 
     Raises
     ------
     ParameterError
-        If an input does not exist or nothing is left to do, or if outputs would have the same name.
+        If an input does not exist or nothing is left to do, if outputs would have the same name, or cannot
+        be written where they are to be.
     """
     suffixes = IMAGE_SUFFIXES if command == "fit" else VIDEO_SUFFIXES
     result = Plan()
     found: dict[Path, Path] = {}  # source -> path relative to the output folder
+    one_picture = draw is not None and draw.suffix != "" and not draw.is_dir()
+    _check_places(command, output, draw, one_picture)
     for text in inputs:
         path = Path(text)
-        if path.is_dir():
-            files = sorted(
-                file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")
-            )
-            # What an earlier run drew into a folder of the input is no photograph.
-            pictures = None if draw is None else draw.resolve()
-            if pictures is not None and path.resolve() in pictures.parents:
-                drawn = {file for file in files if pictures in file.resolve().parents}
-                files = [file for file in files if file not in drawn]
-                result.drawn += sorted(drawn)
-            result.left_out += [file for file in files if file.suffix.lower() not in suffixes]
-            found.update({file: file.relative_to(path) for file in files if file.suffix.lower() in suffixes})
+        if not text:
+            raise ParameterError("an input is empty: name a file, a folder or a pattern")
+        if frames:
+            # Of frames/*.png and frames/%04d.png the name is the folder's.
+            found[path] = Path((path if path.is_dir() else path.parent).absolute().name)
+        elif path.is_dir():
+            found.update({file: file.relative_to(path) for file in _in_folder(path, suffixes, draw, result)})
         elif path.is_file():
             found[path] = Path(path.name)
         else:
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
-            files = [match for match in matches if match.is_file()]
+            files = [match for match in matches if not match.is_dir()]
             if not files:
                 raise ParameterError(
                     f"{text}: there is no such file or folder, and the pattern matches no file"
@@ -213,34 +241,81 @@ def plan(command: Command, inputs: Sequence[str], output: Path, draw: Path | Non
     if not found:
         kind = "photographs" if command == "fit" else "videos"
         raise ParameterError(f"there are no {kind} in {', '.join(inputs)} ({', '.join(sorted(suffixes))})")
-    if draw is not None and draw.suffix and len(found) > 1:
+    if one_picture and len(found) > 1:
         raise ParameterError(f"--draw {draw} is one file for {len(found)} inputs: name a folder")
-    names = _unique_names(found)
+    names = {source: str(path) for source, path in found.items()} if frames else _short_names(found)
+    _check_unique(names, numbered="pts" in formats)
     sources = {source.resolve() for source in found}
     for source, name in names.items():
         picture = None
         if draw is not None:
-            picture = str(draw if draw.suffix else draw / f"{name}{'.jpg' if command == 'fit' else '.mp4'}")
+            picture = str(draw if one_picture else draw / f"{name}{'.jpg' if command == 'fit' else '.mp4'}")
             if Path(picture).resolve() in sources:
                 raise ParameterError(f"--draw would overwrite the input {picture}: name another folder")
         result.jobs.append(Job(str(source), str(output / name), picture))
     return result
 
 
-def _unique_names(found: dict[Path, Path]) -> dict[Path, str]:
+def _check_places(command: Command, output: Path, draw: Path | None, one_picture: bool) -> None:
+    """Refuse files where folders are to be, and pictures that cannot be written."""
+    if output.exists() and not output.is_dir():
+        raise ParameterError(f"--output {output} is a file: name a folder")
+    if draw is None:
+        return
+    kind, known = "picture" if command == "fit" else "video", DRAWN_SUFFIXES[command]
+    if one_picture and draw.suffix.lower() not in known:
+        raise ParameterError(
+            f"--draw {draw}: a {kind} is written as {', '.join(known)}; a folder of that name must exist"
+        )
+    if not one_picture and draw.exists() and not draw.is_dir():
+        raise ParameterError(f"--draw {draw} is a file without a suffix: name a folder, or a {kind}")
+
+
+def _in_folder(path: Path, suffixes: Sequence[str], draw: Path | None, result: Plan) -> list[Path]:
+    """Return the inputs in a folder, and note those that are left out."""
+    # Also what cannot be read, such as a link that leads nowhere: it is reported.
+    files = sorted(file for file in path.rglob("*") if not file.is_dir() and not file.name.startswith("."))
+    # What an earlier run drew into a folder of the input is no photograph.
+    pictures = None if draw is None else draw.resolve()
+    if pictures == path.resolve():
+        raise ParameterError(
+            f"--draw {draw} is the folder of the input: what is drawn there would be an input the next time; "
+            "name another folder"
+        )
+    if pictures is not None and path.resolve() in pictures.parents:
+        drawn = {file for file in files if pictures in file.resolve().parents}
+        files = [file for file in files if file not in drawn]
+        result.drawn += sorted(drawn)
+    result.left_out += [file for file in files if file.suffix.lower() not in suffixes]
+    return [file for file in files if file.suffix.lower() in suffixes]
+
+
+def _short_names(found: dict[Path, Path]) -> dict[Path, str]:
     """Return the outputs' names: without the suffix where that tells the inputs apart."""
     stems = Counter(path.with_suffix("") for path in found.values())
-    names = {
+    return {
         source: str(path.with_suffix("") if stems[path.with_suffix("")] == 1 else path)
         for source, path in found.items()
     }
-    for name, count in Counter(names.values()).items():
-        if count > 1:
-            twins = " and ".join(str(source) for source, own in names.items() if own == name)
+
+
+def _check_unique(names: dict[Path, str], *, numbered: bool) -> None:
+    """Refuse outputs of the same name.
+
+    numbered: each further face of a photograph has a file of its own, see `_face_path`.
+    """
+    by_name: dict[str, list[Path]] = {}
+    for source, name in names.items():
+        by_name.setdefault(name, []).append(source)
+        first = re.fullmatch(r"(.+)\.face\d+", name) if numbered else None
+        if first is not None:
+            by_name.setdefault(first[1], []).append(source)
+    for name, twins in by_name.items():
+        if len(twins) > 1 and name in names.values():
             raise ParameterError(
-                f"the outputs of {twins} would have the same name: run them apart, into two folders"
+                f"the outputs of {' and '.join(map(str, twins))} would have the same name: run them apart, "
+                "into two folders"
             )
-    return names
 
 
 def run(
@@ -283,7 +358,13 @@ def run(
         for job in waiting:
             yield run_job(settings, job, tick)
     else:
-        yield from _run_in_processes(settings, waiting, min(workers, len(waiting)))
+        try:
+            yield from _run_in_processes(settings, waiting, min(workers, len(waiting)))
+        except BaseException:  # interrupted: what the processes had begun to write
+            for job in waiting:
+                for path in job.outputs(settings.formats):
+                    remove_leftovers(path)
+            raise
 
 
 def _run_in_processes(settings: Settings, jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
@@ -324,9 +405,20 @@ def _collect(running: dict[Future[Outcome], Job], lost: list[Job]) -> Iterator[O
             lost.append(job)
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # Spawned: OpenCV's threads do not survive a fork.
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Give processes, which end at once if the block is left by an interruption."""
+    others = set(active_children())
+    # Spawned: OpenCV's threads do not survive a fork. Windows waits for 61 processes at most.
+    pool = ProcessPoolExecutor(min(workers, 61), mp_context=get_context("spawn"), initializer=_start_worker)
+    try:
+        yield pool
+    except BaseException:
+        for process in set(active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:
@@ -430,8 +522,8 @@ def run_job(settings: Settings, job: Job, tick: Tick | None = None) -> Outcome:
         return Outcome(job.source, failure=f"{type(error).__name__}: {error}")
 
 
-def check(settings: Settings) -> None:
-    """Raise what is wrong with the settings of all files before the first is tried.
+def check(settings: Settings) -> list[str]:
+    """Raise what is wrong with the settings of all files before the first is tried, and return what to know.
 
     Raises
     ------
@@ -443,6 +535,12 @@ def check(settings: Settings) -> None:
         _tracker(settings)
     if "parquet" in settings.formats:
         ParquetWriter("", clnf.model.pdm.n_landmarks, clnf.model.pdm.n_modes)
+    if settings.numbers and clnf.model.metadata.get("confidence"):
+        return [
+            "the confidence is not calibrated for other numbers of the fit: it is 1 where a fit succeeded, "
+            "else 0"
+        ]
+    return []
 
 
 @lru_cache(maxsize=2)
@@ -453,7 +551,13 @@ def _tools(settings: Settings) -> tuple[CLNF, Detector]:
 
     numbers: dict[str, Any] = dict(settings.numbers)
     # By name: the model may have numbers of its own.
-    clnf = CLNF(settings.model, parameters=settings.parameters, starts=settings.starts, **numbers)
+    clnf = CLNF(
+        settings.model,
+        parameters=settings.parameters,
+        starts=settings.starts,
+        exhaustive=settings.exhaustive,
+        **numbers,
+    )
     box = settings.box
     return clnf, make_detector(settings.detector) if box is None else FixedBox(box)
 
@@ -476,11 +580,11 @@ class FixedBox:
 def _fit(settings: Settings, job: Job) -> Outcome:
     clnf, detector = _tools(settings)
     image, note = read_photograph(Path(job.source))
-    faces = clnf.detect(image, detector=detector)
+    faces = clnf.detect(image, detector=detector, camera=settings.camera)
     if job.draw:
         write_image(Path(job.draw), draw_faces(image, faces))
-    # The first format comes last: it says that all is done.
-    for name in reversed(settings.formats):
+    # Last what may fail: a photograph without a face has no .pts, but a table.
+    for name in sorted(settings.formats, key=lambda name: name == "pts"):
         _write_faces(name, job, clnf, faces)
     return Outcome(job.source, faces=sum(face.success for face in faces), note=note)
 
@@ -495,8 +599,18 @@ def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None
         good = [face for face in faces if face.success]
         if not good:
             raise FormatError("no face was found: there is nothing to write as .pts")
+        # The first face comes last: it says that all is done.
         for rank, face in reversed(list(enumerate(good))):
-            write_pts(path.with_suffix(f".face{rank}.pts") if rank else path, face.landmarks)
+            write_pts(_face_path(path, rank), face.landmarks)
+        # Of an earlier run that found more faces.
+        rank = len(good)
+        while (stale := _face_path(path, rank)).is_file():
+            stale.unlink()
+            rank += 1
+
+
+def _face_path(path: Path, rank: int) -> Path:
+    return path.with_name(f"{path.stem}.face{rank}.pts") if rank else path
 
 
 def _tracker(settings: Settings) -> Tracker:
@@ -509,6 +623,7 @@ def _tracker(settings: Settings) -> Tracker:
         max_faces=settings.max_faces,
         parameters=settings.parameters,
         smooth=settings.smooth,
+        camera=settings.camera,
     )
 
 
@@ -519,7 +634,7 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
     pdm = tracker.clnf.model.pdm
     frames = rows = broken = 0
     with ExitStack() as stack:
-        video = stack.enter_context(Video(job.source))
+        video = stack.enter_context(Video(job.source, frame_rate=settings.frame_rate))
         # The blocks end in the reverse order: the first format appears last and says that all is done.
         writers: list[Writer] = []
         for name in settings.formats:

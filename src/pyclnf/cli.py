@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyclnf.batch import Command, Settings
+    from pyclnf.camera import Camera
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -42,7 +44,7 @@ examples:
   pyclnf fit face.jpg --starts multiview --set iterations=20
 
 For each photograph there is one CSV in OpenFace's format, one row a face.
-Exit code: 0 all done, 1 some failed, 2 bad usage.
+Exit code: 0 all done, 1 some failed or nothing could be tried, 2 bad usage, 130 interrupted.
 """
 
 TRACK_EXAMPLES = """\
@@ -50,10 +52,11 @@ examples:
   pyclnf track interview.mp4                    landmarks into processed/interview.csv
   pyclnf track videos/ --output landmarks --draw pictures --report --workers 2
   pyclnf track interview.mp4 --smooth           less jitter for the eye; raw results are the default
+  pyclnf track --frames shots/take1 --frame-rate 25     images as one video, into processed/take1.csv
   pyclnf track videos/ --scheduler tcp://host:8786
 
 For each video there is one CSV in OpenFace's format, one row a frame and face, failed or not.
-Exit code: 0 all done, 1 some failed, 2 bad usage.
+Exit code: 0 all done, 1 some failed or nothing could be tried, 2 bad usage, 130 interrupted.
 """
 
 MODELS_EXAMPLES = """\
@@ -85,10 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 all done, 1 something failed, 130 interrupted. Bad usage exits with 2.
     """
     options = parser().parse_args(arguments)
+    # Names of files may hold what a terminal, or a file of another encoding, cannot.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # OpenCV would refuse larger images only after it has taken the memory for them.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**28))
     try:
         code: int = options.run(options)
+        sys.stdout.flush()
     except ParameterError as error:
         print(f"pyclnf: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -121,13 +129,6 @@ def parser() -> argparse.ArgumentParser:
 
     fit = _command(commands, "fit", "find the landmarks of the faces in photographs", FIT_EXAMPLES)
     _add_batch_options(fit, "fit")
-    fit.add_argument(
-        "--starts",
-        choices=("learned", "frontal", "multiview"),
-        help="where to start: as the model sees the face, or from one or eleven rotations "
-        "(default: learned if the model has it, else frontal)",
-    )
-
     track = _command(commands, "track", "follow the faces in videos", TRACK_EXAMPLES)
     _add_batch_options(track, "track")
     track.add_argument(
@@ -139,6 +140,17 @@ def parser() -> argparse.ArgumentParser:
     )
     track.add_argument(
         "--smooth", action="store_true", help="smooth the landmarks over time (One Euro filter)"
+    )
+    track.add_argument(
+        "--frames",
+        action="store_true",
+        help="each input is a folder or pattern of images that are the frames of one video",
+    )
+    track.add_argument(
+        "--frame-rate",
+        type=_rate,
+        metavar="FPS",
+        help="frames a second of images (default: 30), or of videos in place of their own times",
     )
 
     models = _command(commands, "models", "list, import and download models", MODELS_EXAMPLES)
@@ -223,14 +235,34 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
         "--model", help="name of a model, an .npz file or OpenFace's model folder (default: the shipped one)"
     )
     command.add_argument(
-        "--detector", metavar="NAME", help="mtcnn (default), yunet:FILE, dlib, cascade, cascade:FILE"
+        "--starts",
+        choices=("learned", "frontal", "multiview"),
+        help="where to start: as the model sees the face, or from one or eleven rotations "
+        "(default: learned if the model has it, else frontal)",
+    )
+    command.add_argument(
+        "--exhaustive",
+        action="store_true",
+        help="run every start to its end, as OpenFace does, not the best alone",
+    )
+    command.add_argument(
+        "--detector",
+        metavar="NAME",
+        help="mtcnn (default), yunet:FILE, dlib, cascade or cascade:FILE (OpenCV 4)",
     )
     command.add_argument(
         "--box",
         type=_box,
         metavar="X,Y,W,H",
         help="no detector: the box around the landmarks, px, "
-        + ("in every photograph" if name == "fit" else "in the first frame"),
+        + ("in every photograph" if name == "fit" else "in the first frame")
+        + "; --box=-5,... with a minus",
+    )
+    command.add_argument(
+        "--camera",
+        type=_camera,
+        metavar="FX,FY,CX,CY",
+        help="focal lengths and principal point, px, for pose and X, Y, Z (default: a guess by the size)",
     )
     command.add_argument(
         "--set",
@@ -240,9 +272,10 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
         metavar="SET",
         help="parameter set, 'image', 'video' or 'tracking'"
         + (" (default: image)" if name == "fit" else " (default: video)")
-        + ", or a number of it: windows=11,9,7,5 iterations=5 sigma=1.5 reg_factor=25 weight_factor=0 "
-        "response_power=2 min_face_scale=0.25; "
-        "may be given more than once",
+        + ", or a number of it, for example windows=11,9,7,5"
+        + ("" if name == "fit" else " (of a face's first frame)")
+        + " iterations=5 sigma=1.5 reg_factor=25 weight_factor=0 response_power=2 min_face_scale=0.25 "
+        "(the default is the model's own; the confidence is calibrated for that alone); more than once",
     )
     command.add_argument(
         "--workers",
@@ -303,6 +336,28 @@ def _box(text: str) -> tuple[float, float, float, float]:
     return numbers[0], numbers[1], numbers[2], numbers[3]
 
 
+def _camera(text: str) -> Camera:
+    from pyclnf.camera import Camera
+
+    try:
+        fx, fy, cx, cy = (float(number) for number in text.split(","))
+        return Camera(fx, fy, cx, cy)
+    except (ValueError, ParameterError) as error:
+        raise argparse.ArgumentTypeError(
+            f"a camera is fx,fy,cx,cy in pixels, focal lengths positive, not {text}"
+        ) from error
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise argparse.ArgumentTypeError(f"a positive number of frames a second, not {text}")
+    return rate
+
+
 def _positive(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
@@ -329,7 +384,11 @@ def _setting(text: str) -> tuple[str, str | float | tuple[int, ...]]:
             return name, tuple(int(window) for window in value.split(","))
         return name, int(value) if name in ("iterations", "response_power") else float(value)
     except ValueError as error:
-        kind = "a whole number, or several with commas" if name == "windows" else "a number"
+        kind = {
+            "windows": "whole numbers with commas",
+            "iterations": "a whole number",
+            "response_power": "a whole number",
+        }.get(name, "a number")
         raise argparse.ArgumentTypeError(f"{name} is {kind}, not {value!r}") from error
 
 
@@ -342,8 +401,17 @@ def _batch(options: argparse.Namespace) -> int:
 
     settings = _settings(options)
     # What is wrong with all files is said once, before the first.
-    batch.check(settings)
-    plan = batch.plan(options.command, options.inputs, options.output, options.draw)
+    notes = batch.check(settings)
+    plan = batch.plan(
+        options.command,
+        options.inputs,
+        options.output,
+        options.draw,
+        formats=settings.formats,
+        frames=getattr(options, "frames", False),
+    )
+    for note in notes:
+        print(f"note: {note}", flush=True)
     for why, files in (("because of their suffix", plan.left_out), ("as drawn before", plan.drawn)):
         if files:
             names = ", ".join(str(path) for path in files[:5])
@@ -382,12 +450,15 @@ def _settings(options: argparse.Namespace) -> Settings:
         model=options.model,
         parameters=named[-1] if named else "",
         numbers=tuple(numbers.items()),
-        starts=getattr(options, "starts", None),
+        starts=options.starts,
+        exhaustive=options.exhaustive,
         detector=options.detector,
         box=options.box,
         formats=formats,
         smooth=getattr(options, "smooth", False),
         max_faces=getattr(options, "max_faces", 1),
+        camera=options.camera,
+        frame_rate=getattr(options, "frame_rate", None),
     )
 
 
@@ -437,7 +508,7 @@ def _list_models(_: argparse.Namespace) -> int:
 
     found = list(models())
     for model in found:
-        print(f"{model.name:12} {model.origin:10} {_size(model.path) / 2**20:6.1f} MB  {model.path}")
+        print(f"{model.name:12} {model.origin:10} {_size(model.path) / 1e6:6.1f} MB  {model.path}")
     if not found:
         print("no models")
     if all(model.name != "openface" for model in found):
@@ -480,7 +551,10 @@ def _download(options: argparse.Namespace) -> int:
     print(OPENFACE_TERMS, flush=True)
     accepted = options.accept_terms
     if not accepted and sys.stdin.isatty():
-        accepted = input("\nDo you accept these terms? [y/N] ").strip().lower() in ("y", "yes")
+        try:
+            accepted = input("\nDo you accept these terms? [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:  # Ctrl-D
+            accepted = False
     if not accepted:
         raise DownloadError("nothing was downloaded: accept the terms with --accept-terms")
     folder = download_openface(

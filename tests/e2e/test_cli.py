@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -19,7 +20,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pyclnf import batch, formats
+from pyclnf import batch, cli, formats
 from pyclnf._files import replacing
 from pyclnf.cli import main
 from pyclnf.progress import Progress
@@ -264,8 +265,9 @@ def test_a_worker_that_dies_costs_one_file(
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process")
 def test_workers_end_with_the_process_that_started_them(generated: Generated, tmp_path: Path) -> None:
     psutil = pytest.importorskip("psutil")
-    for i in range(4):
-        generated.write_video(tmp_path / f"v{i}.avi", 200)
+    generated.write_video(tmp_path / "v0.avi", 200)
+    for i in range(1, 4):
+        shutil.copy(tmp_path / "v0.avi", tmp_path / f"v{i}.avi")
     out = tmp_path / "out"
     words = ["track", str(tmp_path), "--output", str(out), "--workers", "2", "--model", str(generated.path)]
     process = subprocess.Popen([sys.executable, "-m", "pyclnf", *words, "--box", generated.box])
@@ -279,6 +281,34 @@ def test_workers_end_with_the_process_that_started_them(generated: Generated, tm
         process.wait()
     assert len(children) >= 2
     assert not psutil.wait_procs(children, timeout=60)[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an interruption goes to all processes of a console")
+def test_an_interruption_ends_the_workers(generated: Generated, tmp_path: Path) -> None:
+    """Though it may reach the first process alone; and nothing half-done is left."""
+    psutil = pytest.importorskip("psutil")
+    generated.write_video(tmp_path / "v0.avi", 600)
+    for i in range(1, 4):
+        shutil.copy(tmp_path / "v0.avi", tmp_path / f"v{i}.avi")
+    out = tmp_path / "out"
+    words = ["track", str(tmp_path), "--output", str(out), "--workers", "2", "--model", str(generated.path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pyclnf", *words, "--box", generated.box], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(out.glob(".*.tmp.csv"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert said.strip().splitlines()[-1].startswith("pyclnf: interrupted") and "Traceback" not in said
+    assert len(children) >= 2 and not psutil.wait_procs(children, timeout=60)[1]
+    assert list(out.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written(
@@ -327,6 +357,46 @@ def test_a_video(
     assert overlay.get(cv2.CAP_PROP_FRAME_COUNT) == 20
     overlay.release()
     assert "v.avi: 20 faces in 20 frames" in capsys.readouterr().out
+
+
+def test_frames_in_a_folder_are_a_video(generated: Generated, options: list[object], tmp_path: Path) -> None:
+    """With the camera's numbers, which the pose goes by."""
+    generated.write_images(tmp_path / "take1", 3)
+    words = ["track", "--frames", tmp_path / "take1", "--output", tmp_path / "out", *options]
+    assert run(*words, "--frame-rate", "10") == 0
+    table = formats.read_csv(tmp_path / "out" / "take1.csv")
+    assert table["timestamp"].tolist() == [0.0, 0.1, 0.2]
+    depth = table["pose_Tz"]
+    assert run(*words, "--camera", "2000,2000,160,160") == 0
+    nearer = formats.read_csv(tmp_path / "out" / "take1.csv")
+    np.testing.assert_allclose(nearer["timestamp"], [0, 1 / 30, 2 / 30], atol=0.001)
+    height, width = generated.image(0).shape[:2]
+    guess = (500 * width / 640 + 500 * height / 480) / 2
+    np.testing.assert_allclose(nearer["pose_Tz"] / depth, 2000 / guess, rtol=0.1)
+
+
+def test_a_table_is_there_though_a_photograph_has_no_face(
+    generated: Generated, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "grey.png"), np.full((90, 90), 128, np.uint8))
+    for order in (("csv", "pts"), ("pts", "csv")):
+        out = tmp_path / "-".join(order)
+        words = [word for name in order for word in ("--format", name)]
+        assert run("fit", tmp_path / "in", "--output", out, "--model", generated.path, *words) == 1
+        assert sorted(contents(out)) == ["grey.csv"]
+        assert "nothing to write as .pts" in capsys.readouterr().out
+
+
+def test_every_start_to_its_end(generated: Generated, options: list[object], tmp_path: Path) -> None:
+    generated.write_images(tmp_path, 1)
+    settings = []
+    for words in ([], ["--exhaustive"]):
+        arguments = ["fit", tmp_path / "face00.png", *words, "--starts", "multiview", *options]
+        parsed = cli.parser().parse_args([str(argument) for argument in arguments])
+        clnf, _ = batch._tools(cli._settings(parsed))
+        settings.append((clnf.exhaustive, len(clnf.starts)))
+    assert settings == [(False, 11), (True, 11)]
 
 
 def test_a_video_that_is_cut_short(
@@ -412,6 +482,9 @@ def test_bad_videos_are_reported(
         (["fit", "x.jpg", "--box", "1,2,3"], "a box is x,y,width,height"),
         (["fit", "x.jpg", "--box", "1,2,0,5"], "a box is x,y,width,height"),
         (["fit", "x.jpg", "--workers", "0"], "at least 1"),
+        (["fit", "x.jpg", "--camera", "1,2"], "a camera is fx,fy,cx,cy"),
+        (["track", "x.avi", "--frame-rate", "0"], "a positive number of frames a second"),
+        (["fit", ""], "an input is empty"),
         (["fit", "x.jpg", "--set", "sharp"], "a parameter set is one of image, video"),
         (["fit", "x.jpg", "--set", "sharp=1"], "there is no 'sharp'"),
         (["fit", "x.jpg", "--format", "xml"], "invalid choice"),

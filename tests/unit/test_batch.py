@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -69,6 +71,89 @@ def test_plan_refuses(tmp_path: Path) -> None:
         batch.plan("fit", [str(tmp_path / "a"), str(tmp_path / "b")], Path("out"), None)
     with pytest.raises(ParameterError, match="one file for 2 inputs"):
         batch.plan("fit", [str(tmp_path)], Path("out"), Path("one.png"))
+    with pytest.raises(ParameterError, match="an input is empty"):
+        batch.plan("fit", [""], Path("out"), None)
+    photo = str(tmp_path / "a" / "x.jpg")
+    with pytest.raises(ParameterError, match=r"--output .*x\.txt is a file"):
+        batch.plan("fit", [photo], tmp_path / "empty" / "x.txt", None)
+    with pytest.raises(ParameterError, match=r"--draw one\.mp4: a picture is written as \.bmp, "):
+        batch.plan("fit", [photo], Path("out"), Path("one.mp4"))
+    with pytest.raises(ParameterError, match=r"--draw one\.png: a video is written as \.avi, \.mp4"):
+        batch.plan("track", [photo], Path("out"), Path("one.png"))
+    touch(tmp_path / "file")
+    with pytest.raises(ParameterError, match="is a file without a suffix"):
+        batch.plan("fit", [photo], Path("out"), tmp_path / "file")
+    with pytest.raises(ParameterError, match="is the folder of the input"):
+        batch.plan("fit", [str(tmp_path / "a")], Path("out"), tmp_path / "a")
+
+
+def test_a_folder_for_drawings_may_have_a_dot(tmp_path: Path) -> None:
+    touch(tmp_path / "x.jpg", tmp_path / "y.jpg")
+    (tmp_path / "drawn.v2").mkdir()
+    plan = batch.plan("fit", [str(tmp_path / "?.jpg")], Path("out"), tmp_path / "drawn.v2")
+    assert [job.draw for job in plan.jobs] == [str(tmp_path / "drawn.v2" / f"{name}.jpg") for name in "xy"]
+
+
+def test_further_faces_have_names_of_their_own(tmp_path: Path) -> None:
+    """The second face of x.jpg and the first of x.face1.jpg would meet in one .pts file."""
+    touch(tmp_path / "x.jpg", tmp_path / "x.face1.jpg", tmp_path / "y.face1.jpg")
+    with pytest.raises(ParameterError, match="would have the same name"):
+        batch.plan("fit", [str(tmp_path)], Path("out"), None, formats=("csv", "pts"))
+    assert len(batch.plan("fit", [str(tmp_path)], Path("out"), None).jobs) == 3
+    (tmp_path / "x.jpg").unlink()
+    assert len(batch.plan("fit", [str(tmp_path)], Path("out"), None, formats=("pts",)).jobs) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there, and there are no pipes")
+def test_what_cannot_be_read_in_a_folder_is_reported(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "good.txt")
+    (tmp_path / "in" / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    os.mkfifo(tmp_path / "in" / "pipe.jpg")
+    for inputs in (["in"], ["in/*.jpg"], ["in/link.jpg", "in/pipe.jpg"]):
+        plan = batch.plan("fit", [str(tmp_path / name) for name in inputs], tmp_path / "out", None)
+        outcomes = {Path(o.source).name: o.failure for o in batch.run(batch.Settings("fit"), plan.jobs)}
+        assert "No such file" in str(outcomes["link.jpg"])
+        assert "no regular file" in str(outcomes["pipe.jpg"])
+
+
+def test_frames_of_a_video(tmp_path: Path) -> None:
+    touch(*(tmp_path / take / f"{i:02}.png" for take in ("take1", "take.2") for i in range(3)))
+    folder, pattern = str(tmp_path / "take1"), str(tmp_path / "take.2" / "%02d.png")
+    plan = batch.plan("track", [folder, pattern], Path("out"), Path("drawn"), frames=True)
+    assert [(job.source, job.output, job.draw) for job in plan.jobs] == [
+        (folder, str(Path("out/take1")), str(Path("drawn/take1.mp4"))),
+        (pattern, str(Path("out/take.2")), str(Path("drawn/take.2.mp4"))),
+    ]
+    with pytest.raises(ParameterError, match="would have the same name"):
+        batch.plan("track", [folder, f"{folder}/*.png"], Path("out"), None, frames=True)
+
+
+@pytest.mark.parametrize(("command", "name"), [("fit", "image"), ("track", "video")])
+def test_the_set_of_a_command(command: batch.Command, name: str) -> None:
+    assert batch.Settings(command).parameters == name
+    assert batch.Settings(command, parameters="tracking").parameters == "tracking"
+
+
+def test_what_is_to_be_known_before_a_run() -> None:
+    assert batch.check(batch.Settings("fit")) == []
+    (note,) = batch.check(batch.Settings("fit", numbers=(("iterations", 20),)))
+    assert "not calibrated" in note
+
+
+def test_windows_has_no_more_than_61_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Pool:
+        def __init__(self, workers: int, **_: object) -> None:
+            asked.append(workers)
+
+        def shutdown(self, **_: object) -> None: ...
+
+    monkeypatch.setattr(batch, "ProcessPoolExecutor", Pool)
+    for workers in (3, 100):
+        with batch._pool(workers):
+            pass
+    assert asked == [3, 61]
 
 
 def test_leftovers_of_killed_runs_are_removed(tmp_path: Path) -> None:
@@ -91,6 +176,10 @@ def test_pts_of_several_faces(tmp_path: Path) -> None:
         np.testing.assert_allclose(formats.read_pts(tmp_path / name), face.landmarks, atol=0.000501)
     with pytest.raises(FormatError, match="no face was found"):
         batch._write_faces("pts", job, clnf, [missing_face()])  # type: ignore[arg-type]
+    # A later run that finds fewer leaves none of an earlier one.
+    touch(tmp_path / "x.face2.pts", tmp_path / "y.face1.pts")
+    batch._write_faces("pts", job, clnf, faces[:1])  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.pts", "y.face1.pts"]
 
 
 def test_what_is_wrong_with_a_file_is_said_without_its_name_twice(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import io
 import json
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -88,6 +91,35 @@ def test_a_reader_that_has_gone_is_no_traceback(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the shell is another")
+def test_a_reader_that_is_gone_before_the_last_line_is_no_traceback() -> None:
+    """What is written is buffered until the end."""
+    words = f"{sys.executable} -m pyclnf version; echo $? >&2"
+    script = f"({words}) | exec true"
+    ended = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert ended.stderr in ("0\n", "1\n"), ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_names_that_the_output_cannot_say(tmp_path: Path, encoding: str) -> None:
+    """They are escaped, and end nothing: also bytes that are no UTF-8, on a file system that takes them."""
+    names = ["图.jpg", "b.jpg"]
+    if sys.platform == "linux":
+        names.insert(1, os.fsdecode(b"caf\xe9.jpg"))
+    for name in names:
+        (tmp_path / name).write_bytes(b"no image")
+    ended = subprocess.run(
+        [sys.executable, "-m", "pyclnf", "fit", ".", "--output", "out"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode == 1 and not ended.stderr
+    assert ended.stdout.count(b"b.jpg: failed") == 1
+    assert b"%d failed" % len(names) in ended.stdout
+
+
 def test_a_page_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     csv = tmp_path / "v.csv"
     formats.write_csv(csv, [make_face(i, frame=i, timestamp=i / 25) for i in range(3)])
@@ -116,6 +148,26 @@ def test_settings(text: str, expected: tuple[str, object]) -> None:
     assert type(found[1]) is type(expected[1])
     if found[0] != "parameters":
         assert pyclnf.CLNF(tiny_model(), **({"windows": (11,)} | dict([found]))) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    (
+        ("iterations=1.5", "iterations is a whole number, not '1.5'"),
+        ("windows=a", "windows is whole numbers with commas, not 'a'"),
+        ("sigma=x", "sigma is a number, not 'x'"),
+    ),
+)
+def test_numbers_that_are_none(text: str, message: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        cli._setting(text)
+
+
+def test_cameras() -> None:
+    assert cli._camera("500,510,320,240.5") == pyclnf.Camera(500, 510, 320, 240.5)
+    for text in ("500", "a,b,c,d", "0,1,2,3", "nan,1,2,3"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"not {text}"):
+            cli._camera(text)
 
 
 # --- reports
@@ -188,7 +240,7 @@ def test_a_model_is_imported_to_where_it_is_told(
 
 
 @pytest.mark.parametrize(
-    ("answer", "accepted"), ((" Yes\n", True), ("y\n", True), ("\n", False), ("no\n", False))
+    ("answer", "accepted"), ((" Yes\n", True), ("y\n", True), ("\n", False), ("no\n", False), ("", False))
 )
 def test_a_download_asks_on_a_terminal(
     home: Path,
