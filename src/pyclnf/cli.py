@@ -477,7 +477,7 @@ def _write_reports(settings: Settings, jobs: Sequence[Any], output: Path) -> Non
 
 def _report(options: argparse.Namespace) -> int:
     from pyclnf.formats import read_csv
-    from pyclnf.report import find_image, find_video, write_image_report, write_video_report
+    from pyclnf.report import find_images, find_video, write_image_report, write_video_report
 
     paths = [
         path
@@ -486,8 +486,10 @@ def _report(options: argparse.Namespace) -> int:
     ]
     if not paths:
         raise ParameterError("there are no CSVs in these folders")
-    photographs = [path for path in paths if read_csv(path).layout == "image"]
-    videos = [path for path in paths if path not in photographs]
+    photographs: list[Path] = []
+    videos: list[Path] = []
+    for path in paths:
+        (photographs if read_csv(path).layout == "image" else videos).append(path)
     if options.output and len(videos) + bool(photographs) > 1:
         raise ParameterError("--output is one page, but these CSVs make several: leave it out")
     if options.video and len(videos) != 1:
@@ -498,7 +500,7 @@ def _report(options: argparse.Namespace) -> int:
         print(page)
     if photographs:
         page = options.output or photographs[0].parent / "report.html"
-        write_image_report(page, [(path, find_image(path, options.images)) for path in photographs])
+        write_image_report(page, find_images(photographs, options.images))
         print(page)
     return 0
 

@@ -57,7 +57,7 @@ def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
     # Before it is decoded: a small file may hold a picture that no memory does.
     size = declared_size(data)
     if size is None:
-        raise ImageError(_foreign(path))
+        raise ImageError(_foreign(path, data))
     _check_size(str(path), *size)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -66,7 +66,7 @@ def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
             raise ImageError(f"{path}: too large to be decoded: scale it down first") from error
         raise ImageError(f"{path}: damaged: {str(error).strip()}") from error
     if image is None:
-        raise ImageError(_foreign(path))
+        raise ImageError(_foreign(path, data))
     height, width = image.shape[:2]
     _check_size(str(path), width, height)
     return np.asarray(image, np.uint8), _note(path)
@@ -89,7 +89,15 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
-def _foreign(path: Path) -> str:
+def _foreign(path: Path, data: bytes) -> str:
+    import cv2
+
+    if data.startswith(b"GIF8"):
+        return (
+            f"{path}: damaged, or OpenCV {cv2.__version__} reads no GIF: convert it to PNG, or update OpenCV"
+        )
+    if data[:2] in (b"II", b"MM"):
+        return f"{path}: damaged, or a TIFF of 32 bits or more a value: scale it to 8 or 16 bits"
     return f"{path}: not an image, or damaged: JPEG, PNG, TIFF, BMP, GIF, WebP, PBM, PGM and PPM can be read"
 
 

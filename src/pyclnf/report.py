@@ -397,19 +397,30 @@ def find_video(csv: Path) -> Path | None:
     """Return the video of a CSV's name beside it or one folder up, if there is one."""
     from pyclnf.batch import VIDEO_SUFFIXES
 
-    return _find(csv.stem, [csv.parent, csv.parent.parent], VIDEO_SUFFIXES)
+    return _find(csv.stem, [csv.parent, csv.parent.parent], VIDEO_SUFFIXES, {})
 
 
-def find_image(csv: Path, folder: Path | None) -> Path | None:
-    """Return the photograph of a CSV's name in a folder, beside it or one folder up, if there is one."""
-    return _find(csv.stem, [folder] if folder else [csv.parent, csv.parent.parent], IMAGE_SUFFIXES)
+def find_images(csvs: Sequence[Path], folder: Path | None) -> list[tuple[Path, Path | None]]:
+    """Return each CSV with the photograph of its name in a folder, or beside it or one folder up, if any."""
+    known: dict[Path, dict[str, Path]] = {}
+    return [
+        (csv, _find(csv.stem, [folder] if folder else [csv.parent, csv.parent.parent], IMAGE_SUFFIXES, known))
+        for csv in csvs
+    ]
 
 
-def _find(stem: str, folders: Sequence[Path], suffixes: Sequence[str]) -> Path | None:
+def _find(
+    stem: str, folders: Sequence[Path], suffixes: Sequence[str], known: dict[Path, dict[str, Path]]
+) -> Path | None:
+    """Return the first file of a name in one of the folders; known: their files, which are listed once."""
     for folder in folders:
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if path.suffix.lower() in suffixes and stem in (path.stem, path.name):
-                return path
+        if folder not in known:
+            # The first by name wins.
+            files = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
+            own = [file for file in files if file.suffix.lower() in suffixes]
+            known[folder] = {name: file for file in own for name in (file.stem, file.name)}
+        if stem in known[folder]:
+            return known[folder][stem]
     return None
 
 

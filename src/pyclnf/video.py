@@ -239,7 +239,7 @@ class Video:
         self._compare_with_header(index)
 
     def _broken(self, index: int, timestamp: float) -> Frame:
-        return Frame(index, timestamp, None, f"frame {index} of {self.name} cannot be decoded")
+        return Frame(index, timestamp, None, f"frame {index + 1} of {self.name} cannot be decoded")
 
     def _compare_with_header(self, frames: int) -> None:
         import cv2

@@ -488,6 +488,24 @@ def test_what_opencv_refuses_is_an_error_of_ours(tmp_path: Path, monkeypatch) ->
         images.read_photograph(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("x.gif", "reads no GIF: convert it to PNG, or update OpenCV"), ("x.tif", "32 bits or more a value")],
+)
+def test_images_that_this_opencv_does_not_decode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    """GIFs before 4.12, and TIFFs of floats."""
+    image, path = pytest.importorskip("PIL.Image"), tmp_path / name
+    if name == "x.gif":
+        image.fromarray(np.zeros((9, 9), np.uint8)).save(path)
+        monkeypatch.setattr(cv2, "imdecode", lambda *_: None)
+    else:
+        image.fromarray(np.zeros((9, 9), np.float32)).save(path)
+    with pytest.raises(ImageError, match=message):
+        images.read_photograph(path)
+
+
 def test_pictures_that_cannot_be_written(tmp_path: Path) -> None:
     picture = np.zeros((4, 4, 3), np.uint8)
     images.write_image(tmp_path / "new" / "a.png", picture)

@@ -164,7 +164,7 @@ def test_page_of_photographs(tmp_path: Path) -> None:
         formats.write_csv(tmp_path / f"{name}.csv", faces, layout="image")
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((320, 320), 128, np.uint8))
     (tmp_path / "a.png").write_bytes(b"broken")
-    items = [(path, report.find_image(path, None)) for path in sorted(tmp_path.glob("*.csv"))]
+    items = report.find_images(sorted(tmp_path.glob("*.csv")), None)
     report.write_image_report(tmp_path / "report.html", items)
     page, _ = read_page(tmp_path / "report.html")
     assert "3 photographs with 3 faces; 1 without one" in page.words
@@ -172,6 +172,26 @@ def test_page_of_photographs(tmp_path: Path) -> None:
     assert order == sorted(order)
     assert "cannot be read" in page.words
     assert page.count("img") == 2
+
+
+def test_photographs_are_found_by_their_names(tmp_path: Path) -> None:
+    """Beside the CSV or a folder up, with or without their suffix; each folder is listed once."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    for folder in (out, other):
+        folder.mkdir()
+    for path in (tmp_path / "a.png", tmp_path / "a.bmp", out / "b.JPG", other / "a.tif", tmp_path / "c.txt"):
+        path.touch()
+    csvs = [out / f"{name}.csv" for name in ("a", "a.png", "b", "c", "d")]
+    found = report.find_images(csvs, None)
+    assert found == list(
+        zip(csvs, (tmp_path / "a.bmp", tmp_path / "a.png", out / "b.JPG", None, None), strict=True)
+    )
+    assert report.find_images(csvs[:3], other) == [
+        (csvs[0], other / "a.tif"),
+        (csvs[1], None),
+        (csvs[2], None),
+    ]
+    assert report.find_images(csvs[:1], tmp_path / "nowhere") == [(csvs[0], None)]
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

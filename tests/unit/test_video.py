@@ -270,7 +270,7 @@ def test_broken_frames_are_said_and_skipped(tmp_path: Path) -> None:
     video._capture = BrokenCapture({2, 3}, 6)
     frames = list(video)
     assert [frame.image is None for frame in frames] == [False, False, True, True, False, False]
-    assert "frame 2" in str(frames[2].error)
+    assert "frame 3 of" in str(frames[2].error)  # counted as in the tables
     np.testing.assert_allclose([frame.timestamp for frame in frames], np.arange(6) * 0.04)
 
 
@@ -288,7 +288,7 @@ def test_frames_that_are_not_grabbed_are_said_and_skipped(tmp_path: Path) -> Non
     video._capture, video.frame_count = HoledCapture({0, 3, 4}, 7), 7
     frames = list(video)
     assert [frame.image is None for frame in frames] == [True, False, False, True, True, False, False]
-    assert "frame 3" in str(frames[3].error)
+    assert "frame 4 of" in str(frames[3].error)  # counted as in the tables
     assert [frame.index for frame in frames] == list(range(7))
     np.testing.assert_allclose([frame.timestamp for frame in frames], np.arange(7) * 0.04)
 
