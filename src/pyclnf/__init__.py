@@ -5,10 +5,13 @@ from pyclnf.clnf import CLNF, FitInfo
 from pyclnf.errors import (
     BoxError,
     DetectionError,
+    DownloadError,
+    FormatError,
     ImageError,
     ModelError,
     ParameterError,
     PyclnfError,
+    TrainingError,
     VideoError,
 )
 from pyclnf.face import Face
@@ -25,9 +28,11 @@ __all__ = [
     "BoxError",
     "Camera",
     "DetectionError",
+    "DownloadError",
     "Face",
     "FitInfo",
     "FitParameters",
+    "FormatError",
     "ImageError",
     "Model",
     "ModelError",
@@ -35,6 +40,7 @@ __all__ = [
     "Parameters",
     "PyclnfError",
     "Tracker",
+    "TrainingError",
     "VideoError",
     "__version__",
     "load_model",

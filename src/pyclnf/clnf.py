@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
-from pyclnf import nu_rlms, store
+from pyclnf import nu_rlms
 from pyclnf._limits import MAX_FACES_AT_ONCE, MAX_NUMBER
 from pyclnf.camera import Camera
 from pyclnf.confidence import confidence
@@ -183,7 +183,7 @@ class CLNF:
         if model is not None and model_dir is not None:
             raise ModelError("give model or model_dir, not both")
         source = model if model is not None else model_dir
-        self.model = source if isinstance(source, Model) else load_model(store.resolve(source))
+        self.model = source if isinstance(source, Model) else load_model(source)
         numbers = {
             "windows": windows,
             "iterations": iterations,

@@ -43,6 +43,7 @@ from pyclnf._npz import Archive, LazyArrays
 from pyclnf.errors import ModelError, ParameterError
 from pyclnf.patch_experts import PatchScale, ViewExperts
 from pyclnf.pdm import PDM
+from pyclnf.store import resolve
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -310,13 +311,14 @@ def _is_number(value: Any, kind: Any = int | float) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool) and -MAX_NUMBER <= value <= MAX_NUMBER
 
 
-def load_model(source: str | Path) -> Model:
+def load_model(source: str | Path | None = None) -> Model:
     """Load a model from our file or from OpenFace's.
 
     Parameters
     ----------
-    source : str or Path
-        An ``.npz`` file, OpenFace's model folder, or a main ``.txt`` file in it.
+    source : str or Path, optional
+        The name of a stored model (``"openface"``), an ``.npz`` file, OpenFace's model folder, or a main
+        ``.txt`` file in it. By default the model that is shipped.
 
     Returns
     -------
@@ -329,14 +331,14 @@ def load_model(source: str | Path) -> Model:
 
     Examples
     --------
-    >>> from pyclnf import CLNF, load_model
-    >>> CLNF().model.save("own.npz")
+    >>> from pyclnf import load_model
+    >>> load_model().save("own.npz")
     >>> load_model("own.npz").pdm.n_landmarks
     68
     """
     from pyclnf.openface import is_folder, read_model
 
-    path = Path(source)
+    path = resolve(source)
     return read_model(path) if path.suffix.lower() == ".txt" or is_folder(path) else Model.load(path)
 
 
@@ -380,9 +382,16 @@ def _narrow(weights: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
     return weights.astype(dtype, copy=False)
 
 
+def as_python(value: Any) -> Any:
+    """Return a NumPy scalar as a number of Python's, for JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is nothing that JSON can hold")
+
+
 def _encode_metadata(metadata: Mapping[str, Any]) -> NDArray[np.uint8]:
     try:
-        text = json.dumps(metadata, sort_keys=True, allow_nan=False)
+        text = json.dumps(metadata, sort_keys=True, allow_nan=False, default=as_python)
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"the metadata are not what JSON can hold: {error}") from error
     data = np.frombuffer(text.encode(), np.uint8)

@@ -1,14 +1,16 @@
 """Training from images to a model that fits, on drawn faces."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from drawn_faces import dataset
 
+from generate_model import generate_model
 from pyclnf.errors import ModelError, TrainingError
 from pyclnf.model import Model
 from pyclnf.nu_rlms import FitParameters, fit
+from pyclnf.pdm import PDM
 from pyclnf.start import LearnedStart
 from pyclnf.training import (
     MIRROR_68,
@@ -174,6 +176,21 @@ def test_turned_views_are_mirrored(tmp_path):
         (StartConfig, {"crop": 15}, "the counts of a start's configuration are at least 1"),
         (StartConfig, {"margin": 0.9}, "the counts of a start's configuration are at least 1"),
         (StartConfig, {"depth": 9}, "trees of more than 8 levels"),
+        (StartConfig, {"radii": (0.0, 8.0)}, "radii of a start's pools"),
+        (StartConfig, {"shrinkage": 0.0}, "shrinkage are positive"),
+        (DescentConfig, {"edges": (50.0, 25.0)}, "edges between the views are rising"),
+        (DescentConfig, {"edges": (0.0, 25.0)}, "edges between the views are rising"),
+        (TrainingConfig, {"scales": (0.25, 0.25)}, "rise from coarse to fine"),
+        (TrainingConfig, {"scales": tuple(np.linspace(0.2, 1, 9))}, "at most 8 scales"),
+        (TrainingConfig, {"scales": (0.25, 1e3)}, "up to 100 px per mm"),
+        (TrainingConfig, {"windows": ()}, "windows are odd numbers from 3 to 31"),
+        (TrainingConfig, {"windows": (4,)}, "windows are odd numbers from 3 to 31"),
+        (TrainingConfig, {"windows": (9, 33)}, "windows are odd numbers from 3 to 31"),
+        (ExpertConfig, {"window": 33}, "a window 31"),
+        (ExpertConfig, {"support": 65}, "at most 64 px"),
+        (ExpertConfig, {"n_grey": 300}, "at most 256 neurons"),
+        (ExpertConfig, {"check_every": 0}, "check_every and patience"),
+        (ExpertConfig, {"noise": 0.0}, "sigma and noise are positive"),
     ],
 )
 def test_configurations_that_cannot_be(make, changes, message):
@@ -287,9 +304,67 @@ def test_errors_name_what_is_wrong(data, tmp_path):
     ):
         with pytest.raises(TrainingError, match=f"image 1: .*{message}"):
             AnnotatedFaces.fitted(pdm, [images[0], image], landmarks[:2]).grey(1)
+    for identities in (["a", "b"], [0.5, 1.5], [np.nan, 1]):
+        with pytest.raises(TrainingError, match="number names by"):
+            AnnotatedFaces.fitted(pdm, images[:2], landmarks[:2], identities=identities)
     missing = np.array([landmarks[0], np.zeros((68, 2))])
     with pytest.raises(TrainingError, match="image 1: the landmarks lie on one line"):
         AnnotatedFaces.fitted(pdm, images[:2], missing)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda points: points / 200, "pixels of their image"),
+        (lambda points: points + 1000, "outside their image, those of image"),
+        (lambda points: points[..., ::-1], "x exchanged with y"),
+        (lambda points: points[:, np.random.default_rng(0).permutation(68)], "order of the PDM's"),
+    ],
+)
+def test_landmarks_that_most_images_have_not(data, change, message):
+    images, landmarks, _, shapes = data
+    pdm = build_pdm(shapes, n_modes=4)
+    with pytest.raises(TrainingError, match=message):
+        AnnotatedFaces.fitted(pdm, images, change(landmarks))
+    # A single one does not keep the others from being learned.
+    some = np.concatenate([landmarks[:9], change(landmarks[9:10])])
+    assert len(AnnotatedFaces.fitted(pdm, images[:10], some)) == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda shapes: shapes / 1000, "give landmarks_3d in mm"),
+        (lambda shapes: shapes * 1000, "give landmarks_3d in mm"),
+        (lambda shapes: shapes * [1, -1, 1], "does y point up"),
+    ],
+)
+def test_shapes_in_another_frame(data, tmp_path, change, message):
+    images, landmarks, _, shapes = data
+    with pytest.raises(TrainingError, match=message):
+        train_model(images, landmarks, landmarks_3d=change(shapes), config=CONFIG, work_dir=tmp_path)
+
+
+def test_trees_name_landmarks_by_a_byte(data, tmp_path):
+    """Said before the experts are trained."""
+    images, *_ = data
+    rng = np.random.default_rng(0)
+    pdm = PDM(rng.normal(size=900) * 50, np.eye(900)[:, :1], [1.0])
+    with pytest.raises(TrainingError, match="at most 256 landmarks, not 300"):
+        train_model(images, np.zeros((len(images), 300, 2)), pdm=pdm, work_dir=tmp_path)
+
+
+def test_numbers_of_numpy_in_a_configuration(tmp_path):
+    """They are kept in the model's metadata."""
+    config = TrainingConfig(
+        scales=tuple(np.array([0.25, 0.5])), windows=tuple(np.array([5, 7])), seed=np.int64(3)
+    )
+    model = generate_model()
+    Model(model.pdm, model.scales, metadata={"training": asdict(config)}).save(tmp_path / "m.npz")
+    training = Model.load(tmp_path / "m.npz").metadata["training"]
+    assert (training["windows"], training["seed"], training["scales"]) == ([5, 7], 3, [0.25, 0.5])
+    with pytest.raises(ModelError, match="nothing that JSON can hold"):
+        Model(model.pdm, model.scales, metadata={"x": object()}).save(tmp_path / "n.npz")
 
 
 def test_poses_are_found_without_rotations_given():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from scipy.optimize import minimize
 
+from pyclnf._limits import MAX_NEURONS, MAX_SUPPORT, MAX_WINDOW
 from pyclnf.errors import TrainingError
 from pyclnf.patch_experts import GRADIENT, GREY
 from pyclnf.training.ccnf import CCNF, CCNFParameters, log_likelihood, sigma_components
@@ -83,6 +84,14 @@ class ExpertConfig:
             raise TrainingError("an expert needs at least one neuron")
         if not 1 <= self.components <= self.support**2:
             raise TrainingError("components is a number from 1 to the pixels of a patch")
+        if self.support > MAX_SUPPORT or self.window > MAX_WINDOW:
+            raise TrainingError(f"a support has at most {MAX_SUPPORT} px, a window {MAX_WINDOW}")
+        if self.n_grey + self.n_gradient > MAX_NEURONS:
+            raise TrainingError(f"an expert has at most {MAX_NEURONS} neurons")
+        if self.check_every < 1 or self.patience < 1:
+            raise TrainingError("check_every and patience are at least 1")
+        if not (self.sigma > 0 and self.noise > 0 and self.penalty >= 0):
+            raise TrainingError("sigma and noise are positive, penalty is not negative")
         if self.starts < 1 or self.warm_up < 1 or self.max_iterations <= self.warm_up:
             raise TrainingError("starts and warm_up are at least 1, max_iterations more than warm_up")
 

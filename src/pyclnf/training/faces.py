@@ -13,11 +13,17 @@ from pyclnf.pdm import PDM, Parameters
 from pyclnf.training.symmetry import mirror_points
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     Float = NDArray[np.float64]
 
 __all__ = ["AnnotatedFaces", "Images", "held_out", "to_grey"]
+
+# Faces of fewer px, or fitted worse than by this share of their size, are none: annotated ones are off by
+# 0.03, landmarks in another order by more than 1.
+MIN_SIZE, MAX_ERROR = 4.0, 0.5
 
 # Rotations from which the PDM is fitted to landmarks whose pose is not given, radians.
 YAWS = (0.0, -0.6, 0.6, -1.2, 1.2)
@@ -124,7 +130,8 @@ class AnnotatedFaces:
         Raises
         ------
         TrainingError
-            If lengths or shapes do not fit together or landmarks are not finite.
+            If lengths or shapes do not fit together, landmarks are not finite, or most of them cannot be
+            those of faces in the images: shares of the image's size, x and y exchanged, another order.
         """
         points = np.asarray(landmarks, dtype=np.float64)
         n = len(images)
@@ -139,7 +146,7 @@ class AnnotatedFaces:
         if bad.size:
             raise TrainingError(f"the landmarks of image {bad[0]} are not finite: leave the image out")
         seen = np.ones(points.shape[:2]) if visible is None else np.asarray(visible, dtype=np.float64)
-        who = np.arange(n) if identities is None else np.asarray(identities, dtype=np.int64)
+        who = np.arange(n) if identities is None else _numbers_of_people(identities)
         if seen.shape != points.shape[:2] or not ((seen >= 0) & (seen <= 1)).all():
             raise TrainingError(f"visible must be {points.shape[:2]} numbers in [0, 1]")
         if who.shape != (n,) or (who < 0).any():
@@ -152,7 +159,9 @@ class AnnotatedFaces:
             except ParameterError as error:
                 raise TrainingError(f"image {i}: {error}: leave it out, or mend its landmarks") from error
         poses, shapes = (np.array([getattr(f, name) for f in fits]) for name in ("pose", "shape"))
-        return cls(images, points, seen, who, poses, shapes)
+        faces = cls(images, points, seen, who, poses, shapes)
+        _check_plausible(faces, pdm, fits)
+        return faces
 
     def __len__(self) -> int:
         return len(self.landmarks)
@@ -192,6 +201,51 @@ class AnnotatedFaces:
         flipped = np.ascontiguousarray(image[:, ::-1])
         landmarks = mirror_points(self.landmarks[index], mirror, image.shape[1])
         return flipped, landmarks, reference[mirror] * np.array([-1.0, 1.0])
+
+
+def _numbers_of_people(identities: ArrayLike) -> NDArray[np.int64]:
+    given = np.asarray(identities)
+    if given.dtype.kind not in "iu" and not (given.dtype.kind == "f" and (given == np.rint(given)).all()):
+        raise TrainingError(
+            "identities are whole numbers: number names by np.unique(names, return_inverse=True)[1]"
+        )
+    return given.astype(np.int64)
+
+
+def _check_plausible(faces: AnnotatedFaces, pdm: PDM, fits: Sequence[Parameters]) -> None:
+    """Refuse annotations most of which are no faces in the images; single ones may be as they are."""
+    # Root mean square distance of a landmark from the middle, px.
+    sizes = np.abs(faces.poses[:, 0]) * pdm.radius
+    if np.median(sizes) < MIN_SIZE:
+        raise TrainingError(
+            f"the faces are {2 * np.median(sizes):.2g} px large: give landmarks in pixels of their image"
+        )
+    some = range(0, len(faces), 1 + len(faces) // 16)
+    outside = []
+    for i in some:
+        height, width = faces.grey(i).shape
+        x, y = faces.landmarks[i].T
+        outside.append(np.mean((x < -1) | (y < -1) | (x > width) | (y > height)))
+    if np.median(outside) > 0.5:
+        raise TrainingError(
+            f"most landmarks lie outside their image, those of image {some[int(np.argmax(outside))]} for "
+            "example: give pixels, x before y, in the order of the images"
+        )
+    errors = np.array(
+        [
+            np.sqrt(((pdm.landmarks_2d(fit) - points) ** 2).sum(axis=1).mean())
+            for fit, points in zip(fits, faces.landmarks, strict=True)
+        ]
+    )
+    if np.median(np.where(faces.poses[:, 0] > 0, errors / sizes, np.inf)) > MAX_ERROR:
+        raise TrainingError(
+            "the PDM does not fit the landmarks of most images: are they in the order of the PDM's?"
+        )
+    if np.mean([fit.rotation[2, 2] < 0 for fit in fits]) > 0.5:
+        raise TrainingError(
+            "most heads are seen from behind: is x exchanged with y, or does y point up, in the landmarks or "
+            "in the shapes that the PDM is made of? x is right, y down, z away from the camera"
+        )
 
 
 def _starts(rotations: ArrayLike | None, n: int) -> list[Float]:

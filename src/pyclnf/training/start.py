@@ -99,6 +99,8 @@ class DescentConfig:
             raise TrainingError("extent, scales, blurs and floor of a descent are positive")
         if min(self.directions, self.around, self.max_samples) < 1 or not self.penalty > 0:
             raise TrainingError("the counts of a descent are at least 1, its penalty is positive")
+        if not all(0 < a < b for a, b in pairwise((0.001, *self.edges))):
+            raise TrainingError(f"the edges between the views are rising yaws, not {self.edges}")
         if not len(self.scales) == len(self.radii) == len(self.blurs):
             raise TrainingError("each step of a descent has a scale, a radius and a blur")
         beyond = (
@@ -185,6 +187,8 @@ class StartConfig:
         counts = (self.stages, self.trees, self.depth, self.candidates, self.modes, self.boxes)
         if min(counts) < 1 or self.pool < 2 or self.crop < 16 or self.margin < 1:
             raise TrainingError("the counts of a start's configuration are at least 1")
+        if not (min(*self.radii, self.near, self.shrinkage) > 0 and len(self.radii) == 2):
+            raise TrainingError("the two radii of a start's pools, near and shrinkage are positive")
         if self.depth > 8:
             raise TrainingError("trees of more than 8 levels are not supported")
 
@@ -236,6 +240,14 @@ class _State:
         return np.column_stack([np.log(other.scale / self.scale), turn, shift, other.shape - self.shape])
 
 
+def check_landmarks(pdm: PDM) -> None:
+    """Refuse a PDM of more landmarks than trees can name, by a byte."""
+    if pdm.n_landmarks > 256:
+        raise TrainingError(
+            f"trees of a start know at most 256 landmarks, not {pdm.n_landmarks}: train without (start=None)"
+        )
+
+
 def train_start(
     faces: AnnotatedFaces,
     pdm: PDM,
@@ -268,9 +280,10 @@ def train_start(
     Raises
     ------
     TrainingError
-        If fewer than two faces are chosen.
+        If fewer than two faces are chosen, or the PDM has more landmarks than trees can name.
     """
     config = config or StartConfig()
+    check_landmarks(pdm)
     permutation, rng = _prepared(pdm, chosen, mirror, seed)
     n_modes = min(config.modes, pdm.n_modes)
     modes, limits = _modes(pdm, n_modes)

@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyclnf._files import replacing
+from pyclnf._limits import MAX_PATCH_SCALE, MAX_SCALES, MAX_WINDOW
 from pyclnf.errors import TrainingError
-from pyclnf.model import Model
+from pyclnf.model import Model, as_python
 from pyclnf.patch_experts import PatchScale, ViewExperts
 from pyclnf.training.ccnf import sigma_components
 from pyclnf.training.experts import Expert, ExpertConfig, train_ccnf
 from pyclnf.training.faces import AnnotatedFaces, Images, held_out
 from pyclnf.training.shape_model import build_pdm
-from pyclnf.training.start import StartConfig, train_start
+from pyclnf.training.start import StartConfig, check_landmarks, train_start
 from pyclnf.training.symmetry import MIRROR_68, check_mirror
 from pyclnf.training.views import (
     DrawConfig,
@@ -49,6 +51,9 @@ __all__ = ["TrainingConfig", "assemble_scales", "train_experts", "train_model"]
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, the steps done and their number."""
 
+# Root mean square distance of a head's landmarks from their middle, mm; of a head in m or um it is beyond.
+MIN_RADIUS, MAX_RADIUS = 10.0, 1000.0
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -61,7 +66,8 @@ class TrainingConfig:
     scales : tuple of float
         Patch scales, coarse to fine, px per mm.
     windows : tuple of int
-        Window sides that the model will be used with.
+        Sides of the windows that the model will be used with, odd: a fit with another window takes the
+        responses of each pixel by itself, without those of its neighbours.
     draw : DrawConfig
     expert : ExpertConfig
     start : StartConfig or None
@@ -95,8 +101,14 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.scales or list(self.scales) != sorted(self.scales) or self.scales[0] <= 0:
-            raise TrainingError("scales are positive and rise from coarse to fine")
+        if not self.scales or list(self.scales) != sorted(set(self.scales)) or self.scales[0] <= 0:
+            raise TrainingError(f"scales are positive and rise from coarse to fine, not {self.scales}")
+        if len(self.scales) > MAX_SCALES or not self.scales[-1] <= MAX_PATCH_SCALE:
+            raise TrainingError(
+                f"a model has at most {MAX_SCALES} scales, up to {MAX_PATCH_SCALE:g} px per mm"
+            )
+        if not self.windows or not all(3 <= side <= MAX_WINDOW and side % 2 for side in self.windows):
+            raise TrainingError(f"windows are odd numbers from 3 to {MAX_WINDOW}, not {self.windows}")
         if not 0 < self.held_out < 1:
             raise TrainingError("held_out lies between 0 and 1")
 
@@ -173,6 +185,10 @@ def train_model(
             emphasis=config.pdm_emphasis,
             mirror=True if mirror is None else mirror,
         )
+        if not MIN_RADIUS <= pdm.radius <= MAX_RADIUS:
+            raise TrainingError(f"the shapes are {2 * pdm.radius:.2g} mm large: give landmarks_3d in mm")
+    if config.start is not None:
+        check_landmarks(pdm)
     faces = AnnotatedFaces.fitted(
         pdm, images, landmarks, visible=visible, identities=identities, rotations=rotations
     )
@@ -358,7 +374,7 @@ def _claim(
     # Scales may be added later, and a start or windows be changed: no expert depends on them.
     free = ("scales", "windows", "start")
     configuration = {name: value for name, value in asdict(config).items() if name not in free}
-    text = json.dumps({"data": digest.hexdigest(), "config": configuration}, indent=1)
+    text = json.dumps({"data": digest.hexdigest(), "config": configuration}, indent=1, default=as_python)
     path = work_dir / "training.json"
     if path.exists():
         if path.read_text(encoding="utf-8") != text:
@@ -422,11 +438,9 @@ def _train_one(
 
 
 def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write an .npz under a temporary name and move it."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    # NumPy before 2.2 would keep its keyword allow_pickle as an array.
-    np.savez(temporary, **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        # NumPy before 2.2 would keep its keyword allow_pickle as an array.
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]
 
 
 def _collect(finished: set[Future[None]]) -> int:
@@ -446,7 +460,8 @@ def _executor(workers: int) -> Iterator[Callable[..., Future[None]]]:
     saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     # A spawned process reads these when it imports NumPy; a forked one would have this process' threads.
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    # Windows waits for 61 processes at most.
+    pool = ProcessPoolExecutor(min(workers, 61), mp_context=get_context("spawn"))
     try:
         yield pool.submit
     finally:
