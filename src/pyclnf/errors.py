@@ -116,12 +116,44 @@ class VideoError(PyclnfError):
 
 
 class DownloadError(PyclnfError):
-    """A model could not be downloaded or does not match its checksum."""
+    """A model could not be downloaded or does not match its checksum.
+
+    Examples
+    --------
+    >>> from pyclnf import DownloadError
+    >>> from pyclnf.store import download_openface
+    >>> try:
+    ...     download_openface(accept_terms=False)
+    ... except DownloadError as error:
+    ...     print(str(error).splitlines()[0])
+    nothing is downloaded without your consent to these terms:
+    """
 
 
 class FormatError(PyclnfError, ValueError):
-    """A file of landmarks is missing, damaged, foreign, or needs a package that is not installed."""
+    """A file of landmarks is missing, damaged, foreign, or needs a package that is not installed.
+
+    Examples
+    --------
+    >>> from pyclnf import FormatError, formats
+    >>> try:
+    ...     formats.read_csv("missing.csv")
+    ... except FormatError as error:
+    ...     print(error)
+    missing.csv: cannot be read: ...
+    """
 
 
 class TrainingError(PyclnfError, ValueError):
-    """Training data are missing, inconsistent or too few."""
+    """Training data are missing, inconsistent or too few.
+
+    Examples
+    --------
+    >>> from pyclnf import TrainingError
+    >>> from pyclnf.training import TrainingConfig
+    >>> try:
+    ...     TrainingConfig(windows=(8,))
+    ... except TrainingError as error:
+    ...     print(error)
+    windows are odd numbers from 3 to 31, not (8,)
+    """

@@ -91,13 +91,15 @@ class FitParameters:
 
     Examples
     --------
+    Sets that are given whole replace a model's own numbers; to change some of those, name them:
+
     >>> from pyclnf import CLNF, FitParameters
     >>> video = FitParameters.named("video")
     >>> video.windows, video.iterations
     ((11, 9, 7, 5), 5)
-    >>> clnf = CLNF(parameters=video.changed(iterations=8))
-    >>> clnf.parameters.iterations
-    8
+    >>> CLNF("openface.npz", parameters=video.changed(iterations=8))  # doctest: +SKIP
+    >>> CLNF(parameters="video", iterations=8).parameters.windows
+    (0, 0, 0, 5)
     """
 
     windows: tuple[int, ...] = (15, 13, 11, 11)
