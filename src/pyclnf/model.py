@@ -239,7 +239,8 @@ class Model:
         Raises
         ------
         ModelError
-            If the file cannot be written or the weights do not fit into float16.
+            If the file cannot be written, the weights do not fit into float16, or an array holds what is no
+            finite number.
         """
         if dtype not in ("float32", "float16"):
             raise ParameterError(f"weights are stored as 'float32' or 'float16', not {dtype!r}")
@@ -258,12 +259,19 @@ class Model:
 
     def _write(self, file: IO[bytes], compression: int, weights: np.dtype[Any]) -> None:
         with zipfile.ZipFile(file, "w", compression) as archive:
-            for key, value in self._items(weights):
+            for key, item in self._items(weights):
+                value = np.asanyarray(item)
+                # No file with others can be read.
+                kinds = "biufU" if isinstance(item, str) else "biuf"
+                if value.dtype.kind not in kinds or (
+                    value.dtype.kind == "f" and not np.isfinite(value).all()
+                ):
+                    raise ModelError(f"the array {key!r} ({value.dtype}) holds what is no finite number")
                 # A fixed date: equal models give equal files.
                 member = zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0))
                 member.compress_type = compression
                 with archive.open(member, "w") as out:
-                    np.lib.format.write_array(out, np.asanyarray(value), allow_pickle=False)
+                    np.lib.format.write_array(out, value, allow_pickle=False)
 
     def _items(self, weights: np.dtype[Any]) -> Iterator[tuple[str, Any]]:
         """Yield the keys and arrays of the file, one view at a time."""
@@ -372,7 +380,7 @@ def _model_items(model: Model, weights: np.dtype[Any]) -> Iterator[tuple[str, An
                     value = _narrow(value, weights)
                 yield f"scales/{i}/views/{j}/{field.name}", value
     for name, array in model.arrays.items():
-        yield f"arrays/{name}", array
+        yield f"arrays/{name}", np.asanyarray(array)
 
 
 def _narrow(weights: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:

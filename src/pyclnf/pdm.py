@@ -242,6 +242,11 @@ class PDM:
     """
 
     def __init__(self, mean: ArrayLike, components: ArrayLike, eigenvalues: ArrayLike) -> None:
+        if np.ndim(mean) > 1 and min(np.shape(mean)) > 1:
+            raise ModelError(
+                f"a PDM's mean is (3n,): x1 .. xn, y1 .. yn, z1 .. zn, not {np.shape(mean)}; of landmarks "
+                "(n, 3) it is landmarks.T.reshape(-1)"
+            )
         # Copies: the caller's arrays stay as they are, and this one's, too.
         self.mean: Float = np.array(mean, np.float64, order="C").reshape(-1)
         self.components: Float = np.array(components, np.float64, order="C")

@@ -111,6 +111,16 @@ def test_models_that_do_not_fit_together(model):
 # --- save and load
 
 
+@pytest.mark.parametrize("wrong", [np.array([object()]), np.array([np.nan]), np.array([1j]), "text"])
+def test_arrays_that_no_file_can_hold(tmp_path, wrong):
+    """They were written, and could not be read."""
+    tiny = tiny_model()
+    model = Model(tiny.pdm, tiny.scales, arrays={"x": wrong})
+    with pytest.raises(ModelError, match=r"the array 'arrays/x'.* no finite number"):
+        model.save(tmp_path / "m.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("compress", [False, True])
 def test_round_trip(model, tmp_path, compress):
     path = tmp_path / "model.npz"

@@ -517,6 +517,29 @@ def test_expert_errors():
             ExpertConfig(**numbers)
 
 
+def test_windows_that_cannot_be_learned_from():
+    areas, offsets, weights, held = np.zeros((4, 17, 17)), np.zeros((4, 2)), np.ones(4), [True, False] * 2
+    for change, message in (
+        ({"offsets": offsets[:3]}, r"offsets of shape \(4, 2\), not \(3, 2\)"),
+        ({"weights": np.ones((4, 1))}, r"weights of shape \(4,\)"),
+        ({"held_out": [True]}, "held_out of shape"),
+        ({"areas": np.full_like(areas, np.nan)}, "areas hold values that are not finite"),
+        ({"weights": [1, 1, 1, np.inf]}, "weights hold values that are not finite"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            Windows(**({"areas": areas, "offsets": offsets, "weights": weights, "held_out": held} | change))
+
+
+def test_windows_of_bytes_are_those_of_floats(rng):
+    """The gradients of bytes would overflow."""
+    areas = rng.integers(0, 256, (4, 17, 17)).astype(np.uint8)
+    windows = Windows(areas, np.zeros((4, 2)), np.ones(4, int), [1, 0, 1, 0])
+    assert windows.areas.dtype == np.float32 and windows.held_out.dtype == bool
+    np.testing.assert_array_equal(
+        gradient_magnitude(windows.areas), gradient_magnitude(areas.astype(np.float32))
+    )
+
+
 def test_an_error_needs_windows_with_the_landmark_inside():
     offsets = np.array([[0.0, 3.5], [-8, 0], [1, -1]])
     responses = np.zeros((3, 49))

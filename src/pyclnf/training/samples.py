@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from pyclnf.errors import TrainingError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -113,6 +115,11 @@ def targets(offsets: Float, window: int, sigma: float) -> Float:
 class Windows:
     """The windows that one expert is trained on.
 
+    Raises
+    ------
+    TrainingError
+        If an array has another length than the areas, or holds values that are not finite.
+
     Attributes
     ----------
     areas : ndarray, shape (N, a, a), float
@@ -129,3 +136,19 @@ class Windows:
     offsets: Float
     weights: Float
     held_out: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        n = len(self.areas)
+        wanted = {"offsets": (n, 2), "weights": (n,), "held_out": (n,)}
+        for name, shape in wanted.items():
+            if np.shape(getattr(self, name)) != shape:
+                raise TrainingError(
+                    f"{n} areas need {name} of shape {shape}, not {np.shape(getattr(self, name))}"
+                )
+        # Gradients of bytes would overflow.
+        for name, dtype in (("areas", np.float32), ("offsets", np.float64), ("weights", np.float64)):
+            values = np.asarray(getattr(self, name), dtype)
+            if not np.isfinite(values).all():
+                raise TrainingError(f"the windows' {name} hold values that are not finite")
+            object.__setattr__(self, name, values)
+        object.__setattr__(self, "held_out", np.asarray(self.held_out, np.bool_))
