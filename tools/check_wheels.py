@@ -59,6 +59,9 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="+", metavar="PYTHON+OPENCV", help="such as 3.11+5 3.13+4: no other pairs"
     )
+    parser.add_argument(
+        "--also", nargs="+", default=[], metavar="REQUIREMENT", help="such as numpy==1.26.* scipy==1.11.*"
+    )
     parser.add_argument("--tests", nargs="+", default=["tests"], help="what to run (default: all)")
     parser.add_argument("--table", type=Path, help="add the rows to this file as well, which may have rows")
     options = parser.parse_args()
@@ -72,7 +75,7 @@ def main() -> int:
             if options.only and f"{version}+{opencv.split('.')[0]}" not in options.only:
                 continue
             print(f"Python {version}, OpenCV {opencv} ...", file=sys.stderr, flush=True)
-            rows.append(check(wheel, python, opencv, options.tests))
+            rows.append(check(wheel, python, opencv, options.also, options.tests))
     lines = [
         f"| {row.python} | {row.opencv} | {row.numpy} | {row.kernels} | {row.tests} "
         f"| {row.passed} | {row.failed} | {row.skipped} | {row.minutes:.1f} |"
@@ -93,7 +96,7 @@ def main() -> int:
     return int(size > MAX_SIZE_MIB or not rows or any(row.failed or not row.passed for row in rows))
 
 
-def check(wheel: Path, python: str, opencv: str, tests: list[str]) -> Row:
+def check(wheel: Path, python: str, opencv: str, also: list[str], tests: list[str]) -> Row:
     """Test the wheel in one new environment."""
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
@@ -105,7 +108,7 @@ def check(wheel: Path, python: str, opencv: str, tests: list[str]) -> Row:
         subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "--python", own, "install", "--quiet"),
-                *(f"{wheel}[test]", f"opencv-python-headless=={opencv}"),
+                *(f"{wheel}[test]", f"opencv-python-headless=={opencv}", *also),
             ],
             check=True,
         )

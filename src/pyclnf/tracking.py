@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -558,7 +559,8 @@ class Tracker:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and bool(np.isfinite(value))
+    # Also NumPy's numbers, and the fractions that other libraries have times in.
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _as_boxes(boxes: ArrayLike) -> Float:

@@ -6,6 +6,7 @@ import json
 import tracemalloc
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -520,6 +521,8 @@ def test_timestamps_that_are_none_are_said(own: CLNF, rendered: np.ndarray, time
         tracker.update(rendered, timestamp)  # type: ignore[arg-type]
     (face,) = tracker.update(rendered, 0.0, boxes=[RENDERED_BOX])
     assert face.success and face.frame == 0
+    for later in (np.float32(0.5), np.int64(1), Fraction(5, 4)):
+        assert tracker.update(rendered, later)[0].timestamp == float(later)
 
 
 def test_faces_are_found_though_the_clock_is_set_back(own: CLNF, rendered: np.ndarray) -> None:
