@@ -293,7 +293,11 @@ def test_an_interruption_ends_the_workers(generated: Generated, tmp_path: Path) 
     out = tmp_path / "out"
     words = ["track", str(tmp_path), "--output", str(out), "--workers", "2", "--model", str(generated.path)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pyclnf", *words, "--box", generated.box], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "pyclnf", *words, "--box", generated.box],
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background of a shell interruptions are ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         deadline = time.monotonic() + 120
