@@ -22,6 +22,7 @@ from pyclnf.face import SAME_FACE, Face, box_overlap, low_likelihood
 from pyclnf.images import as_pixels
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, FitResult
+from pyclnf.patch_experts import DEPTH
 from pyclnf.pdm import box_of, check_box
 from pyclnf.start import BOX_CHANGES, Guesses, LearnedStart
 from pyclnf.tracking import Tracker
@@ -236,7 +237,7 @@ class CLNF:
         starts : optional
             Instead of those of the CLNF.
         depth : ndarray, shape (H, W), float32 or float64, optional
-            For models with neurons that work on depth.
+            For models with neurons that work on depth; others have no use for it.
 
         Returns
         -------
@@ -257,6 +258,8 @@ class CLNF:
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             raise BoxError(f"the box {(x, y, w, h)} lies outside the image of {width} x {height} px")
         depths = None if depth is None else _as_depth(depth, (height, width))
+        if depths is not None and not _uses_depth(self.model):
+            depths = None
         where = self.starts if starts is None else self._check_starts(starts)
         found = self.starts_in(pixels, box, where)
         settings = self.parameters if where == "learned" else self._far
@@ -743,6 +746,13 @@ def _available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _uses_depth(model: Model) -> bool:
+    """Return whether a view has neurons that work on depth; all views are read."""
+    return any(
+        (scale.view(index).types == DEPTH).any() for scale in model.scales for index in range(scale.n_views)
+    )
 
 
 def _as_depth(depth: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

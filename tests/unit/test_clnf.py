@@ -374,6 +374,13 @@ def test_cores_where_the_system_does_not_tell_which(monkeypatch: pytest.MonkeyPa
     assert clnf_module._available_cores() == 1
 
 
+def test_depth_changes_nothing_where_no_neuron_works_on_it() -> None:
+    """Also of a large face, which is reduced where there is no depth."""
+    image = cv2.imread(str(Path(__file__).parents[2] / "examples" / "rendered_face.jpg"))
+    clnf, box = CLNF(), (165, 108, 222, 267)
+    assert_same(clnf.fit(image, box, depth=np.zeros(image.shape[:2])), clnf.fit(image, box))
+
+
 @pytest.mark.parametrize(
     "depth", (np.zeros((5, 5)), [[1.0]], np.zeros((240, 320), np.int32), np.zeros((240, 320, 1)))
 )
