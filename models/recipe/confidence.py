@@ -22,18 +22,11 @@ from pathlib import Path
 import numpy as np
 from box_correction import pad
 from dataset import load_dataset
-from scipy.optimize import minimize
 
 from pyclnf import CLNF, Model
-from pyclnf.confidence import shape_energy
-from pyclnf.images import as_pixels
+from pyclnf.training.calibration import NAMES, logistic, sample_fits
 
 RIGHT = 0.08
-ELSEWHERE = ((0.8, 0.0, 1.0), (-0.7, 0.2, 1.0), (0.0, -0.7, 0.6), (0.5, 0.5, 0.4), (0.35, -0.3, 1.2))
-NAMES = ("intercept", "likelihood", "shape", "disagreement")
-# Of the numbers: an unusual shape and two looks that lie far apart can only lower the confidence.
-BOUNDS = ((None, None), (0.0, None), (None, 0.0), (None, 0.0))
-START = (0.0, 1.0, -0.1, -0.1)
 
 
 def samples(clnf: CLNF, dataset: object, indices: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -44,48 +37,19 @@ def samples(clnf: CLNF, dataset: object, indices: np.ndarray, seed: int = 0) -> 
         image, corner = pad(dataset.image(index))
         truth = dataset.landmarks[index] + corner
         turned = dataset.landmarks3d[index]
-        low, size = truth.min(axis=0), np.ptp(truth, axis=0)
         # Pixels a millimetre from the spread of the points, for the distance of the eye corners in 3D.
         scale = np.sqrt(np.var(truth, axis=0).sum() / np.var(turned[:, :2], axis=0).sum())
         unit = scale * np.linalg.norm(turned[36] - turned[45])
-        boxes = []
-        for _ in range(3):
-            shift, grow = random.uniform(-0.1, 0.1, 2), np.exp(random.uniform(-0.15, 0.15))
-            boxes.append((image, [*(low + shift * size - (grow - 1) / 2 * size), *(grow * size)]))
-        for dx, dy, grow in ELSEWHERE:
-            boxes.append((image, [*(low + (dx, dy) * size), *(grow * size)]))
-        coarse = random.integers(0, 256, (16, 16)).astype(np.float64)
-        noise = np.kron(coarse, np.ones((16, 16))) + random.normal(0, 20, (256, 256))
-        boxes.append((np.clip(noise, 0, 255).astype(np.uint8), [60.0, 60.0, 130.0, 130.0]))
-        for picture, box in boxes:
-            pixels = as_pixels(picture)
-            starts = clnf.starts_in(pixels, box)
-            result, _ = clnf.fit_from(pixels, starts, clnf.parameters)
-            error = np.linalg.norm(result.landmarks - truth, axis=1).mean() / unit
-            right = error < RIGHT and picture is image
-            apart = np.nan if result.disagreement is None else np.log1p(result.disagreement)
-            energy = shape_energy(clnf.model.pdm, result)
-            rows.append((result.likelihood, energy, apart, right, dataset.identity[index]))
+        for *features, error in sample_fits(clnf, image, truth, RIGHT * unit, random):
+            rows.append((*features, error < 1, dataset.identity[index]))
     return np.array(rows, dtype=float)
-
-
-def calibrate(features: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return intercept and weights of the likeliest logistic function of features (k, w)."""
-    features = np.column_stack([np.ones(len(features)), features])
-
-    def loss(w: np.ndarray) -> float:
-        z = features @ w
-        return float(np.mean(np.logaddexp(0, z) - right * z))
-
-    bounds = BOUNDS[: features.shape[1]]
-    return minimize(loss, np.array(START[: len(bounds)]), method="L-BFGS-B", bounds=bounds).x
 
 
 def tested(name: str, rows: np.ndarray, width: int) -> dict[str, float]:
     """Calibrate with the first features on some of the people, print how it does on the others, return it."""
     features, right, people = rows[:, :width], rows[:, 3] == 1, rows[:, 4]
     others = people // 10 % 3 == 0  # held-out people are every tenth
-    w = calibrate(features[~others], right[~others]).round(4)
+    w = logistic(features[~others], right[~others]).round(4)
     numbers = {what: float(x) for what, x in zip(NAMES, w, strict=False)}
     print(f"{name}: {len(rows)} fits, {100 * right.mean():.0f} % right; {numbers}")
     right = right[others]

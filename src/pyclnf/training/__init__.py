@@ -1,5 +1,6 @@
 """Training of own models: a PDM, CCNF patch experts and a learned start from labelled images."""
 
+from pyclnf.training.calibration import calibrate
 from pyclnf.training.ccnf import sigma_components
 from pyclnf.training.expansion import shape_expansion
 from pyclnf.training.experts import ExpertConfig, train_ccnf
@@ -22,6 +23,7 @@ __all__ = [
     "Windows",
     "assemble_scales",
     "build_pdm",
+    "calibrate",
     "held_out",
     "refine_start",
     "shape_expansion",

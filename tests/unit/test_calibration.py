@@ -1,0 +1,87 @@
+"""Confidence and the bound of failures, found for a model on faces drawn from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from generate_model import generate_image, generate_model
+from pyclnf import CLNF, Model, Parameters, TrainingError
+from pyclnf.training import calibrate
+from pyclnf.training.calibration import logistic
+
+SIZE = (260, 300)
+Data = tuple[list[np.ndarray], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return generate_model()
+
+
+@pytest.fixture(scope="module")
+def data(model: Model) -> Data:
+    random = np.random.default_rng(0)
+    faces = []
+    for _ in range(24):
+        pose = [1.0, *random.uniform(-0.08, 0.08, 3), *(np.array([140, 130]) + random.uniform(-9, 9, 2))]
+        shape = random.normal(size=model.pdm.n_modes) * np.sqrt(model.pdm.eigenvalues) / 2
+        faces.append(Parameters(np.array(pose), shape))
+    images = [np.asarray(generate_image(model, face, SIZE), np.uint8) for face in faces]
+    return images, np.array([model.pdm.landmarks_2d(face) for face in faces])
+
+
+def with_metadata(model: Model, metadata: dict) -> Model:
+    return Model(model.pdm, model.scales, metadata=metadata, arrays=model.arrays)
+
+
+def test_confidence_tells_right_fits_from_others(model: Model, data: Data) -> None:
+    """On faces that it was not calibrated with; and the bound lies between both kinds."""
+    images, landmarks = data
+    done: list[tuple[str, int, int]] = []
+    found = calibrate(
+        model, images[:16], landmarks[:16], parameters=("image",), progress=lambda *step: done.append(step)
+    )
+    assert list(found["confidence"]) == ["image"]
+    assert done == [("image", i + 1, 16) for i in range(16)]
+    assert found == calibrate(model, images[:16], landmarks[:16], parameters=("image",))
+    clnf = CLNF(with_metadata(model, found))
+    assert clnf.min_likelihood == found["min_likelihood"]
+    for image, points in zip(images[16:], landmarks[16:], strict=True):
+        low, size = points.min(axis=0), np.ptp(points, axis=0)
+        fitted, info = clnf.fit(image, [*low, *size])
+        assert np.linalg.norm(fitted - points, axis=1).mean() < 7
+        assert info["success"] and info["confidence"] is not None and info["confidence"] > 0.5
+        noise = np.random.default_rng(1).integers(0, 256, SIZE).astype(np.uint8)
+        _, info = clnf.fit(noise, [*low, *size])
+        assert not info["success"] and info["confidence"] is not None and info["confidence"] < 0.5
+    # Others are not calibrated.
+    assert CLNF(clnf.model, parameters="video").fit(images[0], (50, 40, 150, 150))[1]["confidence"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"count": 1}, "20 of each are needed"),
+        ({"tolerance": 0.0}, "tolerance is a positive number of mm"),
+        ({"tolerance": 1e-3}, "20 of each are needed"),
+        ({"wrong": np.zeros((9, 9))}, "image 3: .*uint8"),
+        ({"offset": 500.0}, "outside their image"),
+    ],
+)
+def test_what_cannot_be_calibrated_with(model: Model, data: Data, change: dict, message: str) -> None:
+    count = change.get("count", 5)
+    images, landmarks = list(data[0][:count]), data[1][:count] + change.get("offset", 0.0)
+    if "wrong" in change:
+        images[3] = change["wrong"]
+    with pytest.raises(TrainingError, match=message):
+        calibrate(model, images, landmarks, tolerance=change.get("tolerance", 7.0))
+
+
+def test_the_likeliest_logistic_function() -> None:
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(20_000, 2))
+    right = rng.random(20_000) < 1 / (1 + np.exp(-(0.5 + 2.0 * features[:, 0] - 1.0 * features[:, 1])))
+    np.testing.assert_allclose(logistic(features, right), [0.5, 2.0, -1.0], atol=0.1)
+    # A higher likelihood never lowers the confidence, an unusual shape never raises it.
+    assert logistic(-features, right)[1:] == pytest.approx([0.0, 0.0], abs=1e-6)
