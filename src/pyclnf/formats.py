@@ -85,6 +85,13 @@ def csv_columns(n_landmarks: int, n_modes: int, layout: Layout) -> tuple[list[st
     return list(names), list(formats)
 
 
+def _missing(requirement: str, error: ImportError) -> FormatError:
+    """Return the error of a package that cannot be imported: there is none, or others do not suit it."""
+    name = requirement.partition(">")[0]
+    why = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({error})"
+    return FormatError(f'{name} {why}: pip install "{requirement}"')
+
+
 class Writer(Protocol):
     """Takes faces one by one; the file appears when the block ends without an error."""
 
@@ -444,7 +451,7 @@ def to_dataframe(faces: Iterable[Face], source: str = "") -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise FormatError('pandas is not installed: pip install "pandas>=2.1"') from error
+        raise _missing("pandas>=2.1", error) from error
     rows = [record(face, source) for face in faces]
     return pandas.DataFrame.from_records(rows, columns=None if rows else _record_names(*OPENFACE_SIZES))
 
@@ -477,7 +484,7 @@ class ParquetWriter:
             import pyarrow
             import pyarrow.parquet
         except ImportError as error:
-            raise FormatError('pyarrow is not installed: pip install "pyarrow>=14"') from error
+            raise _missing("pyarrow>=14", error) from error
         self.path, self.source = Path(path), source
         self._sizes = n_landmarks, n_modes
         self._pyarrow = pyarrow
@@ -592,7 +599,7 @@ def read_parquet(path: str | Path) -> Table:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
-        raise FormatError('pyarrow is not installed: pip install "pyarrow>=14"') from error
+        raise _missing("pyarrow>=14", error) from error
     columns = {}
     try:
         with parquet.ParquetFile(path) as file:
@@ -650,7 +657,7 @@ def to_keypoints(faces: Iterable[Face]) -> Any:
     try:
         import supervision
     except ImportError as error:
-        raise FormatError('supervision is not installed: pip install "supervision>=0.29"') from error
+        raise _missing("supervision>=0.29", error) from error
     found = [face for face in faces if face.success]
     if not found:
         return supervision.KeyPoints.empty()

@@ -212,7 +212,7 @@ class PDM:
 
     Parameters
     ----------
-    mean : array_like, shape (3n,)
+    mean : array_like, shape (3n,) or (3, n)
         Mean shape in mm, ordered x1..xn, y1..yn, z1..zn.
     components : array_like, shape (3n, m)
         Orthonormal shape modes, one a column.
@@ -242,10 +242,10 @@ class PDM:
     """
 
     def __init__(self, mean: ArrayLike, components: ArrayLike, eigenvalues: ArrayLike) -> None:
-        if np.ndim(mean) > 1 and min(np.shape(mean)) > 1:
+        if np.ndim(mean) == 2 and np.shape(mean)[1] == 3 != np.shape(mean)[0]:
             raise ModelError(
-                f"a PDM's mean is (3n,): x1 .. xn, y1 .. yn, z1 .. zn, not {np.shape(mean)}; of landmarks "
-                "(n, 3) it is landmarks.T.reshape(-1)"
+                f"a PDM's mean is x1 .. xn, y1 .. yn, z1 .. zn, (3n,) or (3, n), not {np.shape(mean)}: of "
+                "landmarks (n, 3) it is their transpose"
             )
         # Copies: the caller's arrays stay as they are, and this one's, too.
         self.mean: Float = np.array(mean, np.float64, order="C").reshape(-1)

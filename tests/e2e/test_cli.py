@@ -120,7 +120,8 @@ def write_bad_files(folder: Path, good: np.ndarray) -> dict[str, str]:
     (folder / "text.jpg").write_text("this is no image")
     (folder / "cut.png").write_bytes(cv2.imencode(".png", grey)[1].tobytes()[:200])
     (folder / "enormous.png").write_bytes(enormous_png(100_000))
-    return {
+    reads_gif = cv2.imread(str(folder / "animated.gif")) is not None  # since 4.12
+    return ({} if reads_gif else {"animated.gif": "reads no GIF"}) | {
         "tiny.png": "outside the image",
         "empty.jpg": "empty",
         "text.jpg": "not an image",
@@ -157,14 +158,15 @@ def test_bad_files_are_reported_and_the_rest_is_done(
     for name, why in failing.items():
         (line,) = [line for line in text.splitlines() if line.startswith("  failed: ") and name in line]
         assert why in line
-    assert f"7 done, {len(failing)} failed" in text
     handled = {"face00", "cmyk", "palette", "alpha", "animated", "sixteen", "large"}
+    handled -= {Path(name).stem for name in failing}
+    assert f"{len(handled)} done, {len(failing)} failed" in text
     assert {path.stem for path in out.glob("*.csv")} == handled
-    assert "the first of 2 pictures" in text
+    assert ("the first of 2 pictures" in text) == ("animated" in handled)
     reference = formats.read_csv(out / "face00.csv").landmarks
     for name in handled - {"palette", "cmyk", "animated"}:
         np.testing.assert_allclose(formats.read_csv(out / f"{name}.csv").landmarks, reference, atol=0.11)
-    for name in ("palette", "cmyk", "animated"):  # whose colours are rounded
+    for name in handled & {"palette", "cmyk", "animated"}:  # whose colours are rounded
         np.testing.assert_allclose(formats.read_csv(out / f"{name}.csv").landmarks, reference, atol=2.0)
 
 

@@ -397,6 +397,16 @@ def test_packages_that_are_not_installed(
         call(tmp_path / "x.parquet")
 
 
+def test_a_package_that_others_do_not_suit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a new pyarrow with an old NumPy: installing it again would not help."""
+    (tmp_path / "pyarrow.py").write_text("raise ImportError('it needs NumPy 2')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(FormatError, match=r"pyarrow cannot be imported \(it needs NumPy 2\): pip install"):
+        formats.read_parquet(tmp_path / "x.parquet")
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_exploface_reads_our_csv(tmp_path: Path) -> None:
     exploface = pytest.importorskip("exploface")

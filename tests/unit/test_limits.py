@@ -347,7 +347,10 @@ def test_an_image_that_says_it_is_too_large_is_not_decoded(tmp_path: Path, monke
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp", ".gif", ".ppm"])
 def test_declared_sizes(suffix: str) -> None:
-    done, data = cv2.imencode(suffix, np.zeros((19, 301, 3), np.uint8))
+    try:
+        done, data = cv2.imencode(suffix, np.zeros((19, 301, 3), np.uint8))
+    except cv2.error:
+        done = False
     if not done:
         pytest.skip("this OpenCV does not write it")
     assert _image_size.declared_size(data.tobytes()) == (301, 19)

@@ -114,11 +114,11 @@ def test_parameters_of_another_precision_are_taken() -> None:
 
 def test_a_mean_in_rows_of_landmarks_is_refused() -> None:
     """It would be read in another order, without a word."""
-    rows = np.arange(9.0).reshape(3, 3)
-    with pytest.raises(ModelError, match=r"not \(3, 3\); of landmarks \(n, 3\) it is landmarks\.T\.reshape"):
-        PDM(rows, np.ones((9, 1)) / 3, np.ones(1))
-    pdm = PDM(rows.T.reshape(-1, 1), np.ones((9, 1)) / 3, np.ones((1, 1)))
-    np.testing.assert_array_equal(pdm.shape_3d([0.0]), rows)
+    rows, mode = np.arange(12.0).reshape(4, 3), np.ones((12, 1)) / np.sqrt(12)
+    with pytest.raises(ModelError, match=r"not \(4, 3\): of landmarks \(n, 3\) it is their transpose"):
+        PDM(rows, mode, np.ones(1))
+    for mean in (rows.T, rows.T.reshape(-1), rows.T.reshape(-1, 1)):
+        np.testing.assert_array_equal(PDM(mean, mode, np.ones((1, 1))).shape_3d([0.0]), rows)
 
 
 def test_an_array_that_a_pdm_is_made_of_stays_the_callers() -> None:
