@@ -224,6 +224,10 @@ def plan(
         if not text:
             raise ParameterError("an input is empty: name a file, a folder or a pattern")
         if frames:
+            if path.is_file():
+                raise ParameterError(
+                    f"--frames takes folders and (quoted) patterns of images, not the file {path}"
+                )
             # Of frames/*.png and frames/%04d.png the name is the folder's.
             found[path] = Path((path if path.is_dir() else path.parent).absolute().name)
         elif path.is_dir():

@@ -275,7 +275,7 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
         + ", or a number of it, for example windows=11,9,7,5"
         + ("" if name == "fit" else " (of a face's first frame)")
         + " iterations=5 sigma=1.5 reg_factor=25 weight_factor=0 response_power=2 min_face_scale=0.25 "
-        "(the default is the model's own; the confidence is calibrated for that alone); more than once",
+        "(defaults are the model's; the confidence is calibrated for those alone); may be repeated",
     )
     command.add_argument(
         "--workers",

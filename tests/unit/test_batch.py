@@ -126,6 +126,8 @@ def test_frames_of_a_video(tmp_path: Path) -> None:
     ]
     with pytest.raises(ParameterError, match="would have the same name"):
         batch.plan("track", [folder, f"{folder}/*.png"], Path("out"), None, frames=True)
+    with pytest.raises(ParameterError, match=r"folders and \(quoted\) patterns of images, not"):
+        batch.plan("track", [str(tmp_path / "take1" / "00.png")], Path("out"), None, frames=True)
 
 
 @pytest.mark.parametrize(("command", "name"), [("fit", "image"), ("track", "video")])
