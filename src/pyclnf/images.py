@@ -24,6 +24,9 @@ _DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
 # How far floats may lie outside of 0..255; up to what, beside negative ones, they are some unit of deviation.
 _OVERSHOOT, _NORMALISED = 32.0, 8.0
 
+# Where nothing in a picture is brighter, of 255, it is said.
+_DARK = 32
+
 IMAGE_SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm"),
     *(".tif", ".tiff", ".webp"),
@@ -69,7 +72,7 @@ def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
         raise ImageError(_foreign(path, data))
     height, width = image.shape[:2]
     _check_size(str(path), width, height)
-    return np.asarray(image, np.uint8), _note(path)
+    return np.asarray(image, np.uint8), _note(path, image)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -109,13 +112,17 @@ def _check_size(what: str, width: int, height: int) -> None:
         )
 
 
-def _note(path: Path) -> str | None:
+def _note(path: Path, image: NDArray[Any]) -> str | None:
     import cv2
 
-    if path.suffix.lower() not in (".gif", ".png", ".tif", ".tiff", ".webp"):
-        return None
-    count = cv2.imcount(str(path))
-    return f"the first of {count} pictures in the file" if count > 1 else None
+    notes = []
+    if path.suffix.lower() in (".gif", ".png", ".tif", ".tiff", ".webp"):
+        count = cv2.imcount(str(path))
+        notes += [f"the first of {count} pictures in the file"] if count > 1 else []
+    # As cameras of 10 and 12 bits write it: of 16 bits the upper eight are read.
+    if path.suffix.lower() in (".png", ".tif", ".tiff") and image.max() < _DARK:
+        notes.append("very dark: if it has 10 or 12 bits in 16, scale it up first")
+    return "; ".join(notes) or None
 
 
 def read_image(path: Path) -> NDArray[np.uint8] | None:

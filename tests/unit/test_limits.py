@@ -509,6 +509,15 @@ def test_images_that_this_opencv_does_not_decode(
         images.read_photograph(path)
 
 
+def test_pictures_of_twelve_bits_in_sixteen_are_noted(tmp_path: Path) -> None:
+    levels = np.tile(np.arange(256, dtype=np.uint16), (40, 1))
+    for factor, dark in ((257, False), (16, True), (4, True)):
+        for name in ("x.png", "x.tif"):
+            cv2.imwrite(str(tmp_path / name), levels * factor)
+            note = images.read_photograph(tmp_path / name)[1]
+            assert ("10 or 12 bits" in note) if dark else note is None
+
+
 def test_pictures_that_cannot_be_written(tmp_path: Path) -> None:
     picture = np.zeros((4, 4, 3), np.uint8)
     images.write_image(tmp_path / "new" / "a.png", picture)
