@@ -11,20 +11,21 @@ from __future__ import annotations
 import glob
 import os
 import re
+import sys
 import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyclnf._files import remove_leftovers
-from pyclnf.draw import VideoOverlay, draw_faces
+from pyclnf.draw import VIDEO_CODECS, VideoOverlay, draw_faces
 from pyclnf.errors import BoxError, FormatError, ParameterError, PyclnfError
 from pyclnf.formats import CSVWriter, ParquetWriter, Writer, write_csv, write_parquet, write_pts
 from pyclnf.images import IMAGE_SUFFIXES, read_photograph, write_image
@@ -55,7 +56,7 @@ VIDEO_SUFFIXES = (
 # Of one picture or video with the faces drawn on it.
 DRAWN_SUFFIXES: dict[Command, tuple[str, ...]] = {
     "fit": (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
-    "track": (".avi", ".mp4"),
+    "track": tuple(sorted(VIDEO_CODECS)),
 }
 
 # A Dask cluster that has lost its workers is given so long to have one again.
@@ -228,8 +229,11 @@ def plan(
                 raise ParameterError(
                     f"--frames takes folders and (quoted) patterns of images, not the file {path}"
                 )
+            if not path.is_dir() and not re.search(r"[*?\[%]", path.name):
+                raise ParameterError(f"{text}: there is no such folder, and it is no pattern of images")
             # Of frames/*.png and frames/%04d.png the name is the folder's.
-            found[path] = Path((path if path.is_dir() else path.parent).absolute().name)
+            folder = path if path.is_dir() else path.parent
+            found[path] = Path(folder.resolve().name or "frames")
         elif path.is_dir():
             found.update({file: file.relative_to(path) for file in _in_folder(path, suffixes, draw, result)})
         elif path.is_file():
@@ -306,12 +310,12 @@ def _short_names(found: dict[Path, Path]) -> dict[Path, str]:
 def _check_unique(names: dict[Path, str], *, numbered: bool) -> None:
     """Refuse outputs of the same name.
 
-    numbered: each further face of a photograph has a file of its own, see `_face_path`.
+    numbered: each further face of a photograph has a file of its own, NAME.face1.pts and so on.
     """
     by_name: dict[str, list[Path]] = {}
     for source, name in names.items():
         by_name.setdefault(name, []).append(source)
-        first = re.fullmatch(r"(.+)\.face\d+", name) if numbered else None
+        first = re.fullmatch(r"(.+)\.face[1-9]\d*", name) if numbered else None
         if first is not None:
             by_name.setdefault(first[1], []).append(source)
     for name, twins in by_name.items():
@@ -362,21 +366,25 @@ def run(
         for job in waiting:
             yield run_job(settings, job, tick)
     else:
+        running: dict[Future[Outcome], Job] = {}
         try:
-            yield from _run_in_processes(settings, waiting, min(workers, len(waiting)))
+            yield from _run_in_processes(settings, waiting, min(workers, len(waiting)), running)
         except BaseException:  # interrupted: what the processes had begun to write
-            for job in waiting:
+            for job in running.values():
                 for path in job.outputs(settings.formats):
-                    remove_leftovers(path)
+                    with suppress(OSError):
+                        remove_leftovers(path)
             raise
 
 
-def _run_in_processes(settings: Settings, jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+def _run_in_processes(
+    settings: Settings, jobs: Sequence[Job], workers: int, running: dict[Future[Outcome], Job]
+) -> Iterator[Outcome]:
+    """Do the jobs; running: those under way, for who is to tidy up after them."""
     queue = deque(jobs)
     while queue:
         lost: list[Job] = []
         with _pool(workers) as pool:
-            running: dict[Future[Outcome], Job] = {}
             while (queue or running) and not lost:
                 # One more than there are processes, so that none waits; not all, so that few are lost.
                 while queue and len(running) <= workers and not lost:
@@ -412,13 +420,15 @@ def _collect(running: dict[Future[Outcome], Job], lost: list[Job]) -> Iterator[O
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Give processes, which end at once if the block is left by an interruption."""
-    others = set(active_children())
-    # Spawned: OpenCV's threads do not survive a fork. Windows waits for 61 processes at most.
-    pool = ProcessPoolExecutor(min(workers, 61), mp_context=get_context("spawn"), initializer=_start_worker)
+    if sys.platform == "win32":
+        workers = min(workers, 61)  # Windows does not wait for more
+    # Spawned: OpenCV's threads do not survive a fork.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
     try:
         yield pool
     except BaseException:
-        for process in set(active_children()) - others:
+        # As pool.terminate_workers() does from Python 3.14 on.
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
             process.terminate()
         raise
     finally:
@@ -535,16 +545,18 @@ def check(settings: Settings) -> list[str]:
         If the model, the detector, a fit parameter or a format's package is missing or wrong.
     """
     clnf, _ = _tools(settings)
+    calibrated = bool(clnf.parameter_set)
     if settings.command == "track":
-        _tracker(settings)
+        tracker = _tracker(settings)
+        calibrated = bool(tracker.first_set and tracker.tracking_set)
     if "parquet" in settings.formats:
         ParquetWriter("", clnf.model.pdm.n_landmarks, clnf.model.pdm.n_modes)
-    if settings.numbers and clnf.model.metadata.get("confidence"):
-        return [
-            "the confidence is not calibrated for other numbers of the fit: it is 1 where a fit succeeded, "
-            "else 0"
-        ]
-    return []
+    if calibrated or not clnf.model.metadata.get("confidence"):
+        return []
+    return [
+        "the confidence is not calibrated for other numbers of the fit: of such fits it is 1 for success and "
+        "0 for failure in a CSV, and missing in a Parquet file"
+    ]
 
 
 @lru_cache(maxsize=2)
@@ -602,19 +614,12 @@ def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None
     else:
         good = [face for face in faces if face.success]
         if not good:
+            # That of an earlier run would be taken for this one's.
+            path.unlink(missing_ok=True)
             raise FormatError("no face was found: there is nothing to write as .pts")
         # The first face comes last: it says that all is done.
         for rank, face in reversed(list(enumerate(good))):
-            write_pts(_face_path(path, rank), face.landmarks)
-        # Of an earlier run that found more faces.
-        rank = len(good)
-        while (stale := _face_path(path, rank)).is_file():
-            stale.unlink()
-            rank += 1
-
-
-def _face_path(path: Path, rank: int) -> Path:
-    return path.with_name(f"{path.stem}.face{rank}.pts") if rank else path
+            write_pts(path.with_suffix(f".face{rank}.pts") if rank else path, face.landmarks)
 
 
 def _tracker(settings: Settings) -> Tracker:

@@ -96,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**28))
     try:
         code: int = options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except ParameterError as error:
         print(f"pyclnf: {error}", file=sys.stderr)
         return EXIT_USAGE

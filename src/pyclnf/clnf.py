@@ -143,8 +143,9 @@ class CLNF:
         only the best go on (three, or one of the learned start's guesses): two fifths of the time, and
         nearly always the same winner.
     windows, iterations, sigma, reg_factor, weight_factor, response_power, min_face_scale : optional
-        Replace a number of the parameter set, see `FitParameters`; for videos, too, but for the windows,
-        which those have of their own. The confidence is not calibrated for other numbers: it is None.
+        Replace a number of the parameter set, see `FitParameters`; in the sets for videos, too, but for the
+        windows, which are those of the set that *parameters* names. For other numbers than the model's the
+        confidence is not calibrated: it is None.
 
     Raises
     ------

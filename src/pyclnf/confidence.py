@@ -3,7 +3,7 @@
 A logistic function of the fit's likelihood, of how unusual its shape is, and of
 how far apart the looks at the image and at its mirror image lie, if there were
 both. It is calibrated for a model and a parameter set on faces with known
-landmarks (models/recipe/confidence.py); its numbers are in the model's metadata.
+landmarks (`pyclnf.training.calibrate`); its numbers are in the model's metadata.
 """
 
 from __future__ import annotations

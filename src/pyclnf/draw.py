@@ -26,6 +26,8 @@ __all__ = ["IBUG_68_LINES", "VideoOverlay", "draw_axes", "draw_faces", "draw_lan
 
 # BGR from no confidence over 0.5 to full.
 CONFIDENCE_COLOURS = np.array([(60, 60, 235), (40, 190, 250), (80, 230, 60)], np.float64)
+# Of the videos that are written, by suffix.
+VIDEO_CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 # Length of the drawn axes, mm: about the half of a face's width.
 AXIS_LENGTH = 70.0
 
@@ -237,10 +239,9 @@ class VideoOverlay:
 
     def __init__(self, path: str | Path, frame_rate: float) -> None:
         self.path, self.frame_rate = Path(path), frame_rate
-        codecs = {".mp4": "mp4v", ".avi": "MJPG"}
-        if self.path.suffix.lower() not in codecs:
+        if self.path.suffix.lower() not in VIDEO_CODECS:
             raise ParameterError(f"{path}: videos are written as .mp4 or .avi")
-        self._codec = codecs[self.path.suffix.lower()]
+        self._codec = VIDEO_CODECS[self.path.suffix.lower()]
         self._size: tuple[int, int] | None = None
         self._target: AbstractContextManager[Path] | None = None
         self._temporary: Path | None = None

@@ -145,8 +145,8 @@ class CSVWriter:
         """
         assert self._file is not None, "write within the with block"
         face_id, confidence = max(face.face_id, 0), _confidence(face)
-        # Photographs have no column that says which fits failed.
-        first: tuple[float, ...] = (face_id, confidence if face.success else 0.0)
+        # Photographs have no column that says which fits failed: the confidence of those alone is 0.
+        first: tuple[float, ...] = (face_id, max(confidence, 0.001) if face.success else 0.0)
         if self.layout == "video":
             first = (face.frame + 1, face_id, face.timestamp, confidence, face.success)
         values = np.concatenate([first, *(values for _, values in _groups(face, *self._shape))])

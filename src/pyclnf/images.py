@@ -72,7 +72,7 @@ def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
         raise ImageError(_foreign(path, data))
     height, width = image.shape[:2]
     _check_size(str(path), width, height)
-    return np.asarray(image, np.uint8), _note(path, image)
+    return np.asarray(image, np.uint8), _note(path, data, image)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -85,6 +85,8 @@ def _read_bytes(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+    except ImageError:
+        raise
     except ValueError as error:  # a name with a NUL
         raise ImageError(f"{path}: cannot be read: {error}") from error
     if not data:
@@ -99,7 +101,7 @@ def _foreign(path: Path, data: bytes) -> str:
         return (
             f"{path}: damaged, or OpenCV {cv2.__version__} reads no GIF: convert it to PNG, or update OpenCV"
         )
-    if data[:2] in (b"II", b"MM"):
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return f"{path}: damaged, or a TIFF of 32 bits or more a value: scale it to 8 or 16 bits"
     return f"{path}: not an image, or damaged: JPEG, PNG, TIFF, BMP, GIF, WebP, PBM, PGM and PPM can be read"
 
@@ -112,15 +114,16 @@ def _check_size(what: str, width: int, height: int) -> None:
         )
 
 
-def _note(path: Path, image: NDArray[Any]) -> str | None:
+def _note(path: Path, data: bytes, image: NDArray[Any]) -> str | None:
     import cv2
 
     notes = []
     if path.suffix.lower() in (".gif", ".png", ".tif", ".tiff", ".webp"):
         count = cv2.imcount(str(path))
         notes += [f"the first of {count} pictures in the file"] if count > 1 else []
-    # As cameras of 10 and 12 bits write it: of 16 bits the upper eight are read.
-    if path.suffix.lower() in (".png", ".tif", ".tiff") and image.max() < _DARK:
+    # As cameras of 10 and 12 bits write it: of 16 bits the upper eight are read. PNG says how many it has.
+    deep = data[24] == 16 if data.startswith(b"\x89PNG") else path.suffix.lower() in (".tif", ".tiff")
+    if deep and image.max() < _DARK:
         notes.append("very dark: if it has 10 or 12 bits in 16, scale it up first")
     return "; ".join(notes) or None
 

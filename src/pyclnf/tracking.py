@@ -267,9 +267,11 @@ class Tracker:
             ("retry_interval", retry_interval),
             ("patience", patience),
         ):
-            if not _is_number(value) or not value >= 0:
+            if not (isinstance(value, Real) and value >= 0):
                 raise ParameterError(f"{name} is a number of seconds, not {value!r}")
-        if min_likelihood is not None and not _is_number(min_likelihood):
+        if min_likelihood is not None and not (
+            isinstance(min_likelihood, Real) and min_likelihood < math.inf
+        ):
             raise ParameterError(f"min_likelihood is a number, not {min_likelihood!r}")
         if not isinstance(smooth, bool | OneEuro):
             raise ParameterError(f"smooth is True, False or a OneEuro filter, not {smooth!r}")
@@ -363,7 +365,7 @@ class Tracker:
             Grey or BGR.
         timestamp : float, optional
             Seconds, finite; default one thirtieth after the last.
-        boxes : array_like, shape (k, 4), optional
+        boxes : array_like, shape (k, 4) or (k, 5), optional
             Instead of the detector's, and used in any case.
 
         Returns
@@ -391,7 +393,7 @@ class Tracker:
         self._drop_duplicates(outcomes)
         faces = [self._finish(track, outcomes[track.face_id], now) for track in self._tracks]
         if self.max_faces > 1:
-            self._tracks = [track for track in self._tracks if moment - track.last_seen <= self.patience]
+            self._tracks = [track for track in self._tracks if abs(moment - track.last_seen) <= self.patience]
         if not faces:
             faces = [self._missing("no face found", self._no_face, now.index, now.timestamp)]
         return sorted(faces, key=lambda face: face.face_id)
@@ -408,12 +410,16 @@ class Tracker:
     def _advance(self, timestamp: float | None) -> tuple[int, float]:
         if timestamp is None:
             timestamp = 0.0 if self._last_timestamp is None else self._last_timestamp + 1.0 / DEFAULT_RATE
-        if not _is_number(timestamp):
+        try:
+            moment = float(timestamp)
+        except (TypeError, ValueError, OverflowError):
+            moment = math.nan
+        if not math.isfinite(moment):
             raise ParameterError(f"a timestamp is a finite number of seconds, not {timestamp!r}")
         index = self._next_frame
         self._next_frame += 1
-        self._last_timestamp = float(timestamp)
-        return index, float(timestamp)
+        self._last_timestamp = moment
+        return index, moment
 
     def _fit(self, image: NDArray[Any], starts: Sequence[Parameters], *, followed: bool) -> _Outcome:
         settings, name = (self.tracking, self.tracking_set) if followed else (self.first, self.first_set)
@@ -558,23 +564,18 @@ class Tracker:
         )
 
 
-def _is_number(value: Any) -> bool:
-    # Also NumPy's numbers, and the fractions that other libraries have times in.
-    return isinstance(value, Real) and math.isfinite(value)
-
-
 def _as_boxes(boxes: ArrayLike) -> Float:
-    """Return boxes as (k, 4)."""
+    """Return boxes as they were given, (k, 4), or with scores, (k, 5)."""
     try:
         given = np.asarray(boxes, np.float64)
     except (TypeError, ValueError) as error:
         raise BoxError(f"boxes are (k, 4), one row (x, y, w, h) a face, not {boxes!r}") from error
     if given.size == 0:
         return np.empty((0, 4))
-    if given.ndim != 2 or given.shape[1] != 4:
+    if given.ndim != 2 or given.shape[1] not in (4, 5):
         raise BoxError(f"boxes are (k, 4), one row (x, y, w, h) a face, not {boxes!r}")
     for box in given:
-        check_box(box)
+        check_box(box[:4])
     return given
 
 

@@ -356,6 +356,11 @@ def test_frames_in_a_folder_are_a_video(generated: Generated, options: list[obje
     table = formats.read_csv(tmp_path / "out" / "take1.csv")
     assert table["timestamp"].tolist() == [0.0, 0.1, 0.2]
     depth = table["pose_Tz"]
+    guessed, known = tmp_path / "guessed", tmp_path / "known"
+    assert run("fit", tmp_path / "take1", "--output", guessed, *options) == 0
+    assert run("fit", tmp_path / "take1", "--output", known, *options, "--camera", "2000,2000,0,0") == 0
+    near, far = (formats.read_csv(folder / "face00.csv")["pose_Tz"][0] for folder in (guessed, known))
+    assert far > 3 * near
     assert run(*words, "--camera", "2000,2000,160,160") == 0
     nearer = formats.read_csv(tmp_path / "out" / "take1.csv")
     np.testing.assert_allclose(nearer["timestamp"], [0, 1 / 30, 2 / 30], atol=0.001)

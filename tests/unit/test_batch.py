@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,7 +103,8 @@ def test_further_faces_have_names_of_their_own(tmp_path: Path) -> None:
         batch.plan("fit", [str(tmp_path)], Path("out"), None, formats=("csv", "pts"))
     assert len(batch.plan("fit", [str(tmp_path)], Path("out"), None).jobs) == 3
     (tmp_path / "x.jpg").unlink()
-    assert len(batch.plan("fit", [str(tmp_path)], Path("out"), None, formats=("pts",)).jobs) == 2
+    touch(tmp_path / "y.face2.jpg", tmp_path / "z.jpg", tmp_path / "z.face0.jpg", tmp_path / "z.face01.jpg")
+    assert len(batch.plan("fit", [str(tmp_path)], Path("out"), None, formats=("pts",)).jobs) == 6
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there, and there are no pipes")
@@ -113,7 +116,7 @@ def test_what_cannot_be_read_in_a_folder_is_reported(tmp_path: Path) -> None:
         plan = batch.plan("fit", [str(tmp_path / name) for name in inputs], tmp_path / "out", None)
         outcomes = {Path(o.source).name: o.failure for o in batch.run(batch.Settings("fit"), plan.jobs)}
         assert "No such file" in str(outcomes["link.jpg"])
-        assert "no regular file" in str(outcomes["pipe.jpg"])
+        assert outcomes["pipe.jpg"] == "cannot be read: it is no regular file"
 
 
 def test_frames_of_a_video(tmp_path: Path) -> None:
@@ -126,6 +129,10 @@ def test_frames_of_a_video(tmp_path: Path) -> None:
     ]
     with pytest.raises(ParameterError, match="would have the same name"):
         batch.plan("track", [folder, f"{folder}/*.png"], Path("out"), None, frames=True)
+    (job,) = batch.plan("track", [f"{folder}/../take1/."], Path("out"), None, frames=True).jobs
+    assert job.output == str(Path("out/take1"))
+    with pytest.raises(ParameterError, match="nowhere: there is no such folder"):
+        batch.plan("track", [str(tmp_path / "nowhere")], Path("out"), None, frames=True)
     with pytest.raises(ParameterError, match=r"folders and \(quoted\) patterns of images, not"):
         batch.plan("track", [str(tmp_path / "take1" / "00.png")], Path("out"), None, frames=True)
 
@@ -138,8 +145,14 @@ def test_the_set_of_a_command(command: batch.Command, name: str) -> None:
 
 def test_what_is_to_be_known_before_a_run() -> None:
     assert batch.check(batch.Settings("fit")) == []
-    (note,) = batch.check(batch.Settings("fit", numbers=(("iterations", 20),)))
-    assert "not calibrated" in note
+    for numbers, commands in (
+        ((("iterations", 20),), ("fit", "track")),
+        ((("windows", (0, 0, 0, 7)),), ("fit", "track")),
+    ):
+        for command in commands:
+            (note,) = batch.check(batch.Settings(command, numbers=numbers))  # type: ignore[arg-type]
+            assert "not calibrated" in note
+    assert batch.check(batch.Settings("track")) == []
 
 
 def test_windows_has_no_more_than_61_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,10 +165,23 @@ def test_windows_has_no_more_than_61_processes(monkeypatch: pytest.MonkeyPatch) 
         def shutdown(self, **_: object) -> None: ...
 
     monkeypatch.setattr(batch, "ProcessPoolExecutor", Pool)
-    for workers in (3, 100):
-        with batch._pool(workers):
-            pass
-    assert asked == [3, 61]
+    for platform in ("win32", "linux"):
+        monkeypatch.setattr(sys, "platform", platform)
+        for workers in (3, 100):
+            with batch._pool(workers):
+                pass
+    assert asked == [3, 61, 3, 100]
+
+
+def test_an_interruption_ends_no_process_of_others() -> None:
+    with pytest.raises(KeyboardInterrupt), batch._pool(1) as pool:
+        working = pool.submit(time.sleep, 60)
+        other = get_context("spawn").Process(target=time.sleep, args=(2,))
+        other.start()
+        raise KeyboardInterrupt
+    assert working.done() or working.cancelled()
+    other.join()
+    assert other.exitcode == 0
 
 
 def test_leftovers_of_killed_runs_are_removed(tmp_path: Path) -> None:
@@ -178,10 +204,8 @@ def test_pts_of_several_faces(tmp_path: Path) -> None:
         np.testing.assert_allclose(formats.read_pts(tmp_path / name), face.landmarks, atol=0.000501)
     with pytest.raises(FormatError, match="no face was found"):
         batch._write_faces("pts", job, clnf, [missing_face()])  # type: ignore[arg-type]
-    # A later run that finds fewer leaves none of an earlier one.
-    touch(tmp_path / "x.face2.pts", tmp_path / "y.face1.pts")
-    batch._write_faces("pts", job, clnf, faces[:1])  # type: ignore[arg-type]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.pts", "y.face1.pts"]
+    # That of an earlier run would be taken for done; further faces may be another photograph's first.
+    assert [path.name for path in tmp_path.iterdir()] == ["x.face1.pts"]
 
 
 def test_what_is_wrong_with_a_file_is_said_without_its_name_twice(tmp_path: Path) -> None:

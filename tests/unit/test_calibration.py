@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from generate_model import generate_image, generate_model
 from pyclnf import CLNF, Model, Parameters, TrainingError
-from pyclnf.training import calibrate
-from pyclnf.training.calibration import logistic
+from pyclnf.training import AnnotatedFaces, calibrate
+from pyclnf.training.calibration import logistic, sample_fits
 
 SIZE = (260, 300)
 Data = tuple[list[np.ndarray], np.ndarray]
@@ -65,17 +67,54 @@ def test_confidence_tells_right_fits_from_others(model: Model, data: Data) -> No
         ({"count": 1}, "20 of each are needed"),
         ({"tolerance": 0.0}, "tolerance is a positive number of mm"),
         ({"tolerance": 1e-3}, "20 of each are needed"),
+        ({"tolerance": "7"}, "tolerance is a positive number of mm"),
+        ({"parameters": ()}, "names of parameter sets"),
+        ({"parameters": "image"}, "names of parameter sets"),
+        ({"mirrored": True}, "image 3: its landmarks are not those of a face"),
         ({"wrong": np.zeros((9, 9))}, "image 3: .*uint8"),
         ({"offset": 500.0}, "outside their image"),
     ],
 )
-def test_what_cannot_be_calibrated_with(model: Model, data: Data, change: dict, message: str) -> None:
+def test_what_cannot_be_calibrated_with(
+    model: Model, data: Data, monkeypatch: pytest.MonkeyPatch, change: dict, message: str
+) -> None:
     count = change.get("count", 5)
     images, landmarks = list(data[0][:count]), data[1][:count] + change.get("offset", 0.0)
     if "wrong" in change:
         images[3] = change["wrong"]
+    if "mirrored" in change:
+        # In an order in which the PDM fits best with a negative size.
+        changed = with_a_negative_size(AnnotatedFaces.fitted)
+        monkeypatch.setattr(AnnotatedFaces, "fitted", staticmethod(changed))
+    options = {name: change[name] for name in ("tolerance", "parameters") if name in change}
     with pytest.raises(TrainingError, match=message):
-        calibrate(model, images, landmarks, tolerance=change.get("tolerance", 7.0))
+        calibrate(model, images, landmarks, **options)
+
+
+def with_a_negative_size(fitted: Callable[..., AnnotatedFaces]) -> Callable[..., AnnotatedFaces]:
+    def changed(*arguments: object) -> AnnotatedFaces:
+        faces = fitted(*arguments)
+        faces.poses[3, 0] *= -1
+        return faces
+
+    return changed
+
+
+def test_what_is_fitted_for_a_face(model: Model, data: Data) -> None:
+    """Noise is never right, boxes outside are left out; of the sets' bounds the least counts."""
+    image, points = data[0][0], data[1][0]
+    clnf = CLNF(model)
+    rows = sample_fits(clnf, image, points, 1e9, np.random.default_rng(0))
+    assert [row[3] < 1 for row in rows] == [True] * (len(rows) - 1) + [False]
+    # Cut so tightly that the boxes to the right of the face and above it lie outside.
+    low, high = points.min(axis=0).astype(int), points.max(axis=0).astype(int) + 1
+    width = high[0] - low[0]
+    cut = image[low[1] : high[1], low[0] : low[0] + width * 3 // 4]
+    assert len(sample_fits(clnf, cut, points - low, 7.0, np.random.default_rng(0))) == len(rows) - 2
+    both = calibrate(model, data[0][:8], data[1][:8])
+    alone = [calibrate(model, data[0][:8], data[1][:8], parameters=(name,)) for name in ("image", "video")]
+    assert both["min_likelihood"] == min(one["min_likelihood"] for one in alone)
+    assert both["confidence"] == alone[0]["confidence"] | alone[1]["confidence"]
 
 
 def test_the_likeliest_logistic_function() -> None:

@@ -136,11 +136,12 @@ def test_faces_of_another_model_are_refused(tmp_path: Path, sizes: dict[str, int
 
 def test_a_failed_fit_of_a_photograph_has_no_confidence(tmp_path: Path) -> None:
     """There is no other column that would say it."""
-    faces = [make_face(confidence=0.7), make_face(confidence=0.3, success=False, failure="lost")]
+    failed = make_face(confidence=0.3, success=False, failure="lost")
+    faces = [make_face(confidence=0.7), failed, make_face(confidence=0.0003)]
     formats.write_csv(tmp_path / "p.csv", faces, layout="image")
     table = formats.read_csv(tmp_path / "p.csv")
-    assert table["confidence"].tolist() == [0.7, 0.0]
-    assert table.success.tolist() == [True, False]
+    assert table["confidence"].tolist() == [0.7, 0.0, 0.001]
+    assert table.success.tolist() == [True, False, True]
 
 
 def test_a_folder_in_the_place_of_a_file_is_said_before_any_work(tmp_path: Path) -> None:

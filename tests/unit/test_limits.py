@@ -516,6 +516,11 @@ def test_pictures_of_twelve_bits_in_sixteen_are_noted(tmp_path: Path) -> None:
             cv2.imwrite(str(tmp_path / name), levels * factor)
             note = images.read_photograph(tmp_path / name)[1]
             assert ("10 or 12 bits" in note) if dark else note is None
+    cv2.imwrite(str(tmp_path / "x.png"), (levels // 16).astype(np.uint8))
+    assert images.read_photograph(tmp_path / "x.png")[1] is None
+    (tmp_path / "x.tif").write_text("MMXXIV: no picture")
+    with pytest.raises(ImageError, match="not an image, or damaged"):
+        images.read_photograph(tmp_path / "x.tif")
 
 
 def test_pictures_that_cannot_be_written(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_a_picture_without_a_face_is_no_success() -> None:
 
 
 def test_a_failed_fit_does_not_hide_a_good_one() -> None:
-    """The larger box, which comes first, leads nowhere from a frontal start; both fits lie on one another."""
+    """Whichever box is larger, and comes first."""
     import cv2
 
     image = cv2.imread(str(Path(__file__).parents[2] / "examples" / "rendered_face.jpg"))
@@ -190,6 +190,15 @@ def test_a_failed_fit_does_not_hide_a_good_one() -> None:
     fits = {True: clnf.fit(image, box), False: clnf.fit(image, box)}
     fits[False][1]["success"] = False
     fits[False][1]["failure"] = "lost"
+    # Faces of their own keep the order of their boxes, those that failed among them.
+    apart = [(fits[success][0] + 1000 * k, fits[success][1]) for k, success in enumerate((True, False, True))]
+
+    class Apart(CLNF):
+        def fit(self, image: object, box: object, **options: object) -> object:  # type: ignore[override]
+            return apart.pop(0)
+
+    faces = Apart().detect(image, detector=lambda _: np.array([box, box, box]))
+    assert [face.success for face in faces] == [True, False, True]
     for order in ((False, True), (True, False), (False, False)):
         found = iter(fits[success] for success in order)
 

@@ -6,6 +6,7 @@ import json
 import tracemalloc
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -443,6 +444,7 @@ def test_memory_is_constant(clnf: CLNF, frames: list[np.ndarray]) -> None:
         {"parameters": 5},
         {"search_interval": "a"},
         {"min_likelihood": "x"},
+        {"min_likelihood": float("nan")},
         {"smooth": "yes"},
         {"camera": 500.0},
     ],
@@ -503,6 +505,24 @@ def test_numbers_of_a_clnf_hold_for_its_videos(own: CLNF, rendered: np.ndarray) 
     assert clnf.settings(given) == given
 
 
+def test_times_without_end_and_no_bound(own: CLNF, rendered: np.ndarray) -> None:
+    infinite = dict.fromkeys(("patience", "search_interval", "retry_interval"), np.inf)
+    tracker = Tracker(own, detector=no_detector, min_likelihood=-np.inf, max_faces=2, **infinite)
+    noise = np.random.default_rng(0).integers(0, 256, rendered.shape).astype(np.uint8)
+    # With the detector's score, as `find_faces` gives it.
+    (face,) = tracker.update(noise, boxes=[(*RENDERED_BOX, 0.75)])
+    assert face.success and face.score == 0.75
+
+
+def test_faces_of_a_clock_that_is_set_back_are_given_up(own: CLNF, rendered: np.ndarray) -> None:
+    tracker = Tracker(own, detector=no_detector, max_faces=2, patience=2.0)
+    tracker.update(rendered, 1000.0, boxes=[RENDERED_BOX])
+    black = np.zeros_like(rendered)
+    assert [face.face_id for face in tracker.update(black, 999.0)] == [0]
+    assert [face.face_id for face in tracker.update(black, 10.0)] == [0]
+    assert [face.face_id for face in tracker.update(black, 10.1)] == [-1]
+
+
 @pytest.mark.parametrize(
     "boxes", [[1, 2, 3, 4], [(1, 2)], [(1, 2, 3, 4), (5,)], "boxes", [(0, 0, 5, -5)], [(0, 0, np.nan, 5)]]
 )
@@ -521,7 +541,7 @@ def test_timestamps_that_are_none_are_said(own: CLNF, rendered: np.ndarray, time
         tracker.update(rendered, timestamp)  # type: ignore[arg-type]
     (face,) = tracker.update(rendered, 0.0, boxes=[RENDERED_BOX])
     assert face.success and face.frame == 0
-    for later in (np.float32(0.5), np.int64(1), Fraction(5, 4)):
+    for later in (np.float32(0.5), np.int64(1), Fraction(5, 4), Decimal("1.5"), np.array(1.75)):
         assert tracker.update(rendered, later)[0].timestamp == float(later)
 
 

@@ -186,6 +186,7 @@ def test_turned_views_are_mirrored(tmp_path):
         (TrainingConfig, {"windows": ()}, "windows are odd numbers from 3 to 31"),
         (TrainingConfig, {"windows": (4,)}, "windows are odd numbers from 3 to 31"),
         (TrainingConfig, {"windows": (9, 33)}, "windows are odd numbers from 3 to 31"),
+        (TrainingConfig, {"windows": (7.5,)}, "windows are odd numbers from 3 to 31"),
         (ExpertConfig, {"window": 33}, "a window 31"),
         (ExpertConfig, {"support": 65}, "at most 64 px"),
         (ExpertConfig, {"n_grey": 300}, "at most 256 neurons"),
@@ -326,6 +327,10 @@ def test_landmarks_that_most_images_have_not(data, change, message):
     pdm = build_pdm(shapes, n_modes=4)
     with pytest.raises(TrainingError, match=message):
         AnnotatedFaces.fitted(pdm, images, change(landmarks))
+    if message == "x exchanged with y":
+        # Who says how the heads are turned means it.
+        behind = np.tile([np.pi, 0.0, np.pi / 2], (len(images), 1))
+        assert len(AnnotatedFaces.fitted(pdm, images, change(landmarks), rotations=behind)) == len(images)
     # A single one does not keep the others from being learned.
     some = np.concatenate([landmarks[:9], change(landmarks[9:10])])
     assert len(AnnotatedFaces.fitted(pdm, images[:10], some)) == 10

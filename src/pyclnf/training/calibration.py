@@ -9,6 +9,7 @@ without a face and to noise, of which each is right or not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,8 +57,8 @@ def calibrate(
     """Return the metadata by which a model's fits have a confidence, and fail.
 
     A fit is right when its landmarks lie within *tolerance* of the annotated ones on average. Each image is
-    fitted nine times with each parameter set: from boxes as a detector gives them, from bad ones and from
-    places without a face, and so is noise.
+    fitted up to eight times with each parameter set, from boxes as a detector gives them, from bad ones and
+    from places without a face, and so is noise.
 
     Parameters
     ----------
@@ -89,8 +90,10 @@ def calibrate(
     -----
     ``model.metadata |= calibrate(model, images, landmarks)``, then ``model.save(...)``.
     """
-    if not tolerance > 0:
+    if not (isinstance(tolerance, Real) and tolerance > 0):
         raise TrainingError(f"tolerance is a positive number of mm, not {tolerance!r}")
+    if isinstance(parameters, str) or not parameters:
+        raise TrainingError(f"parameters are names of parameter sets, ('image', 'video'), not {parameters!r}")
     faces = AnnotatedFaces.fitted(model.pdm, images, landmarks)
     found: dict[str, dict[str, float]] = {}
     bounds = []
@@ -98,6 +101,8 @@ def calibrate(
         clnf, random = CLNF(model, parameters=name), np.random.default_rng(seed)
         rows: list[tuple[float, ...]] = []
         for i in range(len(faces)):
+            if faces.poses[i, 0] <= 0:
+                raise TrainingError(f"image {i}: its landmarks are not those of a face: leave it out")
             try:
                 rows += sample_fits(
                     clnf, images[i], faces.landmarks[i], tolerance * faces.poses[i, 0], random

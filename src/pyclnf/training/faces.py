@@ -160,7 +160,7 @@ class AnnotatedFaces:
                 raise TrainingError(f"image {i}: {error}: leave it out, or mend its landmarks") from error
         poses, shapes = (np.array([getattr(f, name) for f in fits]) for name in ("pose", "shape"))
         faces = cls(images, points, seen, who, poses, shapes)
-        _check_plausible(faces, pdm, fits)
+        _check_plausible(faces, pdm, fits, turned=rotations is not None)
         return faces
 
     def __len__(self) -> int:
@@ -212,8 +212,11 @@ def _numbers_of_people(identities: ArrayLike) -> NDArray[np.int64]:
     return given.astype(np.int64)
 
 
-def _check_plausible(faces: AnnotatedFaces, pdm: PDM, fits: Sequence[Parameters]) -> None:
-    """Refuse annotations most of which are no faces in the images; single ones may be as they are."""
+def _check_plausible(faces: AnnotatedFaces, pdm: PDM, fits: Sequence[Parameters], *, turned: bool) -> None:
+    """Refuse annotations most of which are no faces in the images; single ones may be as they are.
+
+    turned: how the heads are turned was given, so that they may well be seen from behind.
+    """
     # Root mean square distance of a landmark from the middle, px.
     sizes = np.abs(faces.poses[:, 0]) * pdm.radius
     if np.median(sizes) < MIN_SIZE:
@@ -241,7 +244,7 @@ def _check_plausible(faces: AnnotatedFaces, pdm: PDM, fits: Sequence[Parameters]
         raise TrainingError(
             "the PDM does not fit the landmarks of most images: are they in the order of the PDM's?"
         )
-    if np.mean([fit.rotation[2, 2] < 0 for fit in fits]) > 0.5:
+    if not turned and np.mean([fit.rotation[2, 2] < 0 for fit in fits]) > 0.5:
         raise TrainingError(
             "most heads are seen from behind: is x exchanged with y, or does y point up, in the landmarks or "
             "in the shapes that the PDM is made of? x is right, y down, z away from the camera"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -107,7 +108,7 @@ class TrainingConfig:
             raise TrainingError(
                 f"a model has at most {MAX_SCALES} scales, up to {MAX_PATCH_SCALE:g} px per mm"
             )
-        if not self.windows or not all(3 <= side <= MAX_WINDOW and side % 2 for side in self.windows):
+        if not self.windows or not all(3 <= side <= MAX_WINDOW and side % 2 == 1 for side in self.windows):
             raise TrainingError(f"windows are odd numbers from 3 to {MAX_WINDOW}, not {self.windows}")
         if not 0 < self.held_out < 1:
             raise TrainingError("held_out lies between 0 and 1")
@@ -460,8 +461,9 @@ def _executor(workers: int) -> Iterator[Callable[..., Future[None]]]:
     saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     # A spawned process reads these when it imports NumPy; a forked one would have this process' threads.
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    # Windows waits for 61 processes at most.
-    pool = ProcessPoolExecutor(min(workers, 61), mp_context=get_context("spawn"))
+    if sys.platform == "win32":
+        workers = min(workers, 61)  # Windows does not wait for more
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
         yield pool.submit
     finally:
