@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -259,7 +260,7 @@ class CLNF:
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             raise BoxError(f"the box {(x, y, w, h)} lies outside the image of {width} x {height} px")
         depths = None if depth is None else _as_depth(depth, (height, width))
-        if depths is not None and not _uses_depth(self.model):
+        if depths is not None and not self._uses_depth:
             depths = None
         where = self.starts if starts is None else self._check_starts(starts)
         found = self.starts_in(pixels, box, where)
@@ -665,6 +666,12 @@ class CLNF:
             windows = tuple(usual[min(i, len(usual) - 1)] for i in range(count))
         return replace(found, windows=tuple(windows[i] if i in used else 0 for i in range(count)))
 
+    @cached_property
+    def _uses_depth(self) -> bool:
+        """Whether a view has neurons that work on depth; all views are read, once."""
+        scales = self.model.scales
+        return any((scale.view(i).types == DEPTH).any() for scale in scales for i in range(scale.n_views))
+
     def _detector_named(self, detector: str | Detector | None) -> Detector:
         if detector is not None:
             return make_detector(detector)
@@ -747,13 +754,6 @@ def _available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _uses_depth(model: Model) -> bool:
-    """Return whether a view has neurons that work on depth; all views are read."""
-    return any(
-        (scale.view(index).types == DEPTH).any() for scale in model.scales for index in range(scale.n_views)
-    )
 
 
 def _as_depth(depth: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

@@ -271,11 +271,7 @@ class Level:
     """
 
     def __init__(
-        self,
-        variances: Float,
-        scales: Sequence[PatchScale],
-        settings: FitParameters,
-        index: int,
+        self, variances: Float, scales: Sequence[PatchScale], settings: FitParameters, index: int
     ) -> None:
         self.scale, self.window = scales[index], settings.windows[index]
         reg_factor, self.sigma, self.weight_factor = settings.at_scale([own.scale for own in scales], index)
@@ -628,11 +624,7 @@ def _most_likely(fits: Sequence[_Fit], indices: list[int], count: int) -> list[i
     return sorted(indices, key=rank.__getitem__)[:count]
 
 
-def levels_of(
-    variances: Float,
-    scales: Sequence[PatchScale],
-    settings: FitParameters,
-) -> list[Level]:
+def levels_of(variances: Float, scales: Sequence[PatchScale], settings: FitParameters) -> list[Level]:
     """Return the scales that are not skipped, with the numbers of their fits.
 
     Parameters

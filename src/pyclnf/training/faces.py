@@ -166,6 +166,10 @@ class AnnotatedFaces:
     def __len__(self) -> int:
         return len(self.landmarks)
 
+    def some(self) -> range:
+        """Return the indices of some faces, at most 16, evenly spread: an image may have to be read."""
+        return range(0, len(self), 1 + len(self) // 16)
+
     def parameters(self, index: int) -> Parameters:
         """Return the PDM's parameters for one face."""
         return Parameters(self.poses[index], self.shapes[index])
@@ -223,15 +227,15 @@ def _check_plausible(faces: AnnotatedFaces, pdm: PDM, fits: Sequence[Parameters]
         raise TrainingError(
             f"the faces are {2 * np.median(sizes):.2g} px large: give landmarks in pixels of their image"
         )
-    some = range(0, len(faces), 1 + len(faces) // 16)
     outside = []
-    for i in some:
+    for i in faces.some():
         height, width = faces.grey(i).shape
         x, y = faces.landmarks[i].T
         outside.append(np.mean((x < -1) | (y < -1) | (x > width) | (y > height)))
     if np.median(outside) > 0.5:
+        worst = faces.some()[int(np.argmax(outside))]
         raise TrainingError(
-            f"most landmarks lie outside their image, those of image {some[int(np.argmax(outside))]} for "
+            f"most landmarks lie outside their image, those of image {worst} for "
             "example: give pixels, x before y, in the order of the images"
         )
     errors = np.array(

@@ -367,8 +367,7 @@ def _claim(
 ) -> None:
     """Write down what the folder belongs to, or check that it is this."""
     digest = hashlib.sha256()
-    # Of the images some: they may lie in files.
-    some = [faces.grey(i) for i in range(0, len(faces), 1 + len(faces) // 16)]
+    some = [faces.grey(i) for i in faces.some()]
     shape = (pdm.mean, pdm.components, pdm.eigenvalues, mirror)
     for array in (faces.landmarks, faces.visible, faces.identities, *shape, *some):
         digest.update(np.ascontiguousarray(array).tobytes())
