@@ -11,9 +11,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FRAME_RATE", "HELD_OUT_EVERY", "Dataset", "load_dataset", "write_shard"]
+from pyclnf._kernels import close_openings
+from pyclnf.pdm import CONTACT_DEPTH, euler_to_matrix
+
+__all__ = ["CONTACTS", "FRAME_RATE", "HELD_OUT_EVERY", "Dataset", "load_dataset", "write_shard"]
 
 HELD_OUT_EVERY = 10  # identities 9, 19, 29... are held out of training
+# Where an eye closes, the upper lid comes to lie before the lower one; where a mouth does, the lower lip
+# before the upper one: pairs of points, the one that is covered first.
+_LOWER_LID, _UPPER_LIP = ((41, 37), (40, 38), (47, 43), (46, 44)), ((61, 67), (62, 66), (63, 65))
+CONTACTS = _LOWER_LID + _UPPER_LIP
 FRAME_RATE = 25  # of the set video_test, whose people have their frames one after the other
 
 
@@ -26,7 +33,11 @@ class Dataset:
     """
 
     landmarks: NDArray[np.float32]
-    """(N, 68, 2) iBUG points, px; also those that are hidden or outside of the picture."""
+    """(N, 68, 2) iBUG points, px; also those that are hidden or outside of the picture.
+
+    Of lids and lips that meet, both edges lie where the one that covers the other is seen, as annotators of
+    pictures put them (`CONTACTS`); on the mesh they go on past each other.
+    """
     landmarks3d: NDArray[np.float32]
     """(N, 68, 3) mm, as the head is turned in the picture."""
     visible: NDArray[np.bool_]
@@ -129,4 +140,26 @@ def load_dataset(*folders: str | Path, limit: int | None = None) -> Dataset:
         places = ", ".join(map(str, folders))
         raise FileNotFoundError(f"no shard_*.npz in {places}: run render_faces.py first")
     joined = {key: np.concatenate(value) for key, value in columns.items()}
+    _close(joined)
     return Dataset(visible=~(joined["self_occluded"] | joined["occluded"]), meta=meta, _jpeg=jpeg, **joined)
+
+
+def _close(columns: dict[str, NDArray[Any]]) -> None:
+    """Let the edges of lids and lips meet, where they pass each other on the mesh."""
+    contacts = np.array(CONTACTS, np.int32)
+    sides = np.repeat([1.0, -1.0], [len(_LOWER_LID), len(_UPPER_LIP)])
+    moved = contacts[:, 0]
+
+    def projected(points: NDArray[np.float64], camera: NDArray[np.float64]) -> NDArray[np.float64]:
+        distance, focal_length = camera[:2]
+        return focal_length * points[:, :2] / (distance + points[:, 2:])
+
+    for flat, solid, pose, camera in zip(
+        *(columns[key] for key in ("landmarks", "landmarks3d", "pose", "camera")), strict=True
+    ):
+        before, rotation = solid.astype(np.float64), euler_to_matrix(pose)
+        head = np.ascontiguousarray((before @ rotation).T)
+        close_openings(contacts, sides, CONTACT_DEPTH, head)
+        after = head.T @ rotation.T
+        flat[moved] += (projected(after, camera) - projected(before, camera))[moved]
+        solid[moved] = after[moved]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dataset import Dataset, load_dataset
+from dataset import CONTACTS, Dataset, load_dataset
 from numpy.typing import NDArray
 from photo import vary
 from tqdm import tqdm
@@ -67,7 +67,8 @@ def training_config(table: dict[str, Any]) -> TrainingConfig:
     values.pop("fine", None)  # see fine_config
     parts = values.pop("pdm_emphasis")
     emphasis = tuple(tuple(parts[_part(i)]) for i in range(68))
-    return TrainingConfig(draw=draw, expert=expert, start=start, pdm_emphasis=emphasis, **_tuples(values))
+    shapes = {"pdm_emphasis": emphasis, "pdm_contacts": CONTACTS}
+    return TrainingConfig(draw=draw, expert=expert, start=start, **shapes, **_tuples(values))
 
 
 def fine_config(config: TrainingConfig, table: dict[str, Any]) -> TrainingConfig | None:

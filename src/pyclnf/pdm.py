@@ -45,6 +45,9 @@ MAX_DEVIATIONS = 3.0
 # How far a shape may be from a start's guess, standard deviations of the prior about it.
 PRIOR_DEVIATIONS = 4.0
 
+# How far a landmark has to pass the one that covers it until it has its depth, too, mm.
+CONTACT_DEPTH = 0.5
+
 # A shape that spans no more has no area, mm.
 MIN_SPAN = 1e-9
 # Landmarks that are turned by more than this, radians, against the rotation to begin at turn it first.
@@ -218,6 +221,11 @@ class PDM:
         Orthonormal shape modes, one a column.
     eigenvalues : array_like, shape (m,)
         Variances of the modes, mm^2, all positive.
+    contacts : array_like of int, shape (k, 2), optional
+        Pairs of landmarks on the two edges of an opening, of lids or lips: the one that is covered where the
+        edges meet, and the one that covers it. In the mean shape the first is above or below the second.
+        A sum of modes can take it to the other side, where no edge is ever seen; the landmarks that this PDM
+        returns do not go there, see `shape_3d`.
 
     Raises
     ------
@@ -241,7 +249,13 @@ class PDM:
     True
     """
 
-    def __init__(self, mean: ArrayLike, components: ArrayLike, eigenvalues: ArrayLike) -> None:
+    def __init__(
+        self,
+        mean: ArrayLike,
+        components: ArrayLike,
+        eigenvalues: ArrayLike,
+        contacts: ArrayLike | None = None,
+    ) -> None:
         if np.ndim(mean) == 2 and np.shape(mean)[1] == 3 != np.shape(mean)[0]:
             raise ModelError(
                 f"a PDM's mean is x1 .. xn, y1 .. yn, z1 .. zn, (3n,) or (3, n), not {np.shape(mean)}: of "
@@ -272,11 +286,32 @@ class PDM:
             raise ModelError(f"the PDM's eigenvalues must all be positive, at least {MIN_VARIANCE:g}")
         # Bounds of the shape coefficients' magnitudes.
         self.limits: Float = MAX_DEVIATIONS * np.sqrt(self.eigenvalues)
-        for array in (self.mean, self.components, self.eigenvalues, self.limits):
+        self.contacts: NDArray[np.int32] = self._checked_contacts(contacts)
+        covered, covering = self.mean.reshape(3, -1)[1][self.contacts.T]
+        self._sides: Float = np.sign(covered - covering)
+        for array in (self.mean, self.components, self.eigenvalues, self.limits, self.contacts):
             array.flags.writeable = False
         # By how much a landmark moves, at the root mean square, when the mean face turns by a radian, mm.
         self.radius = float(np.sqrt((self.mean**2).sum() / self.n_landmarks))
         self._extents: dict[tuple[float, float, float], tuple[list[float], list[float]]] = {}
+
+    def _checked_contacts(self, contacts: ArrayLike | None) -> NDArray[np.int32]:
+        n = self.n_landmarks
+        pairs = np.array([] if contacts is None else contacts)
+        if not pairs.size:
+            return np.empty((0, 2), np.int32)
+        if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
+            raise ModelError(
+                f"a PDM's contacts are pairs of landmarks (k, 2), not {pairs.dtype} {pairs.shape}"
+            )
+        if pairs.min() < 0 or pairs.max() >= n or len(np.unique(pairs)) != pairs.size:
+            raise ModelError(f"a PDM's contacts name each landmark of 0..{n - 1} once at most")
+        y = self.mean[n : 2 * n]
+        level = y[pairs[:, 0]] == y[pairs[:, 1]]
+        if level.any():
+            a, b = pairs[level][0]
+            raise ModelError(f"the contact of {a} and {b}: in the mean shape neither is above the other")
+        return pairs.astype(np.int32)
 
     @property
     def n_landmarks(self) -> int:
@@ -294,7 +329,10 @@ class PDM:
     # --- parameters -> landmarks
 
     def shape_3d(self, shape: ArrayLike) -> Float:
-        """Return the landmarks in object space, ``mean + V q``.
+        """Return the landmarks in object space, ``mean + V q``, with edges that meet.
+
+        Where ``mean + V q`` has the covered landmark of a pair of `contacts` on the wrong side of the other
+        one, it is put at the other one's height, and after the first half millimetre in its depth.
 
         Parameters
         ----------
@@ -306,10 +344,17 @@ class PDM:
         ndarray, shape (n, 3), float64
             Millimetres.
         """
-        return np.ascontiguousarray(self.deformed(shape).reshape(3, -1).T)
+        return np.ascontiguousarray(self._closed(shape).reshape(3, -1).T)
+
+    def _closed(self, shape: ArrayLike) -> Float:
+        """Return the same as the mean is ordered, (3n,)."""
+        whole = self.deformed(shape)
+        if len(self.contacts):
+            _kernels.close_openings(self.contacts, self._sides, CONTACT_DEPTH, whole.reshape(3, -1))
+        return whole
 
     def deformed(self, shape: ArrayLike) -> Float:
-        """Return the same as the mean is ordered, (3n,)."""
+        """Return ``mean + V q`` as the mean is ordered, (3n,)."""
         out = np.empty(self.mean.size)
         _kernels.deform(self.mean, self.components, self.coefficients(shape), out)
         return out
@@ -335,7 +380,7 @@ class PDM:
         ndarray, shape (n, 2), float64
             Pixels, 0-based, x right, y down.
         """
-        return self._projected(parameters, 2)
+        return self._projected(parameters, 2, closed=True)
 
     def landmarks_3d(self, parameters: Parameters) -> Float:
         """Return the landmarks in the camera's orientation, ``R S``, in millimetres.
@@ -348,12 +393,15 @@ class PDM:
         -------
         ndarray, shape (n, 3), float64
         """
-        return self._projected(parameters, 3)
+        return self._projected(parameters, 3, closed=True)
 
-    def _projected(self, parameters: Parameters, axes: int) -> Float:
+    def _projected(self, parameters: Parameters, axes: int, *, closed: bool) -> Float:
         pose, shape = np.ascontiguousarray(parameters.pose, np.float64), self.coefficients(parameters.shape)
+        mean, components = self.mean, self.components
+        if closed and len(self.contacts):
+            mean, components, shape = self._closed(shape), components[:, :0], shape[:0]
         out = np.empty((self.n_landmarks, axes))
-        _kernels.turned_landmarks(self.mean, self.components, pose, shape, out)
+        _kernels.turned_landmarks(mean, components, pose, shape, out)
         return out
 
     # --- landmarks -> parameters
@@ -433,7 +481,7 @@ class PDM:
         visible: ArrayLike | None = None,
         max_iterations: int = 1000,
     ) -> Parameters:
-        """Return the parameters whose projection is closest to given landmarks.
+        """Return the parameters whose projection, edges that meet apart, is closest to given landmarks.
 
         Damped least squares with regularisation 1/eigenvalue, started at the
         box of the points with the mean shape; it ends when the error has not
@@ -472,7 +520,7 @@ class PDM:
         if not (high > low).all():
             raise ParameterError("the landmarks lie on one line: their box has no area")
         current = self._from_points_box(low, high, used, rotation)
-        roll = _turn_between(self.landmarks_2d(current)[used], points[used])
+        roll = _turn_between(self._projected(current, 2, closed=False)[used], points[used])
         if abs(roll) > _FAR_ROLL:
             # From there steps would lead to a face of negative size.
             turned = euler_to_matrix((0.0, 0.0, roll)) @ current.rotation
@@ -481,7 +529,7 @@ class PDM:
         regularisation = np.concatenate([np.zeros(6), 1.0 / self.eigenvalues])
         best, best_error, stalled = current, np.inf, 0
         for _ in range(max_iterations):
-            residual = np.where(used[:, None], points - self.landmarks_2d(current), 0.0)
+            residual = np.where(used[:, None], points - self._projected(current, 2, closed=False), 0.0)
             error = float(np.sqrt((residual**2).sum()))
             # Only a real improvement counts, or float noise would keep the loop going.
             if error < best_error * (1 - 1e-6):
@@ -513,7 +561,7 @@ class PDM:
     # --- derivatives and steps
 
     def jacobian(self, parameters: Parameters, *, rigid: bool = False) -> Float:
-        """Return the derivative of the image landmarks by the parameters.
+        """Return the derivative of the image landmarks, edges that meet apart, by the parameters.
 
         Columns: scale, three small rotations applied on the right
         (``R' = R (I + [w]x)``), tx, ty, and one a shape mode.
@@ -532,7 +580,7 @@ class PDM:
         n, m = self.n_landmarks, 0 if rigid else self.n_modes
         out = np.empty((2 * n, 6 + m))
         _kernels.jacobian(
-            self.shape_3d(parameters.shape),
+            np.ascontiguousarray(self.deformed(parameters.shape).reshape(3, -1).T),
             np.ascontiguousarray(parameters.rotation),
             float(parameters.pose[0]),
             self.components,

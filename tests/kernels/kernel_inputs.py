@@ -28,6 +28,7 @@ BOUNDS = {
     "response_maps": (2e-6, 0.0),  # of areas with contrast: sums of neurons, then Sigma
     "weigh_maps": (1e-14, 0.0),
     "deform": (1e-13, 0.0),
+    "close_openings": (1e-14, 0.0),
     "mean_shift": (0.0, 1e-12),  # map px
     "likelihoods": (1e-13, 0.0),
     "jacobian": (1e-14, 0.0),
@@ -267,6 +268,15 @@ def place_areas(random: np.random.Generator) -> Arguments:
 def deform(random: np.random.Generator) -> Arguments:
     n, m = 3 * int(random.integers(1, 70)), int(random.integers(0, 60))
     return [random.normal(0, 50, n), random.normal(0, 1, (n, m)), random.normal(0, 3, m), np.empty(n)]
+
+
+def close_openings(random: np.random.Generator) -> Arguments:
+    """Edges close together, so that about half of them pass each other."""
+    k = int(random.integers(0, 8))
+    n = 2 * k + int(random.integers(1, 5))
+    points = random.normal(0, 1, (3, n))
+    contacts = random.permutation(n)[: 2 * k].astype(np.int32).reshape(k, 2)
+    return [contacts, random.choice([-1.0, 1.0], k), float(random.uniform(0.1, 2)), points]
 
 
 def rotation_matrix(random: np.random.Generator) -> np.ndarray:
@@ -581,6 +591,7 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
     "response_maps": response_maps,
     "weigh_maps": weigh_maps,
     "deform": deform,
+    "close_openings": close_openings,
     "mean_shift": mean_shift,
     "likelihoods": likelihoods,
     "jacobian": jacobian,
@@ -616,7 +627,15 @@ CHANGED = {
     "take_steps": ("rotations", "placements"),
 }
 # Kernels that read their last argument as well.
-READS_LAST = {"fit_scale", "look_at_faces", "perspective_pose", "run_cascade", "take_steps", "weigh_maps"}
+READS_LAST = {
+    "close_openings",
+    "fit_scale",
+    "look_at_faces",
+    "perspective_pose",
+    "run_cascade",
+    "take_steps",
+    "weigh_maps",
+}
 
 
 def arguments_of(name: str, random: np.random.Generator, *numbers: Any, **named: Any) -> dict[str, Any]:

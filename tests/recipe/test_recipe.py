@@ -38,6 +38,38 @@ def _row(identity, value):
     }
 
 
+def test_labels_of_lids_and_lips_meet_where_the_mesh_goes_on(tmp_path):
+    """Each covered point lies where the one that covers it does, in height; in the picture, too."""
+    from dataset import CONTACTS, load_dataset, write_shard
+
+    from pyclnf import CLNF
+    from pyclnf.pdm import euler_to_matrix
+
+    mean = CLNF().model.pdm.mean.reshape(3, -1).T
+    pose, camera = np.array([0.1, -0.5, 0.3]), np.array([600, 900, 128, 128])
+    turned = euler_to_matrix(pose)
+
+    def row(identity, head):
+        solid = head @ turned.T
+        flat = 900 * solid[:, :2] / (600 + solid[:, 2:]) + 128
+        points = {"landmarks": flat.astype(np.float32), "landmarks3d": solid.astype(np.float32)}
+        places = {"pose": pose.astype(np.float32), "camera": camera.astype(np.float32)}
+        return _row(identity, 5) | points | places
+
+    covered, covering = np.array(CONTACTS).T
+    closed = mean.copy()
+    # By 2 mm beyond: lower lids upwards, the upper lip downwards.
+    closed[covered, 1] = closed[covering, 1] + np.repeat([-2.0, 2.0], [4, 3])
+    met = mean.copy()
+    met[covered, 1:] = met[covering, 1:]
+    write_shard(tmp_path / "shard_00000.npz", [row(1, mean), row(2, closed)], 95)
+    data = load_dataset(tmp_path)
+    for i, head in enumerate((mean, met)):
+        wanted = row(0, head)
+        np.testing.assert_allclose(data.landmarks3d[i], wanted["landmarks3d"], atol=1e-4)
+        np.testing.assert_allclose(data.landmarks[i], wanted["landmarks"], atol=1e-4)
+
+
 def test_shards_come_back_in_order_and_whole(tmp_path):
     from dataset import load_dataset, write_shard
 
@@ -49,7 +81,7 @@ def test_shards_come_back_in_order_and_whole(tmp_path):
     assert data.held_out.tolist() == [False, True, False]
     assert [m["number"] for m in data.meta] == [3, 9, 12]
     for i, row in enumerate(rows):
-        np.testing.assert_array_equal(data.landmarks[i], row["landmarks"])
+        np.testing.assert_array_equal(data.landmarks[i, :36], row["landmarks"][:36])
         np.testing.assert_array_equal(data.visible[i], ~row["self_occluded"] & ~row["occluded"])
         assert abs(int(data.image(i).mean()) - 10 * row["identity"]) <= 1
         assert data.image(i, grey=True).shape == (32, 32)

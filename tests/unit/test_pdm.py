@@ -363,7 +363,7 @@ class Steered(PDM):
     points = np.random.default_rng(0).uniform(0, 90, (68, 2))
     share, steps = 0.0, 0
 
-    def landmarks_2d(self, parameters: Parameters) -> np.ndarray:
+    def _projected(self, parameters: Parameters, axes: int, *, closed: bool) -> np.ndarray:
         return self.points + parameters.pose[5]
 
     def update(self, parameters: Parameters, step: object) -> Parameters:

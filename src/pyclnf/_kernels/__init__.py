@@ -26,6 +26,7 @@ __all__ = [
     "apply_sigma",
     "average_areas",
     "axis_taps",
+    "close_openings",
     "cut_square",
     "deform",
     "describe_points",
@@ -108,6 +109,7 @@ apply_folded_sigma = _module.apply_folded_sigma
 apply_sigma = _module.apply_sigma
 average_areas = _module.average_areas
 axis_taps = _module.axis_taps
+close_openings = _module.close_openings
 cut_square = _module.cut_square
 deform = _module.deform
 describe_points = _module.describe_points

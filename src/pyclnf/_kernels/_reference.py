@@ -767,6 +767,18 @@ def turned_landmarks(mean: Float, components: Float, pose: Float, shape: Float, 
         out[:] = pose[0] * out + pose[4:6]
 
 
+def close_openings(contacts: NDArray[np.int32], sides: Float, depth: float, points: Float) -> None:
+    """Put landmarks that have passed the other edge of their opening onto it."""
+    covered, covering = contacts.T
+    _, y, z = points
+    past = (y[covering] - y[covered]) * sides
+    met = past > 0
+    covered, covering, past = covered[met], covering[met], past[met]
+    y[covered] = y[covering]
+    # Not at once: landmarks are continuous in the shape.
+    z[covered] += (z[covering] - z[covered]) * np.minimum(past / depth, 1.0)
+
+
 def perspective_pose(
     shape: Float,
     landmarks: Float,

@@ -139,3 +139,28 @@ def deform(const double[::1] mean, const double[:, ::1] components, const double
     memcpy(&out[0], &mean[0], mean.shape[0] * sizeof(double))
     if shape.shape[0] > 0:
         add_product(&components[0, 0], &shape[0], mean.shape[0], shape.shape[0], &out[0])
+
+
+def close_openings(const int32_t[:, ::1] contacts, const double[::1] sides, double depth, double[:, ::1] points):
+    """Put landmarks that have passed the other edge of their opening onto it.
+
+    Parameters
+    ----------
+    contacts : ndarray, shape (k, 2), int32
+        The landmark that is covered where the edges meet, and the one that covers it.
+    sides : ndarray, shape (k,), float64
+        1 where the first belongs below the second, -1 where above.
+    depth : float
+        How far it has to pass it until it has its depth, too, mm.
+    points : ndarray, shape (3, n), float64
+        x, y, z in the head's axes, mm; changed.
+    """
+    cdef Py_ssize_t row, covered, covering
+    cdef double past
+    for row in range(contacts.shape[0]):
+        covered, covering = contacts[row, 0], contacts[row, 1]
+        past = (points[1, covering] - points[1, covered]) * sides[row]
+        if past > 0:
+            points[1, covered] = points[1, covering]
+            # Not at once: landmarks are continuous in the shape.
+            points[2, covered] += (points[2, covering] - points[2, covered]) * min(past / depth, 1.0)

@@ -199,7 +199,7 @@ class AnnotatedFaces:
         landmarks, reference : ndarray, shape (n, 2)
         """
         image = self.grey(index)
-        reference = pdm.shape_3d(self.shapes[index])[:, :2]
+        reference = pdm.deformed(self.shapes[index]).reshape(3, -1)[:2].T
         if mirror is None:
             return image, self.landmarks[index], reference
         flipped = np.ascontiguousarray(image[:, ::-1])

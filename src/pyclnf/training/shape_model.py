@@ -38,6 +38,7 @@ def build_pdm(
     min_asymmetric: float = 0.25,
     asymmetry: float = 1.0,
     emphasis: ArrayLike | None = None,
+    contacts: ArrayLike | None = None,
 ) -> PDM:
     """Build a point distribution model from 3D shapes.
 
@@ -77,6 +78,8 @@ def build_pdm(
         How much an error of each coordinate matters when modes are chosen (default: 1 for all). The
         modes span what explains the emphasised coordinates best; within that, they and their
         variances are the principal components of the shapes themselves.
+    contacts : array_like of int, shape (k, 2), optional
+        Landmarks of lids and lips that cannot pass each other, see `PDM`.
 
     Returns
     -------
@@ -119,7 +122,7 @@ def build_pdm(
     components = np.hstack([modes for modes, _ in parts])
     eigenvalues = np.concatenate([values * (1.0, asymmetry)[i] for i, (_, values) in enumerate(parts)])
     order = np.argsort(-eigenvalues, kind="stable")
-    return PDM(mean.T.reshape(-1), components[:, order], eigenvalues[order])
+    return PDM(mean.T.reshape(-1), components[:, order], eigenvalues[order], contacts)
 
 
 def _check_emphasis(emphasis: ArrayLike | None, n: int, permutation: NDArray[np.intp] | None) -> Float:

@@ -595,7 +595,7 @@ def _both_ways(
 def _mirrored(pdm: PDM, parameters: Parameters, mirror: NDArray[np.intp], width: int) -> Parameters:
     """Return the parameters of the flipped face, for a PDM whose modes come from mirrored data."""
     s, rx, ry, rz, tx, ty = parameters.pose
-    shape = pdm.shape_3d(parameters.shape)[mirror] * np.array([-1.0, 1.0, 1.0])
+    shape = pdm.deformed(parameters.shape).reshape(3, -1).T[mirror] * np.array([-1.0, 1.0, 1.0])
     q = pdm.components.T @ (shape.T.reshape(-1) - pdm.mean)
     return Parameters(np.array([s, rx, -ry, -rz, width - 1 - tx, ty]), q)
 

@@ -83,6 +83,8 @@ class TrainingConfig:
         Least share of antisymmetric modes.
     pdm_emphasis : tuple of n triples of float, or None
         How much each coordinate matters when modes are chosen, see `build_pdm`.
+    pdm_contacts : tuple of k pairs of int
+        Landmarks of lids and lips that cannot pass each other, see `PDM`.
     held_out : float
         Share of the identities kept for early stopping and confidences.
     seed : int
@@ -98,6 +100,7 @@ class TrainingConfig:
     pdm_asymmetry: float = 1.0
     pdm_min_asymmetric: float = 0.25
     pdm_emphasis: tuple[tuple[float, float, float], ...] | None = None
+    pdm_contacts: tuple[tuple[int, int], ...] = ()
     held_out: float = 0.12
     seed: int = 0
 
@@ -184,6 +187,7 @@ def train_model(
             asymmetry=config.pdm_asymmetry,
             min_asymmetric=config.pdm_min_asymmetric,
             emphasis=config.pdm_emphasis,
+            contacts=config.pdm_contacts,
             mirror=True if mirror is None else mirror,
         )
         if not MIN_RADIUS <= pdm.radius <= MAX_RADIUS:
