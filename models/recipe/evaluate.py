@@ -20,7 +20,8 @@ from dataset import FRAME_RATE, Dataset, load_dataset
 from numpy.typing import NDArray
 from photo import distort, relight_around
 
-from pyclnf import CLNF, Tracker
+from pyclnf import CLNF, Camera, Tracker
+from pyclnf.camera import head_pose
 
 BANDS = (0, 15, 30, 45, 60, 90)
 CHANGES = ("none", "unlike", "around")
@@ -138,6 +139,21 @@ def print_asymmetry(found: NDArray[np.floating], data: Dataset, chosen: NDArray[
         print(f"  {name:13s}  slope {slope:5.2f}  correlation {correlation:5.2f}  median error {error:.4f}")
 
 
+def print_pose(clnf: CLNF, data: Dataset, chosen: NDArray[np.intp]) -> None:
+    """Print how right pitch, yaw and roll are, before the camera that took the pictures."""
+    found = []
+    for i in chosen.tolist():
+        box = disturbed_box(data.landmarks[i], np.random.default_rng([0, i]))
+        landmarks, info = clnf.fit(data.image(i), box)
+        _, focal_length, *middle = data.camera[i].tolist()
+        camera = Camera(focal_length, focal_length, *middle)
+        found.append(head_pose(clnf.model.pdm, info["params"], landmarks, camera)[3:])
+    said, truth = np.degrees(found), np.degrees(data.pose[chosen])
+    for k, name in enumerate(("pitch", "yaw", "roll")):
+        slope, error = np.polyfit(truth[:, k], said[:, k], 1)[0], np.abs(said - truth)[:, k].mean()
+        print(f"  {name:6s} slope {slope:5.2f}  mean error {error:.2f} degrees")
+
+
 def print_tracks(clnf: CLNF, data: Dataset, *, smooth: bool) -> None:
     """Follow the people of videos, and print how right and how steady the landmarks are.
 
@@ -242,6 +258,7 @@ def main() -> None:
         "--size", type=float, default=np.inf, help="shrink pictures until boxes have this side, px"
     )
     parser.add_argument("--asymmetry", action="store_true", help="measure left-right differences, too")
+    parser.add_argument("--pose", action="store_true", help="how right pitch, yaw and roll are, too")
     parser.add_argument("--groups", action="store_true", help="errors by skin, age, sex and occlusion, too")
     parser.add_argument("--tracks", action="store_true", help="follow the people of the set video_test, only")
     parser.add_argument(
@@ -283,6 +300,8 @@ def main() -> None:
             for name, members in groups(data, chosen).items():
                 if members.any():
                     print(f"  {name:22s} {summary(errors[members])}")
+        if args.pose:
+            print_pose(clnf, data, chosen)
         if args.asymmetry:
             print_asymmetry(result["landmarks"], data, chosen)
 

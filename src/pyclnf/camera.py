@@ -59,6 +59,11 @@ class Camera:
     cy: float
 
     def __post_init__(self) -> None:
+        try:
+            for name in ("fx", "fy", "cx", "cy"):
+                object.__setattr__(self, name, float(getattr(self, name)))
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"intrinsics are numbers, in px: {self}") from error
         if not np.isfinite([self.fx, self.fy, self.cx, self.cy]).all() or self.fx <= 0 or self.fy <= 0:
             raise ParameterError(f"focal lengths are positive and intrinsics finite, in px: {self}")
 
@@ -100,7 +105,8 @@ def head_pose(pdm: PDM, parameters: Parameters, landmarks: ArrayLike, camera: Ca
 
     The pose whose perspective projection of the fitted shape is nearest to
     the landmarks (least squares in px), by Levenberg-Marquardt from the weak
-    perspective pose of the fit.
+    perspective pose of the fit. What the shape itself is turned, see `PDM.turn`,
+    is the head's turn, too.
 
     Parameters
     ----------
@@ -134,7 +140,8 @@ def head_pose(pdm: PDM, parameters: Parameters, landmarks: ArrayLike, camera: Ca
     translation = depth * np.array([(tx - camera.cx) / camera.fx, (ty - camera.cy) / camera.fy, 1.0])
     intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
     _kernels.perspective_pose(shape, points, intrinsics, MAX_ITERATIONS, TOLERANCE, rotation, translation)
-    return np.concatenate([translation, matrix_to_euler(rotation)])
+    turned = rotation @ pdm.turn(parameters.shape) if len(pdm.rigid) else rotation
+    return np.concatenate([translation, matrix_to_euler(turned)])
 
 
 def landmarks_in_camera(pdm: PDM, parameters: Parameters, pose: ArrayLike) -> Float:
@@ -154,4 +161,7 @@ def landmarks_in_camera(pdm: PDM, parameters: Parameters, pose: ArrayLike) -> Fl
         Camera coordinates, mm.
     """
     values = np.asarray(pose, dtype=np.float64)
-    return np.asarray(pdm.shape_3d(parameters.shape) @ euler_to_matrix(values[3:]).T + values[:3])
+    head = pdm.shape_3d(parameters.shape)
+    if len(pdm.rigid):
+        head = head @ pdm.turn(parameters.shape)
+    return np.asarray(head @ euler_to_matrix(values[3:]).T + values[:3])

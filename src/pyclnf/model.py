@@ -11,7 +11,7 @@ Arrays of format version 1, those of part *i* again below ``parts/i/``:
 ``name``                            name of the model
 ``metadata``                        UTF-8 JSON object, as bytes
 ``pdm/mean``                        (3n,), and ``components``, ``eigenvalues``
-``pdm/contacts``                    (k, 2), optional
+``pdm/contacts``                    (k, 2), and ``pdm/rigid``, (r,), optional
 ``triangles``                       (t, 3), optional
 ``scales/i/scale``                  px per mm
 ``scales/i/centres``                (V, 3), radians
@@ -367,6 +367,8 @@ def _model_items(model: Model, weights: np.dtype[Any]) -> Iterator[tuple[str, An
     yield "pdm/eigenvalues", model.pdm.eigenvalues
     if len(model.pdm.contacts):
         yield "pdm/contacts", model.pdm.contacts
+    if len(model.pdm.rigid):
+        yield "pdm/rigid", model.pdm.rigid
     if model.triangles is not None:
         yield "triangles", np.asarray(model.triangles, np.int32)
     for i, scale in enumerate(model.scales):
@@ -434,9 +436,12 @@ def _read_model(archive: Archive, prefix: str, parts: list[Part]) -> Model:
     mean = archive.array(f"{prefix}pdm/mean", np.float64, (None,))
     eigenvalues = archive.array(f"{prefix}pdm/eigenvalues", np.float64, (None,))
     components = archive.array(f"{prefix}pdm/components", np.float64, (len(mean), len(eigenvalues)))
-    has_contacts = f"{prefix}pdm/contacts" in archive
-    contacts = archive.array(f"{prefix}pdm/contacts", np.int32, (None, 2)) if has_contacts else None
-    pdm = archive.checked(PDM, mean, components, eigenvalues, contacts)
+    optional = {
+        name: archive.array(f"{prefix}pdm/{name}", np.int32, shape)
+        for name, shape in {"contacts": (None, 2), "rigid": (None,)}.items()
+        if f"{prefix}pdm/{name}" in archive
+    }
+    pdm = archive.checked(PDM, mean, components, eigenvalues, **optional)
     n_scales = archive.count(f"{prefix}scales/")
     has_triangles = f"{prefix}triangles" in archive
     return archive.checked(

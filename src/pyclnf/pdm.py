@@ -226,6 +226,9 @@ class PDM:
         edges meet, and the one that covers it. In the mean shape the first is above or below the second.
         A sum of modes can take it to the other side, where no edge is ever seen; the landmarks that this PDM
         returns do not go there, see `shape_3d`.
+    rigid : array_like of int, shape (r,), optional
+        Landmarks by which it is told how far a shape is turned itself, see `turn`: those of the inner face,
+        where the outline's lie on other places of the head when it is turned.
 
     Raises
     ------
@@ -255,6 +258,7 @@ class PDM:
         components: ArrayLike,
         eigenvalues: ArrayLike,
         contacts: ArrayLike | None = None,
+        rigid: ArrayLike | None = None,
     ) -> None:
         if np.ndim(mean) == 2 and np.shape(mean)[1] == 3 != np.shape(mean)[0]:
             raise ModelError(
@@ -289,7 +293,8 @@ class PDM:
         self.contacts: NDArray[np.int32] = self._checked_contacts(contacts)
         covered, covering = self.mean.reshape(3, -1)[1][self.contacts.T]
         self._sides: Float = np.sign(covered - covering)
-        for array in (self.mean, self.components, self.eigenvalues, self.limits, self.contacts):
+        self.rigid: NDArray[np.int32] = self._checked_rigid(rigid)
+        for array in (self.mean, self.components, self.eigenvalues, self.limits, self.contacts, self.rigid):
             array.flags.writeable = False
         # By how much a landmark moves, at the root mean square, when the mean face turns by a radian, mm.
         self.radius = float(np.sqrt((self.mean**2).sum() / self.n_landmarks))
@@ -312,6 +317,21 @@ class PDM:
             a, b = pairs[level][0]
             raise ModelError(f"the contact of {a} and {b}: in the mean shape neither is above the other")
         return pairs.astype(np.int32)
+
+    def _checked_rigid(self, rigid: ArrayLike | None) -> NDArray[np.int32]:
+        n = self.n_landmarks
+        chosen = np.array([] if rigid is None else rigid)
+        if not chosen.size:
+            return np.empty(0, np.int32)
+        if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+            raise ModelError(
+                f"a PDM's rigid landmarks are their numbers (r,), not {chosen.dtype} {chosen.shape}"
+            )
+        if chosen.min() < 0 or chosen.max() >= n or len(np.unique(chosen)) != chosen.size:
+            raise ModelError(f"a PDM's rigid landmarks name each of 0..{n - 1} once at most")
+        if np.ptp(self.mean.reshape(3, -1)[::2, chosen], axis=1).max() <= MIN_SPAN:
+            raise ModelError("a PDM's rigid landmarks do not lie apart: no turn can be told by them")
+        return chosen.astype(np.int32)
 
     @property
     def n_landmarks(self) -> int:
@@ -358,6 +378,31 @@ class PDM:
         out = np.empty(self.mean.size)
         _kernels.deform(self.mean, self.components, self.coefficients(shape), out)
         return out
+
+    def turn(self, shape: ArrayLike) -> Float:
+        """Return how a shape is turned itself about the head's vertical axis, against the mean shape.
+
+        Landmarks of the outline are where the outline is seen: on a turned head they lie on other places of
+        it. A model learns this as modes that turn the inner face within the outline, so that a part of a
+        head's yaw is in the shape.
+
+        Parameters
+        ----------
+        shape : array_like, shape (m,)
+
+        Returns
+        -------
+        ndarray, shape (3, 3), float64
+            The rotation about y that brings the mean's `rigid` landmarks closest to the shape's; none without
+            any.
+        """
+        angle = 0.0
+        if len(self.rigid):
+            x, _, z = self.mean.reshape(3, -1)[:, self.rigid]
+            x, z = x - x.mean(), z - z.mean()
+            to_x, _, to_z = self.deformed(shape).reshape(3, -1)[:, self.rigid]
+            angle = math.atan2(to_x @ z - to_z @ x, to_x @ x + to_z @ z)
+        return euler_to_matrix((0.0, angle, 0.0))
 
     def coefficients(self, shape: ArrayLike) -> Float:
         """Return the shape coefficients as the kernels take them."""

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pyclnf import Camera, ParameterError, Parameters
+from generate_model import generate_pdm
+from pyclnf import CLNF, Camera, ModelError, ParameterError, Parameters
 from pyclnf.camera import head_pose, landmarks_in_camera
 from pyclnf.pdm import PDM, euler_to_matrix, matrix_to_euler
 
@@ -146,3 +147,73 @@ def test_equals_the_original_on_photographs(test_data, openface_model) -> None:
         np.testing.assert_allclose(pose[3:], golden["pose"][3:], atol=5e-4)
         checked += 1
     assert checked == 8
+
+
+def test_a_turn_within_the_shape_is_the_heads_turn() -> None:
+    """A mode that turns the inner points against the outline; the landmarks stay those of the fit."""
+    rng = np.random.default_rng(3)
+    mean = rng.normal(0, 40, (3, 30))
+    inner = np.arange(10, 30)
+    tangent = np.zeros((3, 30))
+    # By a small angle about y: x' = x + a z, z' = z - a x.
+    about = mean[:, inner] - mean[:, inner].mean(axis=1, keepdims=True)
+    tangent[0, inner], tangent[2, inner] = about[2], -about[0]
+    size = np.linalg.norm(tangent)
+    arguments = mean.reshape(-1), (tangent / size).reshape(-1, 1), [1e6]
+    plain, told = PDM(*arguments), PDM(*arguments, rigid=inner)
+    camera, angle = Camera.from_size(640, 480), 0.1
+    for pitch, yaw, roll in ((0.0, 0.0, 0.0), (0.2, -0.5, 0.3)):
+        params = Parameters(np.array([1.2, pitch, yaw, roll, 300.0, 200.0]), np.array([angle * size]))
+        landmarks = told.landmarks_2d(params)
+        np.testing.assert_array_equal(landmarks, plain.landmarks_2d(params))
+        before, after = (head_pose(pdm, params, landmarks, camera) for pdm in (plain, told))
+        np.testing.assert_array_equal(after[:3], before[:3])
+        turn = euler_to_matrix(before[3:]).T @ euler_to_matrix(after[3:])
+        # Along the tangent: the tangent of the angle.
+        np.testing.assert_allclose(turn, euler_to_matrix([0, np.arctan(angle), 0]), atol=1e-9)
+        spaces = [landmarks_in_camera(pdm, params, pose) for pdm, pose in ((plain, before), (told, after))]
+        np.testing.assert_allclose(spaces[0], spaces[1], atol=1e-9)
+
+
+def test_the_shipped_model_turns_the_inner_face_within_the_outline() -> None:
+    """By its first mode, which follows the outline that is seen of turned heads."""
+    pdm = CLNF().model.pdm
+    np.testing.assert_array_equal(pdm.rigid, np.arange(17, 48))
+    deviation = np.sqrt(pdm.eigenvalues) * np.eye(pdm.n_modes)[0]
+    angles = [np.degrees(matrix_to_euler(pdm.turn(sign * deviation))) for sign in (-1, 0, 1)]
+    assert 15 < abs(angles[0][1]) < 30 and angles[0][1] * angles[2][1] < 0
+    np.testing.assert_allclose(angles[1], 0.0, atol=1e-12)
+    without = PDM(pdm.mean, pdm.components, pdm.eigenvalues)
+    np.testing.assert_array_equal(without.turn(deviation), np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("rigid", "message"),
+    [
+        ([[0, 1]], r"numbers \(r,\), not int64 \(1, 2\)"),
+        ([0.0, 1.0], r"not float64 \(2,\)"),
+        ([0, 4], "each of 0..3 once"),
+        ([-1, 2], "each of 0..3 once"),
+        ([1, 1], "each of 0..3 once"),
+        ([2], "do not lie apart"),
+        ([2, 3], "do not lie apart"),
+    ],
+)
+def test_impossible_rigid_landmarks(rigid: object, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        PDM([0, 1, 2, 2, 0, 1, 2, 3, 0, 0, 0, 0], np.zeros((12, 0)), [], rigid=rigid)  # type: ignore[arg-type]
+
+
+def test_intrinsics_may_be_any_numbers() -> None:
+    camera = Camera(600, np.float32(600), np.int64(320), 240)
+    assert camera == Camera(600.0, 600.0, 320.0, 240.0)
+    assert all(type(value) is float for value in vars(camera).values())
+    pdm = generate_pdm()
+    params = pdm.from_box((200, 100, 150, 150))
+    np.testing.assert_array_equal(
+        head_pose(pdm, params, pdm.landmarks_2d(params), camera),
+        head_pose(pdm, params, pdm.landmarks_2d(params), Camera(600.0, 600.0, 320.0, 240.0)),
+    )
+    for wrong in ("wide", None, [1, 2], 1j):
+        with pytest.raises(ParameterError, match="intrinsics are numbers"):
+            Camera(wrong, 600, 320, 240)  # type: ignore[arg-type]

@@ -97,15 +97,17 @@ def test_fits_go_by_the_modes_alone(apart: PDM, pdm: PDM) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_models_keep_their_contacts(tmp_path: Path, pdm: PDM) -> None:
+def test_models_keep_contacts_and_rigid_landmarks(tmp_path: Path, pdm: PDM) -> None:
     generated = generate_model()
-    model = Model(pdm, generated.scales)
+    model = Model(PDM(pdm.mean, pdm.components, pdm.eigenvalues, CONTACTS, range(17, 48)), generated.scales)
     model.save(tmp_path / "with.npz")
     read = Model.load(tmp_path / "with.npz").pdm
     np.testing.assert_array_equal(read.contacts, CONTACTS)
+    np.testing.assert_array_equal(read.rigid, np.arange(17, 48))
     np.testing.assert_array_equal(read.shape_3d(some_shape(pdm, 1)), pdm.shape_3d(some_shape(pdm, 1)))
     generated.save(tmp_path / "without.npz")
     assert Model.load(tmp_path / "without.npz").pdm.contacts.shape == (0, 2)
+    assert Model.load(tmp_path / "without.npz").pdm.rigid.shape == (0,)
     with pytest.raises(ValueError, match="read-only"):
         read.contacts[0] = 1
 

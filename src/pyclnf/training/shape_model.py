@@ -39,6 +39,7 @@ def build_pdm(
     asymmetry: float = 1.0,
     emphasis: ArrayLike | None = None,
     contacts: ArrayLike | None = None,
+    rigid: ArrayLike | None = None,
 ) -> PDM:
     """Build a point distribution model from 3D shapes.
 
@@ -80,6 +81,8 @@ def build_pdm(
         variances are the principal components of the shapes themselves.
     contacts : array_like of int, shape (k, 2), optional
         Landmarks of lids and lips that cannot pass each other, see `PDM`.
+    rigid : array_like of int, shape (r,), optional
+        Landmarks by which it is told how a head is turned, see `PDM`.
 
     Returns
     -------
@@ -122,7 +125,7 @@ def build_pdm(
     components = np.hstack([modes for modes, _ in parts])
     eigenvalues = np.concatenate([values * (1.0, asymmetry)[i] for i, (_, values) in enumerate(parts)])
     order = np.argsort(-eigenvalues, kind="stable")
-    return PDM(mean.T.reshape(-1), components[:, order], eigenvalues[order], contacts)
+    return PDM(mean.T.reshape(-1), components[:, order], eigenvalues[order], contacts, rigid)
 
 
 def _check_emphasis(emphasis: ArrayLike | None, n: int, permutation: NDArray[np.intp] | None) -> Float:
