@@ -207,7 +207,13 @@ class LearnedStart:
         return own
 
     def hypotheses(
-        self, image: NDArray[Any], box: ArrayLike, count: int = 1, *, mirrored: bool = False
+        self,
+        image: NDArray[Any],
+        box: ArrayLike,
+        count: int = 1,
+        *,
+        mirrored: bool = False,
+        again: bool = False,
     ) -> Guesses:
         """Return guesses at pose and shape from a box, and from shifted and scaled ones.
 
@@ -228,6 +234,9 @@ class LearnedStart:
         mirrored : bool
             Look at the mirror image, too, and take the middle of both guesses. It is right more often, takes
             twice the time, and has no preference for a side.
+        again : bool
+            Look around what is found in any case: what comes out depends a third as much on the box. Of both
+            looks' disagreements the larger one counts.
 
         Returns
         -------
@@ -248,7 +257,7 @@ class LearnedStart:
         def look(guess: Parameters) -> Guesses:
             return self._in_box(image, self._box(guess), count, mirrored)
 
-        return self._settled(self._in_box(image, given, count, mirrored), given, self._box, look)
+        return self._settled(self._in_box(image, given, count, mirrored), given, self._box, look, again)
 
     def _box(self, parameters: Parameters) -> _Box:
         """Return the box (x, y, w, h) around the landmarks of a face."""
@@ -261,14 +270,24 @@ class LearnedStart:
         given: _Box,
         around: Callable[[Parameters], _Box],
         look: Callable[[Parameters], Guesses],
+        again: bool = False,
     ) -> Guesses:
-        """Look again around the first guess, as long as that is off where it was looked for."""
-        own = given
+        """Look again around the first guess, as long as that is off where it was looked for.
+
+        again: also where it is not, once.
+        """
+        own, doubts = given, guesses.disagreements
         for _ in range(_LOOKS - 1):
             seen = around(guesses[0])
-            if not (_is_off(own, seen) and _holds_middle(given, seen)):
+            off = _is_off(own, seen)
+            if not ((off or again) and _has_extent(seen) and _holds_middle(given, seen)):
                 break
             own, guesses = seen, look(guesses[0])
+            if not off and doubts is not None and guesses.disagreements is not None:
+                guesses.disagreements = [
+                    max(pair) for pair in zip(doubts, guesses.disagreements, strict=True)
+                ]
+            again, doubts = False, guesses.disagreements
         return guesses
 
     def _in_box(self, image: NDArray[Any], box: _Box, count: int, mirrored: bool) -> Guesses:
@@ -399,14 +418,18 @@ class LearnedStart:
         return float(shift + self.pdm.radius * (turn + growth))
 
 
+def _has_extent(box: _Box) -> bool:
+    """Say whether a box is one. That of a damaged model's guess need not be, which is an error later on."""
+    return 0 < box[2] * box[3] < math.inf
+
+
 def _is_off(box: _Box, seen: _Box) -> bool:
     """Say whether a box is far from the one that was looked at."""
+    if not (_has_extent(box) and _has_extent(seen)):
+        return False
     x, y, w, h = box
     left, top, width, height = seen
-    side, size = math.sqrt(w * h), math.sqrt(max(width * height, 0.0))
-    # Also true for NaN, and for what has no extent: a damaged model's, which is an error later on.
-    if not (side > 0 and 0 < size < math.inf):
-        return False
+    side, size = math.sqrt(w * h), math.sqrt(width * height)
     shift = math.hypot(left + width / 2 - x - w / 2, top + height / 2 - y - h / 2)
     return shift > _OFF * side or abs(math.log(size / side)) > _GROWN
 

@@ -450,6 +450,25 @@ def test_how_far_two_looks_lie_apart() -> None:
         assert start._apart((rotations, places, shapes), others) == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_second_look_depends_less_on_the_box() -> None:
+    clnf, image = CLNF(), cv2.imread(str(Path(__file__).parents[2] / "examples/rendered_face.jpg"))
+    start = clnf.learned_start
+    assert start is not None
+    x, y, w, h = 165.0, 108.0, 222.0, 267.0
+    boxes = [(x + a * w, y + b * h, w, h) for a, b in ((0.1, 0.0), (-0.1, 0.05), (0.0, -0.1))]
+    spread, largest = {}, {}
+    for again in (False, True):
+        found = [start.hypotheses(image, box, mirrored=True, again=again) for box in boxes]
+        points = np.array([clnf.model.pdm.landmarks_2d(guess) for (guess,) in found])
+        spread[again] = float(np.linalg.norm(points - points.mean(axis=0), axis=2).mean())
+        largest[again] = [guesses.disagreements[0] for guesses in found]  # type: ignore[index]
+    # Measured: 0.28 and 0.05 px.
+    assert spread[True] < 0.6 * spread[False]
+    # Of both looks' doubts the larger one counts.
+    assert all(two >= one for one, two in zip(largest[False], largest[True], strict=True))
+    assert start.hypotheses(image, boxes[0], again=True).disagreements is None
+
+
 def test_failed_fits_have_no_confidence() -> None:
     calibrated = {"video": {"intercept": 9.0, "likelihood": 2.0, "shape": -0.5}}
     model = Model(MODEL.pdm, MODEL.scales, metadata={"confidence": calibrated})
