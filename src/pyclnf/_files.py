@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# Bytes that a name may have on most file systems: 255, less what a temporary name adds.
+_LONGEST_STEM = 200
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside *path*; it takes its place unless the block raises.
@@ -23,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
     if path.is_dir():  # said before the work is done that is to be written
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.urandom(4).hex()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{_short_stem(path)}.{os.urandom(4).hex()}.tmp{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
@@ -40,12 +45,30 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files that killed processes left beside *path*."""
-    for leftover in path.parent.glob(f".{_escaped(path.stem)}.????????.tmp{_escaped(path.suffix)}"):
+    for leftover in path.parent.glob(f".{escaped(_short_stem(path))}.????????.tmp{escaped(path.suffix)}"):
         leftover.unlink(missing_ok=True)
 
 
-def _escaped(text: str) -> str:
+def _short_stem(path: Path) -> str:
+    """Return the stem, or what stands for one that is too long to be added to."""
+    encoded = os.fsencode(path.stem)
+    if len(encoded) <= _LONGEST_STEM:
+        return path.stem
+    return f"{path.stem[:40]}{hashlib.sha256(encoded).hexdigest()[:16]}"
+
+
+def escaped(text: str) -> str:
+    """Return a pattern of `glob` that matches the text alone."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in text)
+
+
+def is_utf8(path: Path) -> bool:
+    """Return whether a path is UTF-8, as OpenCV needs it: others end the process."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_text(path: Path, limit: int, encoding: str) -> str:
