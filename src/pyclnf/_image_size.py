@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import struct
 
-__all__ = ["declared_size"]
+__all__ = ["declared_maximum", "declared_size"]
 
 # JPEG's markers of frames: all C0..CF but the tables C4, C8 and CC.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -23,7 +23,9 @@ _WIDTH, _LENGTH = 256, 257  # TIFF's tags
 _NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _MAX_TAGS = 4096
 _SPACE = rb"(?:\s|#[^\n]*\n)+"
-_PNM = re.compile(rb"P[1-6]" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,9})\s")
+_PNM_SIZE = _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,9})"
+_PNM = re.compile(rb"P[1-6]" + _PNM_SIZE + rb"\s")
+_PNM_MAXIMUM = re.compile(rb"P[2356]" + _PNM_SIZE + _SPACE + rb"(\d{1,9})\s")
 
 
 def declared_size(data: bytes) -> tuple[int, int] | None:
@@ -58,6 +60,12 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
     except struct.error:  # cut off
         return None
     return None
+
+
+def declared_maximum(data: bytes) -> int | None:
+    """Return the value that a PGM or PPM file has for white, None for other formats."""
+    found = _PNM_MAXIMUM.match(data)
+    return int(found[3]) if found else None
 
 
 def _pair(layout: str, data: bytes, offset: int) -> tuple[int, int]:

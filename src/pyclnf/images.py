@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf._files import replacing
-from pyclnf._image_size import declared_size
+from pyclnf._files import is_utf8, replacing
+from pyclnf._image_size import declared_maximum, declared_size
 from pyclnf._limits import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE
 from pyclnf.errors import ImageError, ParameterError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-__all__ = ["IMAGE_SUFFIXES", "as_bytes", "as_pixels", "read_image", "read_photograph", "write_image"]
+__all__ = ["IMAGE_SUFFIXES", "as_bytes", "as_pixels", "count_pictures", "read_photograph", "write_image"]
 
 # Of pixels that the kernels read.
 _DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
@@ -31,13 +32,23 @@ IMAGE_SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm"),
     *(".tif", ".tiff", ".webp"),
 )
+# Of pictures with faces drawn on them.
+WRITTEN_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+# Of those that may hold several pictures.
+_SEVERAL = (".gif", ".png", ".tif", ".tiff", ".webp")
+
+# What files with an 'ftyp' box are that are no MP4.
+_HEIF_BRANDS = (b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"msf1")
+_AVIF_BRANDS = (b"avif", b"avis")
 
 
 def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
     """Read a photograph as BGR of 8 bits, turned as its EXIF data say.
 
-    Images of 16 bits, grey, with a palette, alpha or CMYK are converted; of
-    animations and files with several pages the first picture is taken.
+    Images of 16 bits, grey, with a palette, alpha or CMYK are converted, PGM and
+    PPM scaled to the white of their headers; of animations and files with
+    several pages the first picture is taken.
 
     Parameters
     ----------
@@ -62,17 +73,34 @@ def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
     if size is None:
         raise ImageError(_foreign(path, data))
     _check_size(str(path), *size)
+    white = _unscaled_white(data)
+    flags = cv2.IMREAD_COLOR | (0 if white is None else cv2.IMREAD_ANYDEPTH)
+    # A number at the end of a text is read to the blank behind it.
+    ended = data + b"\n" if data[:2] in (b"P1", b"P2", b"P3") else data
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(ended, np.uint8), flags)
     except cv2.error as error:
         if "PIXELS" in str(error):
             raise ImageError(f"{path}: too large to be decoded: scale it down first") from error
         raise ImageError(f"{path}: damaged: {str(error).strip()}") from error
     if image is None:
         raise ImageError(_foreign(path, data))
+    if white is not None:
+        image = cv2.convertScaleAbs(image, alpha=255 / white)
     height, width = image.shape[:2]
     _check_size(str(path), width, height)
     return np.asarray(image, np.uint8), _note(path, data, image)
+
+
+def _unscaled_white(data: bytes) -> int | None:
+    """Return the value that a PGM or PPM file has for white, if OpenCV does not scale by it.
+
+    It takes the upper eight bits of 16 whatever they are for, and those of 8 as they are but in a text.
+    """
+    white = declared_maximum(data)
+    if white is None or white in (255, 65535) or (white < 255 and data[:2] in (b"P2", b"P3")):
+        return None
+    return white
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -103,7 +131,26 @@ def _foreign(path: Path, data: bytes) -> str:
         )
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return f"{path}: damaged, or a TIFF of 32 bits or more a value: scale it to 8 or 16 bits"
+    if kind := _other_kind(data):
+        return f"{path}: {kind}"
     return f"{path}: not an image, or damaged: JPEG, PNG, TIFF, BMP, GIF, WebP, PBM, PGM and PPM can be read"
+
+
+def _other_kind(data: bytes) -> str | None:
+    """Return what a file is that is often taken for an image, and what to do about it."""
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""
+    remedy = "is not read: convert it to JPEG or PNG"
+    if brand in _HEIF_BRANDS:
+        return f"HEIC {remedy}"
+    if brand in _AVIF_BRANDS:
+        return f"AVIF {remedy}"
+    if data.startswith(b"%PDF"):
+        return f"PDF {remedy}"
+    if data[128:132] == b"DICM":
+        return f"DICOM {remedy}"
+    if brand or data.startswith(b"\x1aE\xdf\xa3") or (data[:4] == b"RIFF" and data[8:12] == b"AVI "):
+        return "this is a video: use pyclnf track"
+    return None
 
 
 def _check_size(what: str, width: int, height: int) -> None:
@@ -115,12 +162,8 @@ def _check_size(what: str, width: int, height: int) -> None:
 
 
 def _note(path: Path, data: bytes, image: NDArray[Any]) -> str | None:
-    import cv2
-
-    notes = []
-    if path.suffix.lower() in (".gif", ".png", ".tif", ".tiff", ".webp"):
-        count = cv2.imcount(str(path))
-        notes += [f"the first of {count} pictures in the file"] if count > 1 else []
+    count = count_pictures(path)
+    notes = [f"the first of {count} pictures in the file"] if count > 1 else []
     # As cameras of 10 and 12 bits write it: of 16 bits the upper eight are read. PNG says how many it has.
     deep = data[24] == 16 if data.startswith(b"\x89PNG") else path.suffix.lower() in (".tif", ".tiff")
     if deep and image.max() < _DARK:
@@ -128,12 +171,18 @@ def _note(path: Path, data: bytes, image: NDArray[Any]) -> str | None:
     return "; ".join(notes) or None
 
 
-def read_image(path: Path) -> NDArray[np.uint8] | None:
-    """Return an image file as `read_photograph` does, or None if it cannot be read."""
-    try:
-        return read_photograph(path)[0]
-    except ImageError:
-        return None
+def count_pictures(path: Path) -> int:
+    """Return how many pictures an image file holds that can be read, by its suffix and header."""
+    import cv2
+
+    if path.suffix.lower() not in _SEVERAL:
+        return 1
+    if is_utf8(path):
+        return int(cv2.imcount(str(path)))
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / f"copy{path.suffix}"
+        shutil.copyfile(path, copy)
+        return int(cv2.imcount(str(copy)))
 
 
 def write_image(path: Path, image: NDArray[np.uint8]) -> None:
@@ -152,6 +201,12 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
         done, data = cv2.imencode(path.suffix, image)
     except cv2.error:
         done = False
+    if not done and path.suffix.lower() in WRITTEN_SUFFIXES:
+        height, width = image.shape[:2]
+        raise ImageError(
+            f"{path}: a picture of {width} x {height} px cannot be written as {path.suffix} (JPEG takes "
+            "65500 px along a side, WebP 16383): name a .png or .tif"
+        )
     if not done:
         raise ParameterError(f"{path}: pictures are written as .png, .jpg or .tif, not {path.suffix!r}")
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf._limits import MAX_PIXELS
-from pyclnf.errors import VideoError
-from pyclnf.images import IMAGE_SUFFIXES, read_image
+from pyclnf._stderr import captured_stderr, write_stderr
+from pyclnf.errors import ImageError, VideoError
+from pyclnf.images import IMAGE_SUFFIXES, count_pictures, read_photograph
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -84,6 +86,8 @@ class Video:
     cut_short : str or None
         After the last frame: where a file ends that should be longer by its header, as a recording or a
         copy that was broken off.
+    notes : list of str
+        After the last image of a sequence: what was unusual with some of them.
 
     Raises
     ------
@@ -105,6 +109,7 @@ class Video:
     frame_count: int | None
     size: tuple[int, int] | None
     cut_short: str | None
+    notes: list[str]
 
     def __init__(
         self, source: str | Path | int | Sequence[str | Path], *, frame_rate: float | None = None
@@ -113,7 +118,7 @@ class Video:
             raise VideoError(f"a frame rate is a positive number of frames a second, not {frame_rate!r}")
         self._fixed_rate = frame_rate
         self._capture: Any = None
-        self.cut_short = None
+        self.cut_short, self.notes = None, []
         self._is_camera = isinstance(source, int)
         try:
             self._images = None if isinstance(source, int) else _image_files(source)
@@ -199,12 +204,23 @@ class Video:
             raise VideoError(f"{self.name} is closed: open it again to read it again")
 
     def _iterate_images(self, paths: Sequence[Path]) -> Iterator[Frame]:
+        noted: Counter[str] = Counter()
         for index, path in enumerate(paths):
-            image = read_image(path)
-            if image is not None:
-                self.size = (image.shape[1], image.shape[0])
-            error = None if image is not None else f"{path} is not an image that OpenCV reads"
-            yield Frame(index, index / self.frame_rate, image, error)
+            timestamp = index / self.frame_rate
+            try:
+                image, note = read_photograph(path)
+            except ImageError as error:
+                yield Frame(index, timestamp, None, str(error))
+                continue
+            if len(paths) == 1 and (count := count_pictures(path)) > 1:
+                raise VideoError(
+                    f"{path} holds {count} pictures, which are not read as a video: convert it, for example "
+                    f"ffmpeg -i {path.name} {path.stem}.mp4"
+                )
+            noted.update([note] if note else [])
+            self.size = (image.shape[1], image.shape[0])
+            yield Frame(index, timestamp, image)
+        self.notes = [f"{count} image{'s' if count > 1 else ''}: {note}" for note, count in noted.items()]
 
     def _iterate_capture(self) -> Iterator[Frame]:
         held: list[Frame] = []
@@ -281,7 +297,7 @@ def _image_files(source: str | Path | Sequence[str | Path]) -> list[Path] | None
         return files
     path = Path(source)
     if path.is_dir():
-        files = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+        files = [p for p in path.iterdir() if is_frame(p)]
         if not files:
             raise VideoError(f"the folder {path} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     elif path.exists():
@@ -297,6 +313,11 @@ def _image_files(source: str | Path | Sequence[str | Path]) -> list[Path] | None
     if not files:
         raise VideoError(f"no file matches {path}: check the folder and the pattern")
     return sorted(files, key=_natural_order)
+
+
+def is_frame(path: Path) -> bool:
+    """Return whether a file in a folder of frames is one: by its suffix, unless it is hidden."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def _in_folder(pattern: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import sys
 import tracemalloc
 import zipfile
 import zlib
@@ -449,8 +450,15 @@ def test_more_images_that_say_they_are_too_large(
         images.read_photograph(path)
 
 
-@pytest.mark.parametrize("suffix", [".jp2", ".avif", ".hdr"])
-def test_formats_of_unknown_size_are_not_decoded(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [
+        (".jp2", "not an image, or damaged: JPEG, .* can be read"),
+        (".avif", "AVIF is not read: convert it to JPEG or PNG"),
+        (".hdr", "not an image, or damaged: JPEG, .* can be read"),
+    ],
+)
+def test_formats_of_unknown_size_are_not_decoded(tmp_path: Path, suffix: str, message: str) -> None:
     try:
         done, data = cv2.imencode(suffix, np.zeros((19, 301, 3), np.uint8))
     except cv2.error:
@@ -459,7 +467,7 @@ def test_formats_of_unknown_size_are_not_decoded(tmp_path: Path, suffix: str) ->
         pytest.skip("this OpenCV does not write it")
     path = tmp_path / f"picture{suffix}"
     path.write_bytes(data.tobytes())
-    with pytest.raises(ImageError, match=r"not an image, or damaged: JPEG, .* can be read"):
+    with pytest.raises(ImageError, match=message):
         images.read_photograph(path)
 
 
@@ -472,7 +480,6 @@ def test_image_files_that_are_too_large_or_no_files(tmp_path: Path, monkeypatch)
     for odd in (tmp_path, tmp_path / "x\0y", tmp_path / "missing.png", Path(os.devnull)):
         with pytest.raises(ImageError, match="cannot be read"):
             images.read_photograph(odd)
-    assert images.read_image(tmp_path) is None
 
 
 def test_what_opencv_refuses_is_an_error_of_ours(tmp_path: Path, monkeypatch) -> None:
@@ -523,10 +530,71 @@ def test_pictures_of_twelve_bits_in_sixteen_are_noted(tmp_path: Path) -> None:
         images.read_photograph(tmp_path / "x.tif")
 
 
+@pytest.mark.parametrize("white", [1, 100, 255, 1023, 4095, 65535])
+@pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6"])
+def test_white_of_portable_maps_is_what_their_header_says(tmp_path: Path, kind: str, white: int) -> None:
+    channels = 3 if kind in ("P3", "P6") else 1
+    values = np.linspace(0, white, 40 * 50).round().astype(int).reshape(40, 50)
+    values = np.repeat(values[:, :, None], channels, axis=2)
+    if kind in ("P2", "P3"):  # without a blank at the end
+        data = " ".join(map(str, values.ravel())).encode()
+    else:
+        data = values.astype(">u2" if white > 255 else np.uint8).tobytes()
+    path = tmp_path / "x.pnm"
+    path.write_bytes(f"{kind}\n# 8 8 8\n50 40\n{white}\n".encode() + data)
+    image, note = images.read_photograph(path)
+    assert (image.dtype, image.shape, note) == (np.uint8, (40, 50, 3), None)
+    np.testing.assert_allclose(image, np.broadcast_to(values * 255 / white, image.shape), atol=1)
+
+
+def test_bitmaps_have_no_white_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "x.pbm").write_bytes(b"P1\n3 2\n1 0 1\n0 1 0")
+    assert images.read_photograph(tmp_path / "x.pbm")[0][:, :, 0].tolist() == [[0, 255, 0], [255, 0, 255]]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(99), "HEIC is not read: convert it to JPEG or PNG"),
+        (b"\0\0\0\x18ftypmif1" + bytes(99), "HEIC is not read: convert it to JPEG or PNG"),
+        (b"\0\0\0\x18ftypavif" + bytes(99), "AVIF is not read: convert it to JPEG or PNG"),
+        (b"%PDF-1.4" + bytes(99), "PDF is not read: convert it to JPEG or PNG"),
+        (bytes(128) + b"DICM" + bytes(99), "DICOM is not read: convert it to JPEG or PNG"),
+        (b"\0\0\0\x18ftypisom" + bytes(99), "this is a video: use pyclnf track"),
+        (b"\x1aE\xdf\xa3" + bytes(99), "this is a video: use pyclnf track"),
+        (b"RIFF\0\0\0\0AVI LIST" + bytes(99), "this is a video: use pyclnf track"),
+        (b"RIFF\0\0\0\0WAVE" + bytes(99), "not an image, or damaged"),
+    ],
+)
+def test_files_that_are_often_taken_for_images_are_named(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "x.jpg").write_bytes(data)
+    with pytest.raises(ImageError, match=rf"x\.jpg: {message}"):
+        images.read_photograph(tmp_path / "x.jpg")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_pictures_in_files_whose_names_are_not_utf8_are_counted(tmp_path: Path) -> None:
+    """OpenCV would end the process."""
+    assert cv2.imwritemulti(str(tmp_path / "x.tif"), [np.full((9, 9, 3), 99, np.uint8)] * 2)
+    path = (tmp_path / "x.tif").rename(tmp_path / os.fsdecode(b"M\xfcller.tif"))
+    image, note = images.read_photograph(path)
+    assert image.shape == (9, 9, 3)
+    assert note == "the first of 2 pictures in the file"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_pictures_too_large_for_their_format(tmp_path: Path, suffix: str) -> None:
+    picture = np.zeros((2, 70_000, 3), np.uint8)
+    with pytest.raises(ImageError, match=rf"70000 x 2 px cannot be written as \{suffix} .*name a \.png"):
+        images.write_image(tmp_path / f"a{suffix}", picture)
+    images.write_image(tmp_path / "a.png", picture)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
 def test_pictures_that_cannot_be_written(tmp_path: Path) -> None:
     picture = np.zeros((4, 4, 3), np.uint8)
     images.write_image(tmp_path / "new" / "a.png", picture)
-    assert images.read_image(tmp_path / "new" / "a.png") is not None
+    assert images.read_photograph(tmp_path / "new" / "a.png")[0].shape == (4, 4, 3)
     with pytest.raises(ParameterError, match=r"are written as \.png, \.jpg or \.tif, not '\.xyz'"):
         images.write_image(tmp_path / "a.xyz", picture)
     with pytest.raises(ImageError, match=r"b\.png: cannot be written"):

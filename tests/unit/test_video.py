@@ -12,7 +12,7 @@ import pytest
 
 from pyclnf import VideoError
 from pyclnf import video as video_module
-from pyclnf.images import read_image
+from pyclnf.images import read_photograph
 from pyclnf.video import MAX_BROKEN_IN_A_ROW, Video
 
 
@@ -375,7 +375,34 @@ def test_broken_images_are_rows(pictures: Path) -> None:
     (pictures / "frame4.png").write_bytes(b"no picture")
     frames = list(Video([*sorted(pictures.glob("*.png")), pictures / "gone.png"]))
     assert [frame.image is None for frame in frames] == [False, False, False, True, True, False, True]
-    assert "gone.png" in str(frames[-1].error)
+    assert "gone.png: cannot be read: No such file" in str(frames[-1].error)
+    assert "frame3.png: the file is empty" in str(frames[3].error)
+    assert "frame4.png: not an image, or damaged" in str(frames[4].error)
+
+
+def test_what_is_unusual_with_images_is_noted_once(pictures: Path) -> None:
+    cv2.imwrite(str(pictures / "dark1.png"), np.full((48, 64), 900, np.uint16))
+    cv2.imwrite(str(pictures / "dark2.png"), np.full((48, 64), 900, np.uint16))
+    assert cv2.imwritemulti(str(pictures / "pages.tif"), [grey_frame(90)] * 3)
+    with Video(pictures) as video:
+        assert video.notes == []
+        assert len(list(video)) == 7
+    assert video.notes == [
+        "2 images: very dark: if it has 10 or 12 bits in 16, scale it up first",
+        "1 image: the first of 3 pictures in the file",
+    ]
+
+
+def test_a_file_of_several_pictures_is_no_video(tmp_path: Path) -> None:
+    assert cv2.imwritemulti(str(tmp_path / "pages.tif"), [grey_frame(9)] * 3)
+    video = Video(tmp_path / "pages.tif")
+    with pytest.raises(VideoError, match=r"pages\.tif holds 3 pictures, .*ffmpeg -i pages\.tif pages\.mp4"):
+        list(video)
+
+
+def test_hidden_files_are_no_frames(pictures: Path) -> None:
+    (pictures / "._frame1.png").write_bytes(b"of another system")
+    assert levels(Video(pictures)) == [10, 20, 90, 100]
 
 
 def test_patterns_and_folders_without_images(tmp_path: Path) -> None:
@@ -391,6 +418,4 @@ def test_patterns_and_folders_without_images(tmp_path: Path) -> None:
 def test_reads_names_beyond_ascii(tmp_path: Path) -> None:
     path = tmp_path / "Gesicht äöü 顔.png"
     path.write_bytes(cv2.imencode(".png", grey_frame(77))[1].tobytes())
-    image = read_image(path)
-    assert image is not None
-    assert image.mean() == 77
+    assert read_photograph(path)[0].mean() == 77
