@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf._files import replacing
+from pyclnf._files import is_utf8, replacing
 from pyclnf.errors import ParameterError, VideoError
 from pyclnf.images import as_bytes, as_pixels
 from pyclnf.pdm import check_box, euler_to_matrix
@@ -28,6 +28,8 @@ __all__ = ["IBUG_68_LINES", "VideoOverlay", "draw_axes", "draw_faces", "draw_lan
 CONFIDENCE_COLOURS = np.array([(60, 60, 235), (40, 190, 250), (80, 230, 60)], np.float64)
 # Of the videos that are written, by suffix.
 VIDEO_CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
+# And what they cannot exceed, frames a second.
+HIGHEST_RATES = {".mp4": 65535.0, ".avi": 600.0}
 # Length of the drawn axes, mm: about the half of a face's width.
 AXIS_LENGTH = 70.0
 
@@ -216,6 +218,13 @@ def write_text(
         )
 
 
+def _writable_rate(rate: float, suffix: str) -> float:
+    """Return a frame rate that the video can have: of MPEG-4 a fraction of whole numbers below 65536."""
+    if rate <= 60:
+        return rate
+    return round(min(rate, HIGHEST_RATES[suffix]), 1 if rate < 6000 else 0)
+
+
 class VideoOverlay:
     """Writes a video of frames with their faces drawn on them; a context manager.
 
@@ -234,13 +243,15 @@ class VideoOverlay:
     ParameterError
         If the suffix is another.
     VideoError
-        If this OpenCV cannot write such a video.
+        If the path is not UTF-8, or this OpenCV cannot write such a video.
     """
 
     def __init__(self, path: str | Path, frame_rate: float) -> None:
         self.path, self.frame_rate = Path(path), frame_rate
         if self.path.suffix.lower() not in VIDEO_CODECS:
             raise ParameterError(f"{path}: videos are written as .mp4 or .avi")
+        if not is_utf8(self.path):
+            raise VideoError(f"{path}: OpenCV writes only videos whose whole path is UTF-8: name another")
         self._codec = VIDEO_CODECS[self.path.suffix.lower()]
         self._size: tuple[int, int] | None = None
         self._target: AbstractContextManager[Path] | None = None
@@ -267,7 +278,8 @@ class VideoOverlay:
             target = replacing(self.path)
             self._temporary = target.__enter__()
             self._target, self._writer = target, cv2.VideoWriter()
-            self._writer.open(str(self._temporary), codec, self.frame_rate, self._size)
+            rate = _writable_rate(self.frame_rate, self.path.suffix.lower())
+            self._writer.open(str(self._temporary), codec, rate, self._size)
             if not self._writer.isOpened():
                 raise VideoError(f"{self.path}: this OpenCV cannot write {self.path.suffix} videos")
         if (picture.shape[1], picture.shape[0]) != self._size:

@@ -6,6 +6,7 @@ Frames are read one at a time: memory does not grow with the length of a video.
 from __future__ import annotations
 
 import re
+import struct
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyclnf._files import is_utf8
 from pyclnf._limits import MAX_PIXELS
 from pyclnf._stderr import captured_stderr, write_stderr
 from pyclnf.errors import ImageError, VideoError
@@ -29,6 +31,10 @@ __all__ = ["Frame", "Video"]
 
 # Frames a second where a source does not tell: image sequences, damaged headers.
 DEFAULT_RATE = 30.0
+# Headers that claim more may name their clock's rate instead of the frames': so many frames tell.
+HIGH_RATE, FRAMES_TO_MEASURE = 1000.0, 30
+# Pixels are not believed to be more oblong.
+MAX_PIXEL_ASPECT = 8.0
 # A video file is believed to end when this many frames in a row cannot be decoded.
 MAX_BROKEN_IN_A_ROW = 100
 # A file that ends by more than this, in s and as a share, before its header says is cut short.
@@ -46,7 +52,7 @@ class Frame:
     timestamp : float
         Seconds from the beginning of the video, as the file says (cameras: since the first frame).
     image : ndarray, shape (H, W, 3), uint8, or None
-        BGR, upright; None if the frame is broken.
+        BGR, upright, of square pixels; None if the frame is broken.
     error : str or None
         What is wrong with a broken frame.
     """
@@ -150,6 +156,8 @@ class Video:
                 )
             if path.stat().st_size == 0:
                 raise VideoError(f"the video {path} is empty (0 bytes): copy or record it again")
+            if not is_utf8(path):
+                raise VideoError(f"{path}: OpenCV opens only videos whose whole path is UTF-8: rename it")
             source = str(path)
         capture = cv2.VideoCapture(source)
         if not capture.isOpened():
@@ -166,19 +174,37 @@ class Video:
         if not capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1):
             self._turn = int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
         rate = capture.get(cv2.CAP_PROP_FPS)
-        self.frame_rate = self._fixed_rate or (rate if 0 < rate < 1000 else DEFAULT_RATE)
+        credible = rate
+        if rate >= HIGH_RATE and isinstance(source, str):
+            credible = _measured_rate(source, rate)
+        self.frame_rate = self._fixed_rate or (credible if credible > 0 else DEFAULT_RATE)
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.frame_count = int(count) if 0 < count < 1e9 else None
         # By the header's own rate: frames without a steady one are counted in whatever it names.
         self._frame_seconds = 1.0 / rate if rate > 0 else 0.0
+        self._aspect = 1.0 if self._is_camera else self._pixel_aspect()
         width, height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if self._turn in (90, 270):
+            width, height = height, width
+        width, height = self.size = _square_size(width, height, self._aspect)
         if width * height > MAX_PIXELS:
             self.close()
             raise VideoError(
                 f"{self.name}: frames of {width} x {height} px are more than {MAX_PIXELS} pixels: "
                 "scale it down"
             )
-        self.size = (height, width) if self._turn in (90, 270) else (width, height)
+
+    def _pixel_aspect(self) -> float:
+        """Return the width of a pixel of upright frames, by its height."""
+        import cv2
+
+        width, height = (self._capture.get(p) for p in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN))
+        aspect = width / height if width > 0 and height > 0 else 1.0
+        if not 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT:
+            return 1.0
+        # It is that of frames as they are stored, however OpenCV turns them.
+        turned = int(self._capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 180 == 90
+        return 1 / aspect if turned else aspect
 
     def __enter__(self) -> Video:
         return self
@@ -264,8 +290,13 @@ class Video:
             return
         said = self.frame_count * self._frame_seconds
         last = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000.0
+        # The header may count the time before the first frame.
+        if hasattr(cv2, "CAP_PROP_PTS"):
+            last = max(last, float(self._capture.get(cv2.CAP_PROP_PTS)) * self._frame_seconds)
         read = max(frames * self._frame_seconds, last + self._frame_seconds)
-        if said - read > max(CUT_SHORT_SECONDS, CUT_SHORT_SHARE * said):
+        short = said - read > max(CUT_SHORT_SECONDS, CUT_SHORT_SHARE * said)
+        # Or the frames that an edit list leaves out.
+        if short and not _is_whole_mp4(Path(self.name)):
             self.cut_short = f"ends after {read:.1f} of {said:.1f} s, as if cut short"
 
     def _timestamp(self, index: int, previous: float | None, begin: float) -> float:
@@ -282,10 +313,61 @@ class Video:
         return timestamp
 
     def _upright(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return BGR as it is to be seen: turned, and of square pixels."""
+        import cv2
+
         if image.ndim == 2:
             image = np.repeat(image[:, :, None], 3, axis=2)
         # The metadata count clockwise quarter turns, np.rot90 anticlockwise ones.
-        return np.ascontiguousarray(np.rot90(image, -(self._turn // 90))) if self._turn else image
+        if self._turn:
+            image = np.ascontiguousarray(np.rot90(image, -(self._turn // 90)))
+        size = _square_size(image.shape[1], image.shape[0], self._aspect)
+        if size == (image.shape[1], image.shape[0]):
+            return image
+        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _square_size(width: int, height: int, aspect: float) -> tuple[int, int]:
+    """Return the size of a frame whose pixels have been made square, none of them smaller."""
+    if aspect >= 1:
+        return round(width * aspect), height
+    return width, round(height / aspect)
+
+
+def _measured_rate(file: str, rate: float) -> float:
+    """Return a high rate that a header names, or that of the first frames if they are much slower."""
+    import cv2
+
+    capture = cv2.VideoCapture(file)
+    times: list[float] = []
+    while len(times) < FRAMES_TO_MEASURE and capture.grab():
+        times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0)
+    capture.release()
+    span = times[-1] - times[0] if times else 0.0
+    if span <= 0:
+        return DEFAULT_RATE
+    measured = (len(times) - 1) / span
+    return measured if measured < rate / 2 else rate
+
+
+def _is_whole_mp4(path: Path) -> bool:
+    """Return whether the boxes of an MP4 file end where the file does; False for other files."""
+    size, place = path.stat().st_size, 0
+    with path.open("rb") as file:
+        if file.read(8)[4:] != b"ftyp":
+            return False
+        while place < size:
+            file.seek(place)
+            header = file.read(16)
+            if len(header) < 8:
+                return False
+            (length,) = struct.unpack_from(">I", header)
+            if length == 1 and len(header) == 16:
+                (length,) = struct.unpack_from(">Q", header, 8)
+            if length < 8:  # 0: to the end of the file, wherever that was
+                return False
+            place += length
+    return place == size
 
 
 def _image_files(source: str | Path | Sequence[str | Path]) -> list[Path] | None:

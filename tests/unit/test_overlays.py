@@ -84,6 +84,33 @@ def test_overlay_of_a_video(tmp_path: Path, suffix: str) -> None:
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize(
+    ("rate", "suffix", "written"),
+    [
+        (239.866, ".mp4", 239.9),
+        (30000 / 1001, ".mp4", 29.97),
+        (2000.0, ".mp4", 2000.0),
+        (7000.5, ".mp4", 7000.0),
+        (1e6, ".mp4", 65535.0),
+        (2000.0, ".AVI", 600.0),
+    ],
+)
+def test_overlays_of_high_and_odd_rates(tmp_path: Path, rate: float, suffix: str, written: float) -> None:
+    with VideoOverlay(tmp_path / f"v{suffix}", rate) as overlay:
+        for _ in range(10):
+            overlay.write(np.zeros((48, 64, 3), np.uint8), [])
+    video = cv2.VideoCapture(str(tmp_path / f"v{suffix}"))
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(written, rel=1e-3)
+    assert sum(video.grab() for _ in range(11)) == 10
+    video.release()
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """OpenCV would end the process."""
+    with pytest.raises(VideoError, match="whole path is UTF-8: name another"):
+        VideoOverlay(tmp_path / "M\udcfcller.mp4", 25)
+
+
 def test_an_interrupted_overlay_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), VideoOverlay(tmp_path / "v.mp4", 25) as overlay:
         overlay.write(np.zeros((240, 320, 3), np.uint8), [])

@@ -117,6 +117,60 @@ def test_videos_of_turned_phones_come_upright(tmp_path: Path, turn: int, corner:
     assert abs(brightest[1] - x) < 24
 
 
+def insert_pixel_aspect(path: Path, horizontal: int, vertical: int) -> None:
+    """Give the frames of an MP4 oblong pixels (pasp): the boxes around grow."""
+    data = bytearray(path.read_bytes())
+    assert data.index(b"mdat") < data.index(b"moov"), "the frames' places would move"
+    end = data.index(b"esds") - 4
+    end += struct.unpack_from(">I", data, end)[0]
+    data[end:end] = struct.pack(">I4sII", 16, b"pasp", horizontal, vertical)
+    for name in (b"mp4v", b"stsd", b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+        place = data.rindex(name, 0, end) - 4
+        struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + 16)
+    path.write_bytes(data)
+
+
+def turn_clockwise(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("aspect", "size"),
+    [
+        ((2, 1), (192, 64)),
+        ((1, 2), (96, 128)),
+        ((16, 15), (102, 64)),
+        ((1, 1), (96, 64)),
+        ((99, 1), (96, 64)),
+    ],
+)
+def test_pixels_come_square(
+    tmp_path: Path, aspect: tuple[int, int], size: tuple[int, int], turned: bool
+) -> None:
+    """As stored the frame is 96 x 64, white to the right of its middle; impossible pixels are left."""
+    frame = grey_frame(0, (96, 64))
+    frame[:, 48:] = 255
+    path = write_video(tmp_path / "a.mp4", [frame] * 3, 25.0, "mp4v")
+    insert_pixel_aspect(path, *aspect)
+    if turned:
+        turn_clockwise(path)
+    with Video(path) as video:
+        images = [found.image for found in video]
+        assert video.size == (size[::-1] if turned else size)
+    for image in images:
+        assert image is not None
+        assert image.dtype == np.uint8
+        upright = np.rot90(image) if turned else image  # as stored
+        assert upright.shape == (size[1], size[0], 3)
+        means = upright.mean(axis=(0, 2))
+        middle = size[0] // 2
+        assert means[: middle - 8].max() < 40
+        assert means[middle + 8 :].min() > 215
+
+
 def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"no video .*gone\.mp4.*check the path"):
         Video(tmp_path / "gone.mp4")
@@ -131,6 +185,15 @@ def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
 def test_no_such_camera() -> None:
     with pytest.raises(VideoError, match="camera 97 cannot be opened"):
         Video(97)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    """OpenCV would end the process."""
+    path = write_video(tmp_path / "a.avi", [grey_frame(9)] * 3, 25.0)
+    odd = path.rename(tmp_path / os.fsdecode(b"M\xfcller.avi"))
+    with pytest.raises(VideoError, match="whole path is UTF-8: rename it"):
+        Video(odd)
 
 
 class Capture:
@@ -229,6 +292,12 @@ def test_a_file_that_is_cut_short_says_so(tmp_path: Path, fixed: float | None) -
         # An estimate that is off by less than a fiftieth.
         ({cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_FRAME_COUNT: 10150.0, cv2.CAP_PROP_POS_MSEC: 400e3}, False),
         ({cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_FRAME_COUNT: 10250.0, cv2.CAP_PROP_POS_MSEC: 400e3}, True),
+        # Times that begin at 5 s, which the header counts.
+        (
+            {cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_FRAME_COUNT: 165.0, cv2.CAP_PROP_POS_MSEC: 1560.0}
+            | {getattr(cv2, "CAP_PROP_PTS", -1): 164.0},
+            not hasattr(cv2, "CAP_PROP_PTS"),
+        ),
         # Headers that say nothing.
         ({cv2.CAP_PROP_FPS: 0.0, cv2.CAP_PROP_FRAME_COUNT: 10250.0}, False),
         ({cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_FRAME_COUNT: -1.0}, False),
@@ -242,6 +311,58 @@ def test_what_a_header_says_of_the_end(
     with Video(tmp_path / "v.mp4") as video:
         list(video)
     assert (video.cut_short is not None) == short
+
+
+def with_header_first(data: bytes) -> bytes:
+    """Return an MP4 with its header (moov) before the frames, whose places move."""
+    begin, header = data.index(b"mdat") - 4, bytearray(data[data.index(b"moov") - 4 :])
+    assert len(header) == struct.unpack_from(">I", header)[0]
+    at = header.index(b"stco") + 4
+    (count,) = struct.unpack_from(">I", header, at + 4)
+    places = struct.unpack_from(f">{count}I", header, at + 8)
+    struct.pack_into(f">{count}I", header, at + 8, *(place + len(header) for place in places))
+    return data[:begin] + header + data[begin : len(data) - len(header)]
+
+
+def test_an_edit_list_leaves_out_frames_and_cuts_nothing_short(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "a.mp4", list(noise), 25.0, "mp4v")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12
+    step = struct.unpack_from(">I", data, data.index(b"stts") + 16)[0]
+    # From the 21st frame on, in ms and in the track's own time.
+    struct.pack_into(">II", data, at, 800, 20 * step)
+    path.write_bytes(data)
+    with Video(path) as video:
+        assert len(list(video)) <= 21
+        assert video.cut_short is None
+    # A copy that was broken off has the same header.
+    whole = with_header_first(write_video(tmp_path / "a.mp4", list(noise), 25.0, "mp4v").read_bytes())
+    for share, short in ((1.0, False), (0.5, True)):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with Video(path) as video:
+            list(video)
+        assert (video.cut_short is not None) == short
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        (
+            struct.pack(">I4sIIQ", 16, b"ftyp", 0, 0, 0x10_0000_0008)[:-8] + struct.pack(">I4s", 8, b"moov"),
+            True,
+        ),
+        (struct.pack(">I4sI4sQ", 8, b"ftyp", 1, b"mdat", 20) + bytes(4), True),
+        (struct.pack(">I4sI4sQ", 8, b"ftyp", 1, b"mdat", 21) + bytes(4), False),
+        (struct.pack(">I4sI4s", 8, b"ftyp", 0, b"mdat") + bytes(9), False),  # to the end, wherever it was
+        (struct.pack(">I4sI", 8, b"ftyp", 9), False),
+        (struct.pack(">I4s", 8, b"free"), False),
+        (b"", False),
+    ],
+)
+def test_where_the_boxes_of_an_mp4_end(tmp_path: Path, data: bytes, whole: bool) -> None:
+    (tmp_path / "a.mp4").write_bytes(data)
+    assert video_module._is_whole_mp4(tmp_path / "a.mp4") == whole
 
 
 class BrokenCapture:
