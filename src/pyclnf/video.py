@@ -39,6 +39,10 @@ MAX_PIXEL_ASPECT = 8.0
 MAX_BROKEN_IN_A_ROW = 100
 # A file that ends by more than this, in s and as a share, before its header says is cut short.
 CUT_SHORT_SECONDS, CUT_SHORT_SHARE = 0.5, 0.02
+# What FFmpeg says of a frame that it has not converted, in two lines; OpenCV gives an old one in its place.
+_INTERLACED = re.compile(rb"[^\n]*convert interlaced[^\n]*\n?(?: \(Invalid argument\)[^\n]*\n?)?")
+# Of so many rows one tells whether a frame may be the one before.
+_ROWS_APART = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +173,8 @@ class Video:
             )
             raise VideoError(f"{self.name} cannot be opened: {remedy}")
         self._capture = capture
+        self._rows: NDArray[np.uint8] | None = None
+        self._interlaced = False
         # Phones store videos as the sensor lies and say by how much to turn them.
         self._turn = 0
         if not capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1):
@@ -265,11 +271,11 @@ class Video:
             held += [self._broken(index + k, timestamp - (lost - k) * step) for k in range(lost)]
             index, lost = index + lost, 0
             previous = timestamp
-            ok, image = self._capture.retrieve()
-            if ok and image is not None and image.size:
+            image, interlaced = self._retrieve()
+            if interlaced or image is not None:
                 yield from held
                 held = []
-                yield Frame(index, timestamp, self._upright(image))
+                yield Frame(index, timestamp, None if image is None else self._upright(image), interlaced)
             else:
                 held.append(self._broken(index, timestamp))
                 if len(held) >= MAX_BROKEN_IN_A_ROW:
@@ -277,8 +283,52 @@ class Video:
             index += 1
         yield from held
         if index == 0:
-            raise VideoError(f"{self.name} holds no frame that can be read: it is damaged or not a video")
+            raise VideoError(
+                f"{self.name} holds no frame that can be read: it is damaged, or of a codec that this OpenCV "
+                f"cannot decode: convert it, for example {self._conversion('-c:v libx264')}"
+            )
         self._compare_with_header(index)
+
+    def _retrieve(self) -> tuple[NDArray[np.uint8] | None, str | None]:
+        """Return the grabbed frame, or None and, if it is interlaced, what to do about that.
+
+        Some OpenCV give in place of an interlaced frame, with no word but on stderr, what lies in the memory
+        for it: the last one that they converted, of this video or of another.
+        """
+        before = self._rows
+        if before is None or self._interlaced:
+            ok, image, message = self._converted_and_heard()
+        else:
+            (ok, image), message = self._capture.retrieve(), False
+        if not ok or image is None or not image.size:
+            return None, None
+        self._rows = image[::_ROWS_APART].copy()
+        if before is not None and not self._interlaced and np.array_equal(before, self._rows):
+            _, _, message = self._converted_and_heard()
+        self._interlaced = message
+        if not message:
+            return image, None
+        text = "interlaced, which this OpenCV cannot convert: convert the video, for example "
+        text += self._conversion("-vf yadif")
+        if before is None:
+            raise VideoError(f"{self.name} is {text}")
+        return None, f"the frame is {text}"
+
+    def _converted_and_heard(self) -> tuple[bool, NDArray[np.uint8] | None, bool]:
+        """Return what OpenCV gives for the grabbed frame, and whether it says that it is interlaced."""
+        # Cameras may give a frame once only.
+        if self._is_camera:
+            ok, image = self._capture.retrieve()
+            return ok, image, False
+        with captured_stderr() as written:
+            ok, image = self._capture.retrieve()
+        rest, found = _INTERLACED.subn(b"", b"".join(written))
+        write_stderr(rest)
+        return ok, image, found > 0
+
+    def _conversion(self, option: str) -> str:
+        path = Path(self.name)
+        return f"ffmpeg -i {path.name} {option} {path.stem}_converted.mp4"
 
     def _broken(self, index: int, timestamp: float) -> Frame:
         return Frame(index, timestamp, None, f"frame {index + 1} of {self.name} cannot be decoded")

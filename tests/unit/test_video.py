@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 import struct
+import sys
 from pathlib import Path
 
 import cv2
@@ -14,6 +17,19 @@ from pyclnf import VideoError
 from pyclnf import video as video_module
 from pyclnf.images import read_photograph
 from pyclnf.video import MAX_BROKEN_IN_A_ROW, Video
+
+# Three grey frames each of MPEG-2, 64 x 48.
+INTERLACED = base64.b64decode(
+    "AAABswQAMCP//+AYAAABtRSCAAEAAAAAAbgACABAAAABAAAP//gAAAG1j//zgAAAAAEB+3p5Z6ROwpSkSsIwjKdpSlJygAAAAQL7"
+    "enpGEotIRjEWFKRnFljSkRAAAAED+3qKSxiVjLGETtJoUiLSlKROAAABBPt6eEYRFjSlInaUpSqi0pSllXAAAAEAAFf/+4AAAAG1"
+    "gR/zgAAAAAEB+m0bAAABAvptGwAAAQP6bRsAAAEE+jenhGERRjSlInRpSlJxRhow0YiAAAABAACX//uAAAABtYEf84AAAAABAfpt"
+    "GwAAAQL6bRsAAAED+m0bAAABBPo3p4RhEUY0pSJ0aUpSJUZoRhOU"
+)
+PROGRESSIVE = base64.b64decode(
+    "AAABswQAMCP//+AYAAABtRSKAAEAAAAAAbgACABAAAABAAAP//gAAAG1j//zQYAAAAEB+/Tyz0idilKRKxGEZTuUpScoAAABAvv0"
+    "9IwlFyEYxFilIzi1jSkRAAAAAQP79RSWMSsyxhE7k0KRFylKROAAAAEAAFf/+4AAAAG1gR/zQYAAAAEB+nRwAAABAvp0cAAAAQP6"
+    "dHAAAAEAAJf/+4AAAAG1gR/zQYAAAAEB+nRwAAABAvp0cAAAAQP6dHA="
+)
 
 
 def grey_frame(level: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
@@ -253,6 +269,161 @@ def test_an_opencv_that_does_not_turn_frames(
     assert np.argwhere(found.image[:, :, 0]).tolist() == [list(place)]
 
 
+class TimedCapture(Capture):
+    """A file's frames at times of their own, ms."""
+
+    def __init__(self, times: list[float], settings: dict[int, float]) -> None:
+        super().__init__([grey_frame(i) for i in range(len(times))], settings)
+        self.times, self.at = times, -1
+
+    def grab(self) -> bool:
+        self.at += 1
+        return super().grab()
+
+    def get(self, name: int) -> float:
+        return self.times[self.at] if name == cv2.CAP_PROP_POS_MSEC else super().get(name)
+
+
+@pytest.mark.parametrize(
+    ("rate", "times", "expected", "found"),
+    [
+        # Matroska's times are whole milliseconds.
+        (2000.0, [0, 1, 1, 2, 2, 3], 2000.0, [0, 1, 1.5, 2, 2.5, 3]),
+        (1000.0, [0, 1, 2, 3], 1000.0, [0, 1, 2, 3]),
+        (240.0, [0, 4, 8, 13], 240.0, [0, 4, 8, 13]),
+        # The rate of the clock, as browsers write it.
+        (1000.0, [0, 33, 66, 100], 30.0, [0, 33, 66, 100]),
+        (90000.0, [0, 40, 80, 120], 25.0, [0, 40, 80, 120]),
+        # Nothing that could be believed.
+        (90000.0, [0, 0, 0], 30.0, [0, 100 / 3, 200 / 3]),
+        (0.0, [0, 40, 80], 30.0, [0, 40, 80]),
+    ],
+)
+def test_rates_are_those_of_the_frames(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rate: float,
+    times: list[float],
+    expected: float,
+    found: list[float],
+) -> None:
+    (tmp_path / "v.mkv").write_bytes(b"0")
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: TimedCapture(times, {cv2.CAP_PROP_FPS: rate}))
+    with Video(tmp_path / "v.mkv") as video:
+        assert video.frame_rate == pytest.approx(expected, rel=1e-9)
+        np.testing.assert_allclose([frame.timestamp * 1000 for frame in video], found, atol=1e-9)
+
+
+# --- interlaced videos
+
+
+def test_an_interlaced_video_is_read_or_refused(tmp_path: Path) -> None:
+    """OpenCV with FFmpeg 8 gives what lies in the memory, of other videos too."""
+    list(Video(write_video(tmp_path / "other.avi", [grey_frame(20)] * 3, 25.0)))
+    path = tmp_path / "broadcast.m2v"
+    path.write_bytes(INTERLACED)
+    try:
+        found = levels(Video(path))
+    except VideoError as error:
+        assert "is interlaced" in str(error)
+        assert "ffmpeg -i broadcast.m2v -vf yadif broadcast_converted.mp4" in str(error)
+    else:
+        np.testing.assert_allclose(found, 175, atol=3)
+
+
+def test_interlaced_frames_among_others_have_no_image_of_another(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.m2v"
+    path.write_bytes(PROGRESSIVE + INTERLACED)
+    frames = list(Video(path))
+    assert len(frames) >= 5
+    for frame in frames:
+        if frame.image is None:
+            assert frame.index >= 2
+            assert "the frame is interlaced" in str(frame.error)
+        else:
+            assert abs(frame.image.mean() - 175) < 3
+    path.write_bytes(PROGRESSIVE)
+    np.testing.assert_allclose(levels(Video(path)), [175] * 3, atol=3)
+
+
+class InterlacedCapture(Capture):
+    """Stands for OpenCV with FFmpeg 8: for an interlaced frame (None) it gives the last one again."""
+
+    def __init__(self, frames: list[np.ndarray | None]) -> None:
+        super().__init__([grey_frame(0)] * len(frames), {})
+        self.levels, self.at, self.conversions = frames, -1, 0
+        self.buffer = grey_frame(99)
+
+    def grab(self) -> bool:
+        self.at += 1
+        return super().grab()
+
+    def retrieve(self) -> tuple[bool, np.ndarray | None]:
+        self.conversions += 1
+        os.write(2, b"[h264 @ 0x1] another message\n")
+        found = self.levels[self.at]
+        if found is None:
+            message = "[swscaler @ 0x1] Cannot convert interlaced to progressive frames or vice versa.\n"
+            os.write(2, (message + " (Invalid argument): fmt:yuv420p -> fmt:bgr24\n").encode())
+        else:
+            self.buffer = found
+        return True, self.buffer.copy()
+
+
+@pytest.fixture
+def interlaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "v.mp4").write_bytes(b"0")
+
+    def open_video(frames: list[np.ndarray | None]) -> tuple[Video, InterlacedCapture]:
+        capture = InterlacedCapture(frames)
+        monkeypatch.setattr(cv2, "VideoCapture", lambda _: capture)
+        return Video(tmp_path / "v.mp4"), capture
+
+    return open_video
+
+
+def test_a_video_whose_first_frame_is_interlaced_is_refused(interlaced, capfd) -> None:
+    video, _ = interlaced([None, grey_frame(1)])
+    with pytest.raises(VideoError, match=r"v\.mp4 is interlaced.*ffmpeg -i v\.mp4 -vf yadif"):
+        list(video)
+    # What is said of other things still is.
+    assert capfd.readouterr().err == "[h264 @ 0x1] another message\n"
+
+
+def test_interlaced_frames_are_errors_and_do_not_end_a_video(interlaced) -> None:
+    many = [None] * (MAX_BROKEN_IN_A_ROW + 1)
+    video, _ = interlaced([grey_frame(1), None, None, grey_frame(2), grey_frame(3), *many, grey_frame(3)])
+    found = list(video)
+    assert [frame.image is None for frame in found] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+        *[True] * len(many),
+        False,
+    ]
+    assert {frame.error for frame in found if frame.image is None} == {
+        "the frame is interlaced, which this OpenCV cannot convert: convert the video, for example "
+        "ffmpeg -i v.mp4 -vf yadif v_converted.mp4"
+    }
+
+
+def test_frames_alike_are_frames_and_no_others_are_converted_twice(interlaced, capfd) -> None:
+    video, capture = interlaced([grey_frame(level) for level in (1, 1, 2, 3, 3, 3)])
+    assert levels(video) == [1, 1, 2, 3, 3, 3]
+    assert capture.conversions == 6 + 3
+    assert capfd.readouterr().err == "[h264 @ 0x1] another message\n" * 9
+
+
+def test_a_frame_that_was_drawn_on_is_compared_as_it_came(interlaced) -> None:
+    video, _ = interlaced([grey_frame(1), None])
+    for frame in video:
+        if frame.image is not None:
+            frame.image[:] = 200
+    assert frame.image is None
+
+
 @pytest.mark.parametrize("rate", [0, -1.0, float("inf"), float("nan")])
 def test_refuses_impossible_rates(pictures: Path, rate: float) -> None:
     with pytest.raises(VideoError, match="frame rate"):
@@ -448,7 +619,10 @@ def test_a_file_without_a_frame(tmp_path: Path) -> None:
     video = Video(write_video(tmp_path / "a.avi", [grey_frame(9)] * 3, 25.0))
     video.close()
     video._capture = BrokenCapture(set(), 0)
-    with pytest.raises(VideoError, match=r"a\.avi holds no frame that can be read: it is damaged"):
+    with pytest.raises(
+        VideoError,
+        match=r"a\.avi holds no frame that can be read: it is damaged, or of a codec .*ffmpeg -i a\.avi",
+    ):
         list(video)
 
 
