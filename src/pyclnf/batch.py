@@ -30,6 +30,7 @@ from pyclnf.errors import BoxError, FormatError, ParameterError, PyclnfError
 from pyclnf.formats import CSVWriter, ParquetWriter, Writer, write_csv, write_parquet, write_pts
 from pyclnf.images import IMAGE_SUFFIXES, read_photograph, write_image
 from pyclnf.store import resolve
+from pyclnf.video import Video, is_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,8 +50,8 @@ __all__ = ["FORMATS", "Job", "Outcome", "Settings", "plan", "run"]
 
 FORMATS: dict[Command, tuple[str, ...]] = {"fit": ("csv", "pts", "parquet"), "track": ("csv", "parquet")}
 VIDEO_SUFFIXES = (
-    *(".3gp", ".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"),
+    *(".3gp", ".asf", ".avi", ".dv", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
 
 # Of one picture or video with the faces drawn on it.
@@ -233,7 +234,10 @@ def plan(
                 raise ParameterError(f"{text}: there is no such folder, and it is no pattern of images")
             # Of frames/*.png and frames/%04d.png the name is the folder's.
             folder = path if path.is_dir() else path.parent
-            found[path] = Path(folder.resolve().name or "frames")
+            found[path] = Path(_resolved(folder).name or "frames")
+            if path.is_dir():
+                others = [file for file in path.iterdir() if not is_frame(file) and not _is_aside(file)]
+                result.left_out += sorted(others)
         elif path.is_dir():
             found.update({file: file.relative_to(path) for file in _in_folder(path, suffixes, draw, result)})
         elif path.is_file():
@@ -253,12 +257,12 @@ def plan(
         raise ParameterError(f"--draw {draw} is one file for {len(found)} inputs: name a folder")
     names = {source: str(path) for source, path in found.items()} if frames else _short_names(found)
     _check_unique(names, numbered="pts" in formats)
-    sources = {source.resolve() for source in found}
+    sources = {_resolved(source) for source in found}
     for source, name in names.items():
         picture = None
         if draw is not None:
             picture = str(draw if one_picture else draw / f"{name}{'.jpg' if command == 'fit' else '.mp4'}")
-            if Path(picture).resolve() in sources:
+            if _resolved(Path(picture)) in sources:
                 raise ParameterError(f"--draw would overwrite the input {picture}: name another folder")
         result.jobs.append(Job(str(source), str(output / name), picture))
     return result
@@ -266,6 +270,9 @@ def plan(
 
 def _check_places(command: Command, output: Path, draw: Path | None, one_picture: bool) -> None:
     """Refuse files where folders are to be, and pictures that cannot be written."""
+    for option, place in (("--output", output), ("--draw", draw)):
+        if place is not None and place.is_symlink() and not place.exists():
+            raise ParameterError(f"{option} {place} is a link that leads nowhere: name a folder")
     if output.exists() and not output.is_dir():
         raise ParameterError(f"--output {output} is a file: name a folder")
     if draw is None:
@@ -282,20 +289,30 @@ def _check_places(command: Command, output: Path, draw: Path | None, one_picture
 def _in_folder(path: Path, suffixes: Sequence[str], draw: Path | None, result: Plan) -> list[Path]:
     """Return the inputs in a folder, and note those that are left out."""
     # Also what cannot be read, such as a link that leads nowhere: it is reported.
-    files = sorted(file for file in path.rglob("*") if not file.is_dir() and not file.name.startswith("."))
+    files = sorted(file for file in path.rglob("*") if not _is_aside(file))
     # What an earlier run drew into a folder of the input is no photograph.
-    pictures = None if draw is None else draw.resolve()
-    if pictures == path.resolve():
+    pictures = None if draw is None else _resolved(draw)
+    if pictures == _resolved(path):
         raise ParameterError(
             f"--draw {draw} is the folder of the input: what is drawn there would be an input the next time; "
             "name another folder"
         )
-    if pictures is not None and path.resolve() in pictures.parents:
-        drawn = {file for file in files if pictures in file.resolve().parents}
+    if pictures is not None and _resolved(path) in pictures.parents:
+        drawn = {file for file in files if pictures in _resolved(file).parents}
         files = [file for file in files if file not in drawn]
         result.drawn += sorted(drawn)
     result.left_out += [file for file in files if file.suffix.lower() not in suffixes]
     return [file for file in files if file.suffix.lower() in suffixes]
+
+
+def _is_aside(path: Path) -> bool:
+    """Return whether what is in a folder of inputs is not spoken of: folders and hidden files."""
+    return path.is_dir() or path.name.startswith(".")
+
+
+def _resolved(path: Path) -> Path:
+    """Return where links lead; before Python 3.13 `Path.resolve` fails at one that leads to itself."""
+    return Path(os.path.realpath(path))
 
 
 def _short_names(found: dict[Path, Path]) -> dict[Path, str]:
@@ -637,8 +654,6 @@ def _tracker(settings: Settings) -> Tracker:
 
 
 def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
-    from pyclnf.video import Video
-
     tracker = _tracker(settings)
     pdm = tracker.clnf.model.pdm
     frames = rows = broken = 0
@@ -673,4 +688,5 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
                 tick(frames, video.frame_count)
         notes = [f"{broken} broken frame{'s' if broken > 1 else ''}"] if broken else []
         notes += [video.cut_short] if video.cut_short else []
+        notes += video.notes
     return Outcome(job.source, faces=rows, frames=frames, note="; ".join(notes) or None)
