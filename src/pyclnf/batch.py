@@ -24,11 +24,19 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyclnf._files import remove_leftovers
+from pyclnf._files import escaped, remove_leftovers
 from pyclnf.draw import VIDEO_CODECS, VideoOverlay, draw_faces
 from pyclnf.errors import BoxError, FormatError, ParameterError, PyclnfError
-from pyclnf.formats import CSVWriter, ParquetWriter, Writer, write_csv, write_parquet, write_pts
-from pyclnf.images import IMAGE_SUFFIXES, read_photograph, write_image
+from pyclnf.formats import (
+    CSVWriter,
+    ParquetWriter,
+    Writer,
+    layout_of_csv,
+    write_csv,
+    write_parquet,
+    write_pts,
+)
+from pyclnf.images import IMAGE_SUFFIXES, WRITTEN_SUFFIXES, read_photograph, write_image
 from pyclnf.store import resolve
 from pyclnf.video import Video, is_frame
 
@@ -56,7 +64,7 @@ VIDEO_SUFFIXES = (
 
 # Of one picture or video with the faces drawn on it.
 DRAWN_SUFFIXES: dict[Command, tuple[str, ...]] = {
-    "fit": (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+    "fit": WRITTEN_SUFFIXES,
     "track": tuple(sorted(VIDEO_CODECS)),
 }
 
@@ -371,6 +379,9 @@ def run(
     waiting = []
     for job in jobs:
         outputs = job.outputs(settings.formats)
+        if (failure := _foreign_csv(settings.command, outputs)) is not None:
+            yield Outcome(job.source, failure=failure)
+            continue
         if resume and all(path.is_file() for path in outputs):
             yield Outcome(job.source, skipped=True)
             continue
@@ -392,6 +403,17 @@ def run(
                     with suppress(OSError):
                         remove_leftovers(path)
             raise
+
+
+def _foreign_csv(command: Command, outputs: Iterable[Path]) -> str | None:
+    """Return why outputs are not to be replaced: fit and track name their CSVs alike, after the input."""
+    own, other, layout = (
+        ("photograph", "video", "video") if command == "fit" else ("video", "photograph", "image")
+    )
+    for path in outputs:
+        if path.suffix == ".csv" and layout_of_csv(path) == layout:
+            return f"{path} is the CSV of a {other}: give the {own} another --output"
+    return None
 
 
 def _run_in_processes(
@@ -614,11 +636,16 @@ def _fit(settings: Settings, job: Job) -> Outcome:
     clnf, detector = _tools(settings)
     image, note = read_photograph(Path(job.source))
     faces = clnf.detect(image, detector=detector, camera=settings.camera)
-    if job.draw:
-        write_image(Path(job.draw), draw_faces(image, faces))
-    # Last what may fail: a photograph without a face has no .pts, but a table.
-    for name in sorted(settings.formats, key=lambda name: name == "pts"):
-        _write_faces(name, job, clnf, faces)
+    # First what does not fail: a photograph without a face has no .pts, but a table and a picture.
+    for name in settings.formats:
+        if name != "pts":
+            _write_faces(name, job, clnf, faces)
+    try:
+        if job.draw:
+            write_image(Path(job.draw), draw_faces(image, faces))
+    finally:
+        if "pts" in settings.formats:
+            _write_faces("pts", job, clnf, faces)
     return Outcome(job.source, faces=sum(face.success for face in faces), note=note)
 
 
@@ -630,6 +657,7 @@ def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None
         write_parquet(path, faces, n_landmarks=pdm.n_landmarks, n_modes=pdm.n_modes, source=job.source)
     else:
         good = [face for face in faces if face.success]
+        _remove_further(path, len(good))
         if not good:
             # That of an earlier run would be taken for this one's.
             path.unlink(missing_ok=True)
@@ -637,6 +665,14 @@ def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None
         # The first face comes last: it says that all is done.
         for rank, face in reversed(list(enumerate(good))):
             write_pts(path.with_suffix(f".face{rank}.pts") if rank else path, face.landmarks)
+
+
+def _remove_further(path: Path, count: int) -> None:
+    """Remove the .pts of faces from *count* on, which an earlier run found in the photograph."""
+    for file in path.parent.glob(f"{escaped(path.stem)}.face*{path.suffix}"):
+        number = re.fullmatch(r"\.face([1-9]\d*)", file.stem.removeprefix(path.stem))
+        if number is not None and int(number[1]) >= count:
+            file.unlink()
 
 
 def _tracker(settings: Settings) -> Tracker:

@@ -64,7 +64,7 @@ ROW_GROUP = 1024
 
 
 # Names and formats of the columns that come first.
-_FIRST = {
+_FIRST: dict[Layout, list[tuple[str, str]]] = {
     "video": [
         ("frame", "%d"),
         ("face_id", "%d"),
@@ -330,6 +330,16 @@ def read_csv(path: str | Path) -> Table:
 
 
 # --- .pts
+
+
+def layout_of_csv(path: Path) -> Layout | None:
+    """Return whose landmarks a CSV holds, by the name of its first column; None if it cannot be told."""
+    try:
+        with path.open("rb") as file:
+            name = file.read(16).partition(b",")[0].strip().decode("utf-8-sig")
+    except (OSError, ValueError):
+        return None
+    return next((layout for layout, columns in _FIRST.items() if columns[0][0] == name), None)
 
 
 def write_pts(path: str | Path, landmarks: ArrayLike) -> None:

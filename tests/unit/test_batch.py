@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
@@ -12,7 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -119,6 +122,95 @@ def test_what_cannot_be_read_in_a_folder_is_reported(tmp_path: Path) -> None:
         assert outcomes["pipe.jpg"] == "cannot be read: it is no regular file"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_that_lead_to_themselves_are_reported(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "notes.txt")
+    (tmp_path / "in" / "loop.jpg").symlink_to("loop.jpg")
+    loop = str(tmp_path / "in" / "loop.jpg")
+    for inputs in ([loop], [str(tmp_path / "in")], [str(tmp_path / "in" / "*.jpg")]):
+        for draw in (None, tmp_path / "drawn", tmp_path / "in" / "drawn"):
+            (job,) = batch.plan("fit", inputs, tmp_path / "out", draw).jobs
+            (outcome,) = batch.run(batch.Settings("fit"), [job])
+            assert "symbolic links" in str(outcome.failure)
+    (tmp_path / "in" / "loop.mp4").symlink_to("loop.mp4")
+    (job,) = batch.plan("track", [str(tmp_path / "in")], tmp_path / "out", None).jobs
+    (outcome,) = batch.run(batch.Settings("track"), [job])
+    assert "there is no video" in str(outcome.failure)
+    touch(tmp_path / "a.jpg")
+    for output, draw, option in ((Path(loop), None, "output"), (tmp_path / "out", Path(loop), "draw")):
+        with pytest.raises(ParameterError, match=rf"--{option} .*loop\.jpg is a link that leads nowhere"):
+            batch.plan("fit", [str(tmp_path / "a.jpg")], output, draw)
+
+
+def test_videos_of_cameras_and_broadcasts_are_videos(tmp_path: Path) -> None:
+    names = [f"a{suffix}" for suffix in (".dv", ".m2ts", ".mts", ".mxf", ".TS", ".vob")]
+    touch(*(tmp_path / name for name in names))
+    plan = batch.plan("track", [str(tmp_path)], Path("out"), None)
+    assert sorted(Path(job.source).name for job in plan.jobs) == sorted(names)
+
+
+def test_what_is_unusual_with_frames_is_said(tmp_path: Path, model: Model) -> None:
+    model.save(tmp_path / "model.npz")
+    (tmp_path / "take").mkdir()
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / "take" / f"{i}.png"), np.full((48, 64), 900, np.uint16))
+    (tmp_path / "take" / "2.png").write_bytes(b"no picture")
+    settings = batch.Settings("track", str(tmp_path / "model.npz"), box=(9.0, 9.0, 30.0, 30.0))
+    (outcome,) = batch.run(settings, [batch.Job(str(tmp_path / "take"), str(tmp_path / "out"))])
+    assert (outcome.frames, outcome.failure) == (3, None)
+    assert re.fullmatch(r"1 broken frame; 2 images: very dark: .*", str(outcome.note))
+
+
+def test_what_is_no_frame_is_left_out_and_named(tmp_path: Path) -> None:
+    touch(*(tmp_path / "take" / name for name in ("1.png", "2.PNG", "film.mp4", "notes.txt", "._1.png")))
+    (tmp_path / "take" / "more").mkdir()
+    plan = batch.plan("track", [str(tmp_path / "take")], Path("out"), None, frames=True)
+    assert [path.name for path in plan.left_out] == ["film.mp4", "notes.txt"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    ("command", "layout", "remedy"),
+    [
+        ("fit", "video", r"x\.csv is the CSV of a video: give the photograph another --output"),
+        ("track", "image", r"x\.csv is the CSV of a photograph: give the video another --output"),
+    ],
+)
+def test_the_csv_of_the_other_command_is_kept(
+    tmp_path: Path, command: batch.Command, layout: Any, remedy: str, resume: bool
+) -> None:
+    """A photograph and a video of one name have one name for their CSVs."""
+    path = tmp_path / "x.csv"
+    formats.write_csv(path, [make_face()], layout=layout)
+    before = path.read_bytes()
+    job = batch.Job("x.png", str(tmp_path / "x"))
+    (outcome,) = batch.run(batch.Settings(command, model="missing.npz"), [job], resume=resume)
+    assert not outcome.skipped
+    assert re.search(remedy, str(outcome.failure))
+    assert path.read_bytes() == before
+    # Its own is done, or done again.
+    formats.write_csv(path, [], layout="image" if command == "fit" else "video")
+    (outcome,) = batch.run(batch.Settings(command, model="missing.npz"), [job], resume=resume)
+    assert outcome.skipped == resume
+    assert "--output" not in str(outcome.failure)
+
+
+def test_a_picture_that_cannot_be_drawn_takes_no_table_with_it(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2.imwrite(str(tmp_path / "wide.png"), np.zeros((4, 70_000), np.uint8))
+    model.save(tmp_path / "model.npz")
+    settings = batch.Settings(
+        "fit", str(tmp_path / "model.npz"), box=(9.0, 0.0, 4.0, 4.0), formats=("csv", "pts")
+    )
+    face = make_face(n=model.pdm.n_landmarks, m=model.pdm.n_modes)
+    monkeypatch.setattr(CLNF, "detect", lambda *_, **__: [face])
+    job = batch.Job(str(tmp_path / "wide.png"), str(tmp_path / "out" / "wide"), str(tmp_path / "wide.jpg"))
+    (outcome,) = batch.run(settings, [job])
+    assert "70000 x 4 px cannot be written as .jpg" in str(outcome.failure)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["wide.csv", "wide.pts"]
+
+
 def test_frames_of_a_video(tmp_path: Path) -> None:
     touch(*(tmp_path / take / f"{i:02}.png" for take in ("take1", "take.2") for i in range(3)))
     folder, pattern = str(tmp_path / "take1"), str(tmp_path / "take.2" / "%02d.png")
@@ -204,8 +296,19 @@ def test_pts_of_several_faces(tmp_path: Path) -> None:
         np.testing.assert_allclose(formats.read_pts(tmp_path / name), face.landmarks, atol=0.000501)
     with pytest.raises(FormatError, match="no face was found"):
         batch._write_faces("pts", job, clnf, [missing_face()])  # type: ignore[arg-type]
-    # That of an earlier run would be taken for done; further faces may be another photograph's first.
-    assert [path.name for path in tmp_path.iterdir()] == ["x.face1.pts"]
+    # Those of an earlier run would be taken for this one's.
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pts_of_an_earlier_run_with_more_faces_are_removed(tmp_path: Path) -> None:
+    clnf = SimpleNamespace(model=SimpleNamespace(pdm=SimpleNamespace(n_landmarks=68, n_modes=34)))
+    job = batch.Job("x[1].jpg", str(tmp_path / "x[1]"))
+    others = ["x1.face2.pts", "x[1].face02.pts", "x[1].face2.csv", "x[1].faces2.pts", "x[1]y.face2.pts"]
+    touch(*(tmp_path / name for name in others))
+    for count in (4, 2):
+        batch._write_faces("pts", job, clnf, [make_face(i) for i in range(count)])  # type: ignore[arg-type]
+        further = [f"x[1].face{i}.pts" for i in range(1, count)]
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, *further, "x[1].pts"])
 
 
 def test_what_is_wrong_with_a_file_is_said_without_its_name_twice(tmp_path: Path) -> None:
