@@ -693,6 +693,7 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
     tracker = _tracker(settings)
     pdm = tracker.clnf.model.pdm
     frames = rows = broken = 0
+    first = ""  # reason of a broken frame
     with ExitStack() as stack:
         video = stack.enter_context(Video(job.source, frame_rate=settings.frame_rate))
         # The blocks end in the reverse order: the first format appears last and says that all is done.
@@ -709,8 +710,9 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
             overlay = stack.enter_context(VideoOverlay(job.draw, video.frame_rate))
         for frame in video:
             if frame.image is None:
-                faces = tracker.skip(frame.error or "the frame is broken", frame.timestamp)
-                broken += 1
+                reason = frame.error or "the frame is broken"
+                faces = tracker.skip(reason, frame.timestamp)
+                broken, first = broken + 1, first or reason
             else:
                 faces = tracker.update(frame.image, frame.timestamp)
             for face in faces:
@@ -722,7 +724,8 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
             rows += sum(face.success for face in faces)
             if tick is not None:
                 tick(frames, video.frame_count)
-        notes = [f"{broken} broken frame{'s' if broken > 1 else ''}"] if broken else []
+        count = f"{broken} broken frames, the first" if broken > 1 else "1 broken frame"
+        notes = [f"{count}: {first}"] if broken else []
         notes += [video.cut_short] if video.cut_short else []
         notes += video.notes
     return Outcome(job.source, faces=rows, frames=frames, note="; ".join(notes) or None)

@@ -246,7 +246,7 @@ class Video:
                 continue
             if len(paths) == 1 and (count := count_pictures(path)) > 1:
                 raise VideoError(
-                    f"{path} holds {count} pictures, which are not read as a video: convert it, for example "
+                    f"{path}: its {count} pictures are not read as a video: convert it, for example "
                     f"ffmpeg -i {path.name} {path.stem}.mp4"
                 )
             noted.update([note] if note else [])
@@ -311,7 +311,7 @@ class Video:
         text = "interlaced, which this OpenCV cannot convert: convert the video, for example "
         text += self._conversion("-vf yadif")
         if before is None:
-            raise VideoError(f"{self.name} is {text}")
+            raise VideoError(f"{self.name}: the video is {text}")
         return None, f"the frame is {text}"
 
     def _converted_and_heard(self) -> tuple[bool, NDArray[np.uint8] | None, bool]:

@@ -154,11 +154,14 @@ def test_what_is_unusual_with_frames_is_said(tmp_path: Path, model: Model) -> No
     (tmp_path / "take").mkdir()
     for i in range(2):
         cv2.imwrite(str(tmp_path / "take" / f"{i}.png"), np.full((48, 64), 900, np.uint16))
-    (tmp_path / "take" / "2.png").write_bytes(b"no picture")
+    for i in (2, 3):
+        (tmp_path / "take" / f"{i}.png").write_bytes(b"")
     settings = batch.Settings("track", str(tmp_path / "model.npz"), box=(9.0, 9.0, 30.0, 30.0))
     (outcome,) = batch.run(settings, [batch.Job(str(tmp_path / "take"), str(tmp_path / "out"))])
-    assert (outcome.frames, outcome.failure) == (3, None)
-    assert re.fullmatch(r"1 broken frame; 2 images: very dark: .*", str(outcome.note))
+    assert (outcome.frames, outcome.failure) == (4, None)
+    assert re.fullmatch(
+        r"2 broken frames, the first: .*2\.png: the file is empty; 2 images: very dark: .*", str(outcome.note)
+    )
 
 
 def test_what_is_no_frame_is_left_out_and_named(tmp_path: Path) -> None:

@@ -384,7 +384,7 @@ def interlaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_video_whose_first_frame_is_interlaced_is_refused(interlaced, capfd) -> None:
     video, _ = interlaced([None, grey_frame(1)])
-    with pytest.raises(VideoError, match=r"v\.mp4 is interlaced.*ffmpeg -i v\.mp4 -vf yadif"):
+    with pytest.raises(VideoError, match=r"v\.mp4: the video is interlaced.*ffmpeg -i v\.mp4 -vf yadif"):
         list(video)
     # What is said of other things still is.
     assert capfd.readouterr().err == "[h264 @ 0x1] another message\n"
@@ -691,7 +691,7 @@ def test_what_is_unusual_with_images_is_noted_once(pictures: Path) -> None:
 def test_a_file_of_several_pictures_is_no_video(tmp_path: Path) -> None:
     assert cv2.imwritemulti(str(tmp_path / "pages.tif"), [grey_frame(9)] * 3)
     video = Video(tmp_path / "pages.tif")
-    with pytest.raises(VideoError, match=r"pages\.tif holds 3 pictures, .*ffmpeg -i pages\.tif pages\.mp4"):
+    with pytest.raises(VideoError, match=r"pages\.tif: its 3 pictures .*ffmpeg -i pages\.tif pages\.mp4"):
         list(video)
 
 
