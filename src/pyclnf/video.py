@@ -173,7 +173,7 @@ class Video:
             )
             raise VideoError(f"{self.name} cannot be opened: {remedy}")
         self._capture = capture
-        self._rows: NDArray[np.uint8] | None = None
+        self._rows: bytes | None = None  # of the last frame, some
         self._interlaced = False
         # Phones store videos as the sensor lies and say by how much to turn them.
         self._turn = 0
@@ -302,8 +302,8 @@ class Video:
             (ok, image), message = self._capture.retrieve(), False
         if not ok or image is None or not image.size:
             return None, None
-        self._rows = image[::_ROWS_APART].copy()
-        if before is not None and not self._interlaced and np.array_equal(before, self._rows):
+        self._rows = image[::_ROWS_APART].tobytes()
+        if before == self._rows and not self._interlaced:
             _, _, message = self._converted_and_heard()
         self._interlaced = message
         if not message:
