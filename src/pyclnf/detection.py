@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from pyclnf._files import is_utf8
 from pyclnf._limits import MAX_FACES_IN_IMAGE
 from pyclnf._mtcnn import Networks, resized
 from pyclnf.errors import DetectionError, ParameterError, PyclnfError
@@ -462,7 +463,9 @@ class YuNetDetector:
 
         if not hasattr(self._local, "network"):
             try:
-                self._local.network = cv2.FaceDetectorYN.create(str(self.file), "", size, self.threshold)
+                self._local.network = cv2.FaceDetectorYN.create(
+                    _path_for_opencv(self.file), "", size, self.threshold
+                )
             except cv2.error as error:
                 raise DetectionError(
                     f"{self.file} is not a network of YuNet that this OpenCV reads: {error}"
@@ -570,4 +573,10 @@ class CascadeDetector:
         import cv2
 
         # By name: type checkers know OpenCV 5 only.
-        return vars(cv2)["CascadeClassifier"](str(self.file))
+        return vars(cv2)["CascadeClassifier"](_path_for_opencv(self.file))
+
+
+def _path_for_opencv(file: Path) -> str:
+    if not is_utf8(file):
+        raise DetectionError(f"{file}: OpenCV opens only files whose whole path is UTF-8: rename it")
+    return str(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import subprocess
@@ -184,6 +185,17 @@ def test_yunet_gives_boxes_and_scores(tmp_path: Path, monkeypatch: pytest.Monkey
     network.found = (0, None)
     assert again(IMAGE).shape == (0, 5)
     assert len(made) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_files_whose_names_are_not_utf8_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV would end the process."""
+    file = tmp_path / os.fsdecode(b"M\xfcller.onnx")
+    file.touch()
+    monkeypatch.setattr(cv2, "CascadeClassifier", pytest.fail, raising=False)
+    for kind in (YuNetDetector, CascadeDetector):
+        with pytest.raises(DetectionError, match="whole path is UTF-8: rename it"):
+            kind(file)
 
 
 def test_dlib_gives_boxes_and_scores(monkeypatch: pytest.MonkeyPatch) -> None:
