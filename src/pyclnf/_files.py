@@ -5,18 +5,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+from collections import defaultdict
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pyclnf.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
 # Bytes that a name may have on most file systems: 255, less what a temporary name adds.
 _LONGEST_STEM = 200
+
+# Stem and suffix of the file that a temporary one is for.
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp(|\.[^.]+)", re.DOTALL)
 
 
 @contextmanager
@@ -43,10 +48,16 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files that killed processes left beside *path*."""
-    for leftover in path.parent.glob(f".{escaped(_short_stem(path))}.????????.tmp{escaped(path.suffix)}"):
-        leftover.unlink(missing_ok=True)
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Remove the temporary files that killed processes left beside *paths*; folders are listed once."""
+    names: dict[Path, set[tuple[str, str]]] = defaultdict(set)
+    for path in paths:
+        names[path.parent].add((_short_stem(path), path.suffix))
+    for folder, own in names.items():
+        for file in folder.glob(".*.tmp*"):
+            found = _TEMPORARY.fullmatch(file.name)
+            if found is not None and (found[1], found[2]) in own:
+                file.unlink(missing_ok=True)
 
 
 def _short_stem(path: Path) -> str:
@@ -55,11 +66,6 @@ def _short_stem(path: Path) -> str:
     if len(encoded) <= _LONGEST_STEM:
         return path.stem
     return f"{path.stem[:40]}{hashlib.sha256(encoded).hexdigest()[:16]}"
-
-
-def escaped(text: str) -> str:
-    """Return a pattern of `glob` that matches the text alone."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in text)
 
 
 def is_utf8(path: Path) -> bool:

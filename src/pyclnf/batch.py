@@ -9,6 +9,7 @@ alone.
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 import sys
@@ -24,7 +25,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyclnf._files import escaped, remove_leftovers
+from pyclnf._files import remove_leftovers
 from pyclnf.draw import VIDEO_CODECS, VideoOverlay, draw_faces
 from pyclnf.errors import BoxError, FormatError, ParameterError, PyclnfError
 from pyclnf.formats import (
@@ -385,9 +386,8 @@ def run(
         if resume and all(path.is_file() for path in outputs):
             yield Outcome(job.source, skipped=True)
             continue
-        for path in outputs:
-            remove_leftovers(path)
         waiting.append(job)
+    _remove_leftovers(settings, waiting)
     if scheduler is not None:
         yield from _run_on_dask(settings, waiting, scheduler)
     elif workers == 1 or len(waiting) <= 1:
@@ -398,11 +398,14 @@ def run(
         try:
             yield from _run_in_processes(settings, waiting, min(workers, len(waiting)), running)
         except BaseException:  # interrupted: what the processes had begun to write
-            for job in running.values():
-                for path in job.outputs(settings.formats):
-                    with suppress(OSError):
-                        remove_leftovers(path)
+            with suppress(OSError):
+                _remove_leftovers(settings, running.values())
             raise
+
+
+def _remove_leftovers(settings: Settings, jobs: Iterable[Job]) -> None:
+    """Remove the temporary files of jobs whose processes have been killed."""
+    remove_leftovers(path for job in jobs for path in job.outputs(settings.formats))
 
 
 def _foreign_csv(command: Command, outputs: Iterable[Path]) -> str | None:
@@ -520,9 +523,7 @@ def _run_on_dask(settings: Settings, jobs: Sequence[Job], scheduler: str) -> Ite
         for job in suspects:
             future = client.submit(run_job, settings, job, pure=False)
             yield _dask_outcome(client, future, names[job].source)
-    for job in absolute:
-        for path in job.outputs(settings.formats):
-            remove_leftovers(path)
+    _remove_leftovers(settings, absolute)
 
 
 def _dask_outcome(client: Any, future: Any, source: str) -> Outcome:
@@ -669,10 +670,10 @@ def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None
 
 def _remove_further(path: Path, count: int) -> None:
     """Remove the .pts of faces from *count* on, which an earlier run found in the photograph."""
-    for file in path.parent.glob(f"{escaped(path.stem)}.face*{path.suffix}"):
-        number = re.fullmatch(r"\.face([1-9]\d*)", file.stem.removeprefix(path.stem))
-        if number is not None and int(number[1]) >= count:
-            file.unlink()
+    further = (path.with_suffix(f".face{rank}.pts") for rank in itertools.count(max(count, 1)))
+    # Their numbers have no gaps; to list the folder for each photograph would take long.
+    for file in itertools.takewhile(Path.exists, further):
+        file.unlink()
 
 
 def _tracker(settings: Settings) -> Tracker:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyclnf._files import escaped, is_utf8, remove_leftovers, replacing
+from pyclnf._files import is_utf8, remove_leftovers, replacing
 
 
 @pytest.mark.parametrize("name", ["n" * 251 + ".csv", "ä" * 120 + ".csv", "short.csv"])
@@ -31,7 +31,7 @@ def test_what_was_left_of_long_names_is_removed_and_of_no_others(tmp_path: Path)
             raise KeyError
         temporary.touch()  # as by a process that was killed
         left.append(temporary)
-    remove_leftovers(paths[0])
+    remove_leftovers(paths[:1])
     assert [file.exists() for file in left] == [False, True]
 
 
@@ -40,7 +40,18 @@ def test_what_paths_are_utf8() -> None:
     assert not is_utf8(Path("M\udcfcller") / "a.png")
 
 
-def test_patterns_that_match_one_name(tmp_path: Path) -> None:
-    for name in ("a[1]b.txt", "a1b.txt"):
-        (tmp_path / name).touch()
-    assert [path.name for path in tmp_path.glob(escaped("a[1]b.txt"))] == ["a[1]b.txt"]
+def test_leftovers_go_by_the_whole_name(tmp_path: Path) -> None:
+    left = {}
+    for name in ("a[1].csv", "a1.csv", "a.csv", "a.b.csv", "a", "a\nb.csv"):
+        with pytest.raises(KeyError), replacing(tmp_path / name) as temporary:
+            raise KeyError
+        left[name] = temporary
+    others = [tmp_path / name for name in (".a.csv", ".a.0123456.tmp.csv", ".a.0123456g.tmp.csv", ".tmp.csv")]
+    for name in left:
+        for file in (*left.values(), *others):
+            file.touch()
+        remove_leftovers([tmp_path / name])
+        assert {other for other, file in left.items() if not file.exists()} == {name}
+        assert all(file.exists() for file in others)
+    remove_leftovers(tmp_path / name for name in left)
+    assert sorted(tmp_path.iterdir()) == sorted(others)
