@@ -240,8 +240,8 @@ class Model:
         Raises
         ------
         ModelError
-            If the file cannot be written, the weights do not fit into float16, or an array holds what is no
-            finite number.
+            If the file cannot be written, the weights do not fit into float16, an array holds what is no
+            finite number, or the metadata hold numbers of a fit that cannot be.
         """
         if dtype not in ("float32", "float16"):
             raise ParameterError(f"weights are stored as 'float32' or 'float16', not {dtype!r}")
@@ -407,6 +407,8 @@ def _encode_metadata(metadata: Mapping[str, Any]) -> NDArray[np.uint8]:
         text = json.dumps(metadata, sort_keys=True, allow_nan=False, default=as_python)
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"the metadata are not what JSON can hold: {error}") from error
+    # They may have been changed since the model was made; what is saved can be read again.
+    _check_metadata(json.loads(text))
     data = np.frombuffer(text.encode(), np.uint8)
     if data.size > MAX_TEXT_BYTES:
         raise ModelError(f"the metadata have {data.size} bytes, at most {MAX_TEXT_BYTES} are read")

@@ -178,6 +178,26 @@ def test_a_model_that_cannot_be_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_scale": 0.01}, "max_scale must be a number from 0.125 on"),
+        ({"fit": {"image": {"windows": 11}}}, "fit/image/windows must be whole numbers"),
+        ({"fit": {"image": {"iterations": "8"}}}, "fit/image/iterations must be a number"),
+        ({"confidence": {"image": {"intercept": 1}}}, "confidence must be three numbers a set"),
+    ],
+)
+def test_metadata_changed_into_what_cannot_be_read_are_not_saved(tmp_path, change, message):
+    changed = tiny_model()
+    changed.metadata |= {"fit": {"image": {"windows": np.array([9, 11]).tolist(), "iterations": np.int64(8)}}}
+    changed.save(tmp_path / "good.npz")
+    assert Model.load(tmp_path / "good.npz").metadata["fit"]["image"]["iterations"] == 8
+    changed.metadata |= change
+    with pytest.raises(ModelError, match=message):
+        changed.save(tmp_path / "bad.npz")
+    assert [file.name for file in tmp_path.iterdir()] == ["good.npz"]
+
+
 def test_pickle_does_not_need_the_file(model, tmp_path):
     path = tmp_path / "model.npz"
     model.save(path)
