@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyclnf.errors import TrainingError
+from pyclnf.training.checks import are_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,11 +61,12 @@ def shape_expansion(
     heights = pdm.components[n : 2 * n]
     used: set[int] = set()
     rows = []
-    for upper, lower in openings:
-        if not upper or not lower or not all(0 <= i < n for i in (*upper, *lower)):
-            raise TrainingError(f"an opening has edges of landmarks from 0 to {n - 1}, not {(upper, lower)}")
+    for opening in openings:
+        upper, lower = (list(edge) for edge in opening)
+        if not upper or not lower or not all(are_whole(i) and 0 <= i < n for i in (*upper, *lower)):
+            raise TrainingError(f"an opening has edges of landmarks from 0 to {n - 1}, not {opening}")
         used |= {*upper, *lower}
-        rows.append(heights[list(lower)].mean(axis=0) - heights[list(upper)].mean(axis=0))
+        rows.append(heights[lower].mean(axis=0) - heights[upper].mean(axis=0))
     wider = np.array(rows).reshape(-1, pdm.n_modes)
     weights = np.ones(n)
     weights[list(used)] = _OWN_WEIGHT

@@ -13,7 +13,8 @@ import numpy as np
 
 from pyclnf.errors import TrainingError
 from pyclnf.pdm import PDM
-from pyclnf.training.symmetry import MIRROR_68, check_mirror, mirror_shapes
+from pyclnf.training.checks import are_numbers, are_whole, as_floats
+from pyclnf.training.symmetry import MIRROR_68, check_mirror, check_symmetry, mirror_shapes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -68,9 +69,9 @@ def build_pdm(
         Number of modes.
     mirror : array_like of int, shape (n,), or bool
         Counterpart of each landmark; True for the 68 iBUG landmarks, False for
-        no mirroring.
+        no mirroring. The mean of the shapes is checked against it.
     min_asymmetric : float
-        With *n_modes* and *mirror*: the least share of antisymmetric modes.
+        With *n_modes* and *mirror*: the least share of antisymmetric modes, beside one symmetric one.
     asymmetry : float
         With *mirror*: factor of the antisymmetric modes' variances. One-sided
         expressions are rare, so that their variance over all shapes, by which a
@@ -95,9 +96,13 @@ def build_pdm(
         If the shapes are malformed or too few for the modes asked for.
     """
     shapes, w = _check_shapes(landmarks, weights)
-    if not 0 < variance <= 1 or not 0 <= min_asymmetric <= 1 or not asymmetry > 0:
+    if not are_numbers(variance, min_asymmetric, asymmetry) or not (
+        0 < variance <= 1 and 0 <= min_asymmetric <= 1 and asymmetry > 0
+    ):
         raise TrainingError("variance lies in (0, 1], min_asymmetric in [0, 1], asymmetry above 0")
-    permutation = _permutation(mirror, shapes.shape[1])
+    if n_modes is not None and not are_whole(n_modes):
+        raise TrainingError(f"n_modes is a whole number, not {n_modes!r}")
+    permutation = _permutation(mirror, np.einsum("i,ijk->jk", w, shapes))
     if permutation is not None:
         shapes = np.concatenate([shapes, mirror_shapes(shapes, permutation)])
         w = np.concatenate([w, w]) / 2
@@ -129,7 +134,7 @@ def build_pdm(
 
 
 def _check_emphasis(emphasis: ArrayLike | None, n: int, permutation: NDArray[np.intp] | None) -> Float:
-    factors = np.ones((n, 3)) if emphasis is None else np.asarray(emphasis, dtype=np.float64)
+    factors = np.ones((n, 3)) if emphasis is None else as_floats(emphasis, "emphasis")
     if factors.shape != (n, 3) or not np.isfinite(factors).all() or (factors <= 0).any():
         raise TrainingError(f"emphasis must be ({n}, 3) finite numbers above 0")
     if permutation is not None and not np.array_equal(factors, factors[permutation]):
@@ -139,7 +144,7 @@ def _check_emphasis(emphasis: ArrayLike | None, n: int, permutation: NDArray[np.
 
 def _check_shapes(landmarks: ArrayLike, weights: ArrayLike | None) -> tuple[Float, Float]:
     """Return the shapes and their weights with sum 1, or raise TrainingError."""
-    shapes = np.asarray(landmarks, dtype=np.float64)
+    shapes = as_floats(landmarks, "landmarks")
     if shapes.ndim != 3 or shapes.shape[2] != 3 or shapes.shape[1] < 4:
         raise TrainingError(f"a PDM is built from shapes (N, n, 3) with n >= 4, not {shapes.shape}")
     if shapes.shape[0] < 2:
@@ -147,16 +152,19 @@ def _check_shapes(landmarks: ArrayLike, weights: ArrayLike | None) -> tuple[Floa
     if not np.isfinite(shapes).all():
         bad = int(np.flatnonzero(~np.isfinite(shapes).all(axis=(1, 2)))[0])
         raise TrainingError(f"shape {bad} holds values that are not finite: leave it out")
-    w = np.ones(len(shapes)) if weights is None else np.asarray(weights, dtype=np.float64)
+    w = np.ones(len(shapes)) if weights is None else as_floats(weights, "weights")
     if w.shape != (len(shapes),) or not np.isfinite(w).all() or (w < 0).any() or w.sum() == 0:
         raise TrainingError(f"weights must be {len(shapes)} finite numbers >= 0 that are not all zero")
     return shapes, w / w.sum()
 
 
-def _permutation(mirror: ArrayLike | bool, n_landmarks: int) -> NDArray[np.intp] | None:
+def _permutation(mirror: ArrayLike | bool, mean: Float) -> NDArray[np.intp] | None:
+    """Return the mirror permutation, checked by the mean (n, 3) of the shapes as they are."""
     if mirror is False:
         return None
-    return check_mirror(MIRROR_68 if mirror is True else mirror, n_landmarks)
+    permutation = check_mirror(MIRROR_68 if mirror is True else mirror, len(mean))
+    check_symmetry(mean, permutation)
+    return permutation
 
 
 def _generalised_procrustes(shapes: Float, weights: Float) -> tuple[Float, Float]:
@@ -175,9 +183,9 @@ def _generalised_procrustes(shapes: Float, weights: Float) -> tuple[Float, Float
     for _ in range(MAX_ROUNDS):
         aligned = _align(centred, mean)
         previous, mean = mean, np.einsum("i,ijk->jk", weights, aligned)
-        mean *= size / np.linalg.norm(mean)
         # The mean may turn slowly under repeated alignment: hold it to the frame it began in.
         mean = _align(mean[None], previous)[0]
+        mean *= size / np.linalg.norm(mean)
         if np.linalg.norm(mean - previous) < CONVERGED * size:
             break
     return _align(centred, mean), mean
@@ -228,6 +236,8 @@ def _choose(variances: list[Float], share: float, n_modes: int | None, min_secon
         return [n_modes]
     first, second = variances
     merged = np.argsort(-np.concatenate([first, second]), kind="stable")[:n_modes]
-    n_second = max(int((merged >= first.size).sum()), int(np.ceil(min_second * n_modes)))
+    # One of the first kind, too, unless none is wanted: one mode alone is not to be an asymmetry.
+    least = min(int(np.ceil(min_second * n_modes)), n_modes - (min_second < 1))
+    n_second = max(int((merged >= first.size).sum()), least)
     n_second = min(max(n_second, n_modes - first.size), second.size)
     return [n_modes - n_second, n_second]
