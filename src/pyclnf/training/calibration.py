@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 
 from pyclnf.clnf import CLNF
 from pyclnf.confidence import shape_energy
-from pyclnf.errors import ImageError, TrainingError
+from pyclnf.errors import TrainingError
 from pyclnf.images import as_pixels
 from pyclnf.training.faces import AnnotatedFaces
 
@@ -95,20 +95,14 @@ def calibrate(
     if isinstance(parameters, str) or not parameters:
         raise TrainingError(f"parameters are names of parameter sets, ('image', 'video'), not {parameters!r}")
     faces = AnnotatedFaces.fitted(model.pdm, images, landmarks)
+    faces.digest()  # which names all images that cannot be read
     found: dict[str, dict[str, float]] = {}
     bounds = []
     for name in parameters:
         clnf, random = CLNF(model, parameters=name), np.random.default_rng(seed)
         rows: list[tuple[float, ...]] = []
         for i in range(len(faces)):
-            if faces.poses[i, 0] <= 0:
-                raise TrainingError(f"image {i}: its landmarks are not those of a face: leave it out")
-            try:
-                rows += sample_fits(
-                    clnf, images[i], faces.landmarks[i], tolerance * faces.poses[i, 0], random
-                )
-            except ImageError as error:
-                raise TrainingError(f"image {i}: {error}") from error
+            rows += sample_fits(clnf, images[i], faces.landmarks[i], tolerance * faces.poses[i, 0], random)
             if progress:
                 progress(name, i + 1, len(faces))
         table = np.array(rows)

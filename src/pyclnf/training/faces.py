@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,10 +11,11 @@ import numpy as np
 
 from pyclnf.errors import ImageError, ParameterError, TrainingError
 from pyclnf.pdm import PDM, Parameters
+from pyclnf.training.checks import as_floats, listed
 from pyclnf.training.symmetry import mirror_points
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -24,6 +26,9 @@ __all__ = ["AnnotatedFaces", "Images", "held_out", "to_grey"]
 # Faces of fewer px, or fitted worse than by this share of their size, are none: annotated ones are off by
 # 0.03, landmarks in another order by more than 1.
 MIN_SIZE, MAX_ERROR = 4.0, 0.5
+# Where a fit misses a landmark by this share of the face's size, hidden ones may be no guesses: good ones are
+# off by up to 0.13.
+MAX_GUESS = 0.25
 
 # Rotations from which the PDM is fitted to landmarks whose pose is not given, radians.
 YAWS = (0.0, -0.6, 0.6, -1.2, 1.2)
@@ -51,7 +56,8 @@ def held_out(identities: ArrayLike, share: float, seed: int = 0) -> NDArray[np.b
     """Mark the faces of identities that are kept from training.
 
     Whether an identity is held out depends on its number and the seed alone,
-    so that it stays where it is when a data set grows.
+    so that it stays where it is when a data set grows; but of several identities
+    at least one is held out, and one is not.
 
     Parameters
     ----------
@@ -67,7 +73,10 @@ def held_out(identities: ArrayLike, share: float, seed: int = 0) -> NDArray[np.b
     """
     numbers, index = np.unique(np.asarray(identities), return_inverse=True)
     draws = np.array([np.random.default_rng([seed, int(i)]).random() for i in numbers])
-    return np.asarray((draws < share)[index])
+    aside = draws < share
+    if numbers.size > 1:
+        aside[draws.argmin()], aside[draws.argmax()] = True, False
+    return np.asarray(aside[index])
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,19 +118,22 @@ class AnnotatedFaces:
     ) -> AnnotatedFaces:
         """Check annotations and fit the PDM to them.
 
+        The guesses of hidden landmarks are used, too. What is no guess (NaN, or far from the face) is not,
+        and is replaced by the landmark of the fit.
+
         Parameters
         ----------
         pdm : PDM
         images : Images
         landmarks : array_like, shape (N, n, 2)
-            Hidden landmarks too, at their best guess; pixels, 0-based.
+            Pixels, 0-based; hidden landmarks at their best guess, or NaN.
         visible : array_like of bool or float in [0, 1], shape (N, n), optional
-            How well each landmark can be seen; default: all of them well.
+            How well each landmark can be seen, 0 where it is hidden; default: all of them well.
         identities : array_like of int, shape (N,), optional
             Default: every image another person.
         rotations : array_like, shape (N, 3), optional
             Rough rotations of the heads, radians. Without them the best of
-            several starts is taken.
+            several starts is taken, which takes longer.
 
         Returns
         -------
@@ -130,10 +142,12 @@ class AnnotatedFaces:
         Raises
         ------
         TrainingError
-            If lengths or shapes do not fit together, landmarks are not finite, or most of them cannot be
-            those of faces in the images: shares of the image's size, x and y exchanged, another order.
+            If lengths or shapes do not fit together, landmarks that can be seen are not finite, or those of
+            images are not those of faces: shares of the image's size, x and y exchanged, another order.
         """
-        points = np.asarray(landmarks, dtype=np.float64)
+        points = as_floats(landmarks, "landmarks").copy()
+        if not (hasattr(images, "__len__") and hasattr(images, "__getitem__")):
+            raise TrainingError(f"images have len() and [], a list for example, not {type(images).__name__}")
         n = len(images)
         if n == 0:
             raise TrainingError("there are no images to train on")
@@ -142,25 +156,29 @@ class AnnotatedFaces:
                 f"{n} images and a PDM of {pdm.n_landmarks} landmarks need landmarks of shape "
                 f"{(n, pdm.n_landmarks, 2)}, not {points.shape}"
             )
-        bad = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
-        if bad.size:
-            raise TrainingError(f"the landmarks of image {bad[0]} are not finite: leave the image out")
-        seen = np.ones(points.shape[:2]) if visible is None else np.asarray(visible, dtype=np.float64)
+        seen = np.ones(points.shape[:2]) if visible is None else as_floats(visible, "visible")
         who = np.arange(n) if identities is None else _numbers_of_people(identities)
         if seen.shape != points.shape[:2] or not ((seen >= 0) & (seen <= 1)).all():
             raise TrainingError(f"visible must be {points.shape[:2]} numbers in [0, 1]")
         if who.shape != (n,) or (who < 0).any():
             raise TrainingError(f"identities must be {n} numbers >= 0")
+        used = np.asarray(np.isfinite(points).all(axis=2))
+        bad = np.flatnonzero((~used & (seen > 0)).any(axis=1))
+        if bad.size:
+            raise TrainingError(
+                f"landmarks of image {listed(bad)} are not finite: leave it out, or mark them as hidden by 0 "
+                "in visible"
+            )
         starts = _starts(rotations, n)
         fits = []
         for i, (face, tries) in enumerate(zip(points, starts, strict=True)):
             try:
-                fits.append(_best_fit(pdm, face, tries))
+                fits.append(_fit(pdm, face, used[i], seen[i] == 0, tries))
             except ParameterError as error:
                 raise TrainingError(f"image {i}: {error}: leave it out, or mend its landmarks") from error
         poses, shapes = (np.array([getattr(f, name) for f in fits]) for name in ("pose", "shape"))
         faces = cls(images, points, seen, who, poses, shapes)
-        _check_plausible(faces, pdm, fits, turned=rotations is not None)
+        _check_plausible(faces, pdm, used, turned=rotations is not None)
         return faces
 
     def __len__(self) -> int:
@@ -180,6 +198,33 @@ class AnnotatedFaces:
             return to_grey(self.images[index])
         except ImageError as error:
             raise TrainingError(f"image {index}: {error}") from error
+        except Exception as error:  # whatever reads the images makes of one
+            raise TrainingError(f"image {index} cannot be read: {type(error).__name__}: {error}") from error
+
+    def digest(self, progress: Callable[[str, int, int], None] | None = None) -> str:
+        """Return a number of the images' pixels, as text, after every image has been read once.
+
+        Raises
+        ------
+        TrainingError
+            If images cannot be read, or show nothing: it names them all.
+        """
+        digest, bad, why = hashlib.sha256(), [], ""
+        for i in range(len(self)):
+            try:
+                image = self.grey(i)
+                if image.min() == image.max():
+                    raise TrainingError(f"image {i} has one grey level only")
+                digest.update(repr(image.shape).encode())
+                digest.update(np.ascontiguousarray(image).data)
+            except TrainingError as error:
+                why = why or str(error)
+                bad.append(i)
+            if progress:
+                progress("images", i + 1, len(self))
+        if bad:
+            raise TrainingError(f"image {listed(bad)} cannot be used: leave it out ({why})")
+        return digest.hexdigest()
 
     def face(
         self, pdm: PDM, index: int, mirror: NDArray[np.intp] | None
@@ -216,10 +261,11 @@ def _numbers_of_people(identities: ArrayLike) -> NDArray[np.int64]:
     return given.astype(np.int64)
 
 
-def _check_plausible(faces: AnnotatedFaces, pdm: PDM, fits: Sequence[Parameters], *, turned: bool) -> None:
-    """Refuse annotations most of which are no faces in the images; single ones may be as they are.
+def _check_plausible(faces: AnnotatedFaces, pdm: PDM, used: NDArray[np.bool_], *, turned: bool) -> None:
+    """Refuse annotations that are no faces in the images.
 
-    turned: how the heads are turned was given, so that they may well be seen from behind.
+    used: landmarks that the PDM was fitted to; turned: how the heads are turned was given, so that they may
+    well be seen from behind.
     """
     # Root mean square distance of a landmark from the middle, px.
     sizes = np.abs(faces.poses[:, 0]) * pdm.radius
@@ -228,23 +274,31 @@ def _check_plausible(faces: AnnotatedFaces, pdm: PDM, fits: Sequence[Parameters]
             f"the faces are {2 * np.median(sizes):.2g} px large: give landmarks in pixels of their image"
         )
     outside = []
+    checked = []
     for i in faces.some():
-        height, width = faces.grey(i).shape
+        try:
+            height, width = faces.grey(i).shape
+        except TrainingError:
+            continue  # it is named with all others like it, when they are read
+        checked.append(i)
         x, y = faces.landmarks[i].T
         outside.append(np.mean((x < -1) | (y < -1) | (x > width) | (y > height)))
-    if np.median(outside) > 0.5:
-        worst = faces.some()[int(np.argmax(outside))]
+    if outside and np.median(outside) > 0.5:
+        worst = checked[int(np.argmax(outside))]
         raise TrainingError(
             f"most landmarks lie outside their image, those of image {worst} for "
             "example: give pixels, x before y, in the order of the images"
         )
+    fits = [faces.parameters(i) for i in range(len(faces))]
     errors = np.array(
         [
-            np.sqrt(((pdm.landmarks_2d(fit) - points) ** 2).sum(axis=1).mean())
-            for fit, points in zip(fits, faces.landmarks, strict=True)
+            _error(pdm, fit, points, which)
+            for fit, points, which in zip(fits, faces.landmarks, used, strict=True)
         ]
     )
-    if np.median(np.where(faces.poses[:, 0] > 0, errors / sizes, np.inf)) > MAX_ERROR:
+    # A face of negative size is the best fit to landmarks in an order that is no face's.
+    bad = np.where(faces.poses[:, 0] > 0, errors / sizes, np.inf) > MAX_ERROR
+    if bad.mean() > 0.5:
         raise TrainingError(
             "the PDM does not fit the landmarks of most images: are they in the order of the PDM's?"
         )
@@ -253,22 +307,53 @@ def _check_plausible(faces: AnnotatedFaces, pdm: PDM, fits: Sequence[Parameters]
             "most heads are seen from behind: is x exchanged with y, or does y point up, in the landmarks or "
             "in the shapes that the PDM is made of? x is right, y down, z away from the camera"
         )
+    if bad.any():
+        raise TrainingError(
+            f"image {listed(np.flatnonzero(bad))}: the landmarks are not those of a face, the PDM does not "
+            "fit them: leave it out, or mend its landmarks (hidden ones are marked by 0 in visible)"
+        )
 
 
 def _starts(rotations: ArrayLike | None, n: int) -> list[Float]:
     if rotations is None:
         return [np.array([[0.0, yaw, 0.0] for yaw in YAWS])] * n
-    angles = np.asarray(rotations, dtype=np.float64)
+    angles = as_floats(rotations, "rotations")
     if angles.shape != (n, 3) or not np.isfinite(angles).all():
         raise TrainingError(f"rotations must be {n} times three finite angles, not {angles.shape}")
+    if np.abs(angles).max() > 2 * np.pi:
+        raise TrainingError(f"rotations are radians: one is {np.abs(angles).max():g}, more than a full turn")
     return list(angles[:, None])
 
 
-def _best_fit(pdm: PDM, landmarks: Float, rotations: Float) -> Parameters:
-    fits = [pdm.fit_landmarks(landmarks, rotation) for rotation in rotations]
+def _fit(
+    pdm: PDM, landmarks: Float, used: NDArray[np.bool_], hidden: NDArray[np.bool_], rotations: Float
+) -> Parameters:
+    """Fit the PDM to the used landmarks; those that are no guess are not used, and replaced in place."""
+    fit = _best_fit(pdm, landmarks, used, rotations)
+    if (used & hidden).any() and _missed(pdm, fit, landmarks)[used].any():
+        seen = _best_fit(pdm, landmarks, used & ~hidden, rotations)
+        used &= ~hidden | ~_missed(pdm, seen, landmarks)
+        fit = _best_fit(pdm, landmarks, used, rotations)
+    landmarks[~used] = pdm.landmarks_2d(fit)[~used]
+    return fit
+
+
+def _missed(pdm: PDM, fit: Parameters, landmarks: Float) -> NDArray[np.bool_]:
+    """Mark the landmarks that a fit is far from."""
+    off = np.linalg.norm(pdm.landmarks_2d(fit) - landmarks, axis=1)
+    return np.asarray(off > MAX_GUESS * abs(fit.pose[0]) * pdm.radius)
+
+
+def _best_fit(pdm: PDM, landmarks: Float, used: NDArray[np.bool_], rotations: Float) -> Parameters:
+    fits = [pdm.fit_landmarks(landmarks, rotation, visible=used) for rotation in rotations]
 
     def cost(fit: Parameters) -> float:
-        error = float(((pdm.landmarks_2d(fit) - landmarks) ** 2).sum())
+        error = float(((pdm.landmarks_2d(fit) - landmarks)[used] ** 2).sum())
         return error + float((fit.shape**2 / pdm.eigenvalues).sum())
 
     return min(fits, key=cost)
+
+
+def _error(pdm: PDM, fit: Parameters, landmarks: Float, used: NDArray[np.bool_]) -> float:
+    """Return the root mean square distance of the fit from the used landmarks, px."""
+    return float(np.sqrt(((pdm.landmarks_2d(fit) - landmarks)[used] ** 2).sum(axis=1).mean()))
