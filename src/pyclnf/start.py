@@ -56,6 +56,9 @@ BOX_CHANGES = (
     (0.0, 0.11, 0.0),
 )
 
+# Largest crop that is looked at: its side, px, and that of its square in sides of the box.
+MAX_CROP, MAX_MARGIN = 1024, 10.0
+
 # Least variance of the true shapes about a guess, mm^2.
 MIN_PRIOR_VARIANCE = 1e-6
 
@@ -166,7 +169,7 @@ class LearnedStart:
         if crop.shape != (2,) or not np.isfinite(crop).all():
             raise ModelError(f"the learned start's crop is a side and a margin, not {crop}")
         self.side, self.margin = int(crop[0]), float(crop[1])
-        if not (2 <= self.side <= 1024 and 1 <= self.margin <= 10):
+        if not (2 <= self.side <= MAX_CROP and 1 <= self.margin <= MAX_MARGIN):
             raise ModelError(
                 f"the learned start's crop of {self.side} px and {self.margin} boxes is out of range"
             )

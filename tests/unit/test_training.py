@@ -25,7 +25,7 @@ from pyclnf.training import (
 from pyclnf.training.ccnf import CCNF, CCNFParameters, log_likelihood, precision
 from pyclnf.training.experts import localisation_error
 from pyclnf.training.samples import draw_areas, gradient_magnitude, normalised_patches, targets
-from pyclnf.training.symmetry import mirror_points, mirror_shapes
+from pyclnf.training.symmetry import mirror_of, mirror_points, mirror_shapes
 
 
 def test_mirror_of_the_68_landmarks():
@@ -143,6 +143,55 @@ def test_pdm_of_symmetric_shapes_has_symmetric_modes(rng):
         np.testing.assert_allclose(mirror_shapes(modes, MIRROR_68), modes, atol=1e-9)
 
 
+@pytest.mark.parametrize("mirror", [True, False])
+def test_pdm_has_the_mean_size_of_the_shapes_however_they_are_turned(rng, mirror):
+    shapes = moved(random_shapes(60, rng), rng, angle=0.6)
+    size = np.linalg.norm(shapes - shapes.mean(axis=1, keepdims=True), axis=(1, 2)).mean()
+    assert np.linalg.norm(build_pdm(shapes, n_modes=4, mirror=mirror).mean) == pytest.approx(size, rel=1e-9)
+
+
+def test_a_single_mode_is_symmetric_unless_it_shall_not_be(rng):
+    shapes = random_shapes(60, rng)
+    for share, sign in ((0.25, 1), (1.0, -1)):
+        pdm = build_pdm(shapes, n_modes=1, min_asymmetric=share)
+        mode = pdm.components.reshape(3, 68).T
+        np.testing.assert_allclose(mirror_shapes(mode, MIRROR_68), sign * mode, atol=1e-9)
+
+
+def exchanged(*pairs):
+    """The mirror permutation in which landmarks have each other's counterparts."""
+    mirror = MIRROR_68.copy()
+    for i, j in pairs:
+        mirror[[i, j]] = mirror[[j, i]]
+        mirror[mirror[[i, j]]] = i, j
+    return mirror
+
+
+@pytest.mark.parametrize(
+    ("mirror", "named"),
+    [
+        (np.arange(68), "0 and 16 of the landmarks 0 and 16"),
+        (np.arange(68)[::-1], "mirror: the counterparts"),
+        (exchanged((37, 41), (38, 40)), "of the landmarks (37 and 41|38 and 40)"),
+        (exchanged((18, 19)), "24 and 25 of the landmarks 18 and 19"),
+    ],
+)
+def test_a_mirror_that_the_shapes_contradict_is_refused_with_the_worst_pair(rng, mirror, named):
+    shapes = moved(random_shapes(30, rng), rng)
+    with pytest.raises(TrainingError, match=named):
+        build_pdm(shapes, mirror=mirror)
+    with pytest.raises(TrainingError, match=named):
+        mirror_of(build_pdm(shapes), mirror)
+
+
+def test_shapes_that_are_not_symmetric_have_a_mirror_all_the_same(rng):
+    """A mouth drawn to one side, an outline that slides along one cheek, a shape beside the middle."""
+    shapes = random_shapes(30, rng)
+    shapes[:, 48:, 0] += 6
+    shapes[:, 1:9] = shapes[:, :8]
+    assert build_pdm(shapes + 20, n_modes=3).n_modes == 3
+
+
 def test_pdm_of_one_shape_is_refused(rng):
     with pytest.raises(TrainingError, match="all the same"):
         build_pdm(np.repeat(rng.normal(0, 40, (1, 68, 3)), 5, axis=0), mirror=False)
@@ -188,6 +237,9 @@ def test_pdm_emphasis_chooses_the_modes_that_explain_what_matters(rng):
         ),
         (lambda s: {"landmarks": s, "weights": [1.0]}, "weights"),
         (lambda s: {"landmarks": s, "n_modes": 4000}, "modes"),
+        (lambda s: {"landmarks": s, "n_modes": 4.0}, "n_modes is a whole number, not 4.0"),
+        (lambda s: {"landmarks": [s[0], s[1, :67]]}, "landmarks are no array of numbers"),
+        (lambda s: {"landmarks": s, "emphasis": [(1, 1, 1), (1, 1)]}, "emphasis are no array of numbers"),
         (lambda s: {"landmarks": s, "mirror": np.zeros(68, int)}, "mirror"),
         (lambda s: {"landmarks": s, "variance": 0}, "variance"),
         (lambda s: {"landmarks": s, "emphasis": np.zeros((68, 3))}, "emphasis"),
@@ -241,6 +293,13 @@ def test_openings_grow_by_their_share(loose_pdm, rng):
     assert np.abs(before[:, 0] - before[:, 1]).min() > 1e-3
 
 
+def test_openings_may_be_named_by_arrays(loose_pdm):
+    arrays = [tuple(np.array(edge) for edge in lids) for lids in LIDS]
+    np.testing.assert_array_equal(
+        shape_expansion(loose_pdm, arrays, 0.2), shape_expansion(loose_pdm, LIDS, 0.2)
+    )
+
+
 def test_as_little_as_possible_moves_besides(loose_pdm, rng):
     shapes = rng.normal(size=(20, 30))
     change = shapes @ shape_expansion(loose_pdm, LIDS, 0.2).T
@@ -265,6 +324,7 @@ def test_as_little_as_possible_moves_besides(loose_pdm, rng):
     [
         ([([37], [68])], "landmarks from 0 to 67"),
         ([([37], [])], "landmarks from 0 to 67"),
+        ([(np.array([37.5]), np.array([41]))], "landmarks from 0 to 67"),
         ([LIDS[0], LIDS[0]], "cannot move the openings one by one"),
     ],
 )
@@ -398,6 +458,15 @@ def test_identities_stay_held_out_when_the_set_grows():
     assert np.array_equal(many[:100:2], few)
     assert np.array_equal(many[::2], many[1::2])
     assert 0.25 < many.mean() < 0.35
+
+
+def test_of_several_people_one_is_held_out_and_one_is_not():
+    for seed in range(50):
+        few = held_out(np.repeat(np.arange(3), 4), 0.12, seed)
+        assert 4 <= few.sum() <= 8
+        most = held_out(np.arange(3), 0.9, seed)
+        assert 1 <= most.sum() <= 2
+    assert held_out(np.zeros(5, int), 0.12).sum() in (0, 5)
 
 
 # --- one expert
@@ -538,6 +607,12 @@ def test_windows_of_bytes_are_those_of_floats(rng):
     np.testing.assert_array_equal(
         gradient_magnitude(windows.areas), gradient_magnitude(areas.astype(np.float32))
     )
+
+
+def test_windows_without_anything_to_see_are_refused():
+    black = Windows(np.zeros((8, 19, 19)), np.zeros((8, 2)), np.ones(8), np.arange(8) % 2 == 0)
+    with pytest.raises(TrainingError, match="all of one grey level"):
+        train_ccnf(black)
 
 
 def test_an_error_needs_windows_with_the_landmark_inside():

@@ -1,5 +1,7 @@
 """Training from images to a model that fits, on drawn faces."""
 
+import errno
+import shutil
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -22,12 +24,14 @@ from pyclnf.training import (
     TrainingConfig,
     assemble_scales,
     build_pdm,
+    held_out,
     refine_start,
     train,
+    train_experts,
     train_model,
     train_start,
 )
-from pyclnf.training.views import choose_view
+from pyclnf.training.views import _file_of_areas, choose_view
 
 CONFIG = TrainingConfig(
     scales=(0.25,),
@@ -96,8 +100,9 @@ def test_experts_of_the_sides_are_mirror_images(work):
 
 def test_progress_is_reported_to_the_end(work):
     stages = {stage for stage, _, _ in work[2]}
-    done = [done for _, done, _ in work[2]]
-    assert stages == {"experts"}
+    assert stages == {"images", "experts"}
+    assert [done for stage, done, _ in work[2] if stage == "images"] == list(range(1, 51))
+    done = [done for stage, done, _ in work[2] if stage == "experts"]
     assert done == sorted(done)
     assert work[2][-1][1:] == (39, 39)
 
@@ -192,11 +197,60 @@ def test_turned_views_are_mirrored(tmp_path):
         (ExpertConfig, {"n_grey": 300}, "at most 256 neurons"),
         (ExpertConfig, {"check_every": 0}, "check_every and patience"),
         (ExpertConfig, {"noise": 0.0}, "sigma and noise are positive"),
+        (StartConfig, {"crop": 1025}, "a crop of 1024 px and a margin of 10"),
+        (StartConfig, {"margin": 11.0}, "a crop of 1024 px and a margin of 10"),
+        (StartConfig, {"pool": 65537}, "at most 65536 pixels"),
+        (StartConfig, {"shift": -0.1}, "shift, scale and aspect of a start's boxes"),
+        (StartConfig, {"aspect": np.nan}, "shift, scale and aspect of a start's boxes"),
+        (StartConfig, {"stages": 2.0}, "whole numbers"),
+        (StartConfig, {"boxes": 2.5}, "whole numbers"),
+        (StartConfig, {"radii": (30.0, 8.0, 1.0)}, "the two radii"),
+        (StartConfig, {"radii": 30.0}, r"radii are several numbers, \(30.0,\)"),
+        (DescentConfig, {"around": 8.0}, "counts of a descent are at least 1 and whole"),
+        (DescentConfig, {"spread": -1.0}, "margin and spread of a descent"),
+        (DescentConfig, {"blurs": ()}, "each step of a descent"),
+        (DrawConfig, {"scale_jitter": -1.0}, "scale_jitter and rotation_jitter are not negative"),
+        (DrawConfig, {"rotation_jitter": np.inf}, "scale_jitter and rotation_jitter are not negative"),
+        (DrawConfig, {"min_faces": 0}, "so is min_faces"),
+        (DrawConfig, {"max_faces": 900.0}, "whole numbers"),
+        (DrawConfig, {"yaws": np.array([20.0, 0.0])}, "yaws are rising and begin with 0"),
+        (DrawConfig, {"yaws": tuple(range(33))}, "at most 64 views"),
+        (DrawConfig, {"negative_distance": (2.0, 0.6)}, "a least distance and a greatest"),
+        (ExpertConfig, {"support": 11.0}, "whole numbers"),
+        (ExpertConfig, {"max_iterations": 15.5}, "whole numbers"),
+        (TrainingConfig, {"windows": 9}, r"windows are several numbers, \(9,\)"),
+        (TrainingConfig, {"windows": (9.0,)}, "windows are odd numbers from 3 to 31"),
+        (TrainingConfig, {"scales": 0.25}, r"scales are several numbers, \(0.25,\)"),
+        (TrainingConfig, {"scales": (np.nan,)}, "scales are finite numbers"),
+        (TrainingConfig, {"scales": "0.25"}, "scales are several numbers"),
+        (TrainingConfig, {"seed": -1}, "seed is a whole number"),
+        (TrainingConfig, {"pdm_emphasis": [(1, 1, 1), (1, 1)]}, "pdm_emphasis are rows of as many numbers"),
+        (TrainingConfig, {"pdm_emphasis": np.ones(68)}, "pdm_emphasis are rows of numbers"),
     ],
 )
 def test_configurations_that_cannot_be(make, changes, message):
     with pytest.raises(TrainingError, match=message):
         make(**changes)
+
+
+def test_arrays_and_lists_in_a_configuration_are_taken_as_tuples():
+    config = TrainingConfig(
+        scales=np.array([0.25]),
+        windows=[9, 11],
+        draw=DrawConfig(yaws=np.array([0, 20])),
+        start=StartConfig(radii=[30, 8], descent=DescentConfig(edges=np.array([25.0]))),
+        pdm_emphasis=np.ones((68, 3)),
+        pdm_contacts=np.array([[41, 37], [40, 38]]),
+    )
+    plain = TrainingConfig(
+        scales=(0.25,),
+        windows=(9, 11),
+        draw=DrawConfig(yaws=(0, 20)),
+        start=StartConfig(radii=(30, 8), descent=DescentConfig(edges=(25.0,))),
+        pdm_emphasis=((1.0, 1.0, 1.0),) * 68,
+        pdm_contacts=((41, 37), (40, 38)),
+    )
+    assert config == plain and repr(config) == repr(plain)
 
 
 def test_a_view_of_many_faces_takes_some_of_them(data):
@@ -237,7 +291,7 @@ def test_a_finished_training_is_read_and_an_unfinished_one_is_not(data, work):
     folder, model, _ = work
     calls = []
     again = trained(data, folder, progress=lambda *call: calls.append(call))
-    assert calls == []  # nothing is left to train
+    assert {stage for stage, _, _ in calls} == {"images"}  # nothing is left to train
     assert np.array_equal(again.scales[0].view(0).weights, model.scales[0].view(0).weights)
     path = sorted(folder.glob("expert_*.npz"))[0]
     content = path.read_bytes()
@@ -331,9 +385,13 @@ def test_landmarks_that_most_images_have_not(data, change, message):
         # Who says how the heads are turned means it.
         behind = np.tile([np.pi, 0.0, np.pi / 2], (len(images), 1))
         assert len(AnnotatedFaces.fitted(pdm, images, change(landmarks), rotations=behind)) == len(images)
-    # A single one does not keep the others from being learned.
+    # A single one that has the form of a face does not keep the others from being learned.
     some = np.concatenate([landmarks[:9], change(landmarks[9:10])])
-    assert len(AnnotatedFaces.fitted(pdm, images[:10], some)) == 10
+    if message == "order of the PDM's":
+        with pytest.raises(TrainingError, match="image 9: the landmarks are not those of a face"):
+            AnnotatedFaces.fitted(pdm, images[:10], some)
+    else:
+        assert len(AnnotatedFaces.fitted(pdm, images[:10], some)) == 10
 
 
 @pytest.mark.parametrize(
@@ -370,6 +428,215 @@ def test_numbers_of_numpy_in_a_configuration(tmp_path):
     assert (training["windows"], training["seed"], training["scales"]) == ([5, 7], 3, [0.25, 0.5])
     with pytest.raises(ModelError, match="nothing that JSON can hold"):
         Model(model.pdm, model.scales, metadata={"x": object()}).save(tmp_path / "n.npz")
+
+
+def in_another_order(points):
+    """Landmarks to which the PDM is fitted best with a negative size, or badly."""
+    return points[np.random.default_rng(0).permutation(68)]
+
+
+def test_all_images_with_landmarks_of_no_face_are_named_before_anything_is_trained(data, tmp_path):
+    images, landmarks, _, shapes = data
+    wrong = landmarks[:40].copy()
+    for i in (3, 17, 38):
+        wrong[i] = in_another_order(wrong[i])
+    with pytest.raises(TrainingError, match="image 3, 17, 38: the landmarks are not those of a face"):
+        train_model(images[:40], wrong, landmarks_3d=shapes, config=CONFIG, work_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+    for i in range(3, 20):
+        wrong[i] = in_another_order(landmarks[i])
+    with pytest.raises(TrainingError, match="image 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 and 8 more"):
+        AnnotatedFaces.fitted(build_pdm(shapes, n_modes=4), images[:40], wrong)
+
+
+def test_a_hard_face_is_no_wrong_one(data):
+    """A third of the landmarks is off by a fifth of the face's size, as under a hand or in a caricature."""
+    images, landmarks, _, shapes = data
+    rng = np.random.default_rng(1)
+    off = rng.normal(size=(70, 68, 2)) * (rng.random((70, 68, 1)) < 1 / 3)
+    size = landmarks.std(axis=1).max()
+    assert (
+        len(AnnotatedFaces.fitted(build_pdm(shapes, n_modes=4), images, landmarks + 0.2 * size * off)) == 70
+    )
+
+
+@pytest.mark.parametrize("guess", [np.nan, 0.0, -1.0, 1e4])
+def test_hidden_landmarks_that_are_no_guess_do_not_turn_the_face(guess):
+    images, landmarks, _, shapes = dataset(20, np.random.default_rng(3), yaw=0.6)
+    pdm = build_pdm(shapes, n_modes=5)
+    visible = np.ones((20, 68))
+    visible[:, :7] = 0
+    hidden = np.where(visible[..., None] > 0, landmarks, guess)
+    right = AnnotatedFaces.fitted(pdm, images, landmarks, visible=visible)
+    faces = AnnotatedFaces.fitted(pdm, images, hidden, visible=visible)
+    assert np.abs(faces.poses[:, 1:4] - right.poses[:, 1:4]).max() < np.radians(2)
+    # In their place are landmarks of the fit, so that boxes and frames of reference hold all of them.
+    apart = np.linalg.norm(faces.landmarks - landmarks, axis=2)
+    assert apart[:, :7].max() < 3 and apart[:, 7:].max() == 0
+    assert np.array_equal(np.isnan(hidden), np.isnan(np.where(visible[..., None] > 0, landmarks, guess)))
+    # Good guesses are used, and stay as they are.
+    assert np.array_equal(right.landmarks, landmarks)
+    assert np.array_equal(right.poses, AnnotatedFaces.fitted(pdm, images, landmarks).poses)
+    # What can be seen, if badly, is no guess.
+    visible[4, 3] = 0.3
+    if np.isnan(guess):
+        with pytest.raises(TrainingError, match=r"landmarks of image 4 are not finite: .* by 0 in visible"):
+            AnnotatedFaces.fitted(pdm, images, hidden, visible=visible)
+
+
+class Unreadable(list):
+    def __getitem__(self, index):
+        if index in (21, 33):
+            raise OSError(f"no such file: {index}.png")
+        found = super().__getitem__(index)
+        return Unreadable(found) if isinstance(index, slice) else found
+
+
+def test_images_that_cannot_be_read_are_named_before_anything_is_trained(data, tmp_path):
+    images, *rest = data
+    bad = Unreadable(images)
+    bad[0], bad[7] = None, np.full((160, 160), 128, np.uint8)
+    calls = []
+    with pytest.raises(
+        TrainingError, match=r"image 0, 7, 21, 33 cannot be used: leave it out \(image 0: .*imread"
+    ):
+        trained((bad, *rest), tmp_path, progress=lambda *call: calls.append(call))
+    assert calls[-1] == ("images", 50, 50)
+    assert not list(tmp_path.glob("*.np[yz]"))
+    with pytest.raises(TrainingError, match=r"image 21 cannot be read: OSError: no such file: 21.png"):
+        AnnotatedFaces.fitted(build_pdm(rest[2], n_modes=4), bad, rest[0]).grey(21)
+
+
+def test_a_folder_notices_any_other_picture_and_other_poses(data, work):
+    images, landmarks, rotations, shapes = data
+    changed = list(images)
+    changed[1] = 255 - images[1]
+    with pytest.raises(TrainingError, match="other data"):
+        trained((changed, landmarks, rotations, shapes), work[0])
+    faces = AnnotatedFaces.fitted(work[1].pdm, images[:50], landmarks[:50], rotations=rotations[:50])
+    train_experts(faces, work[1].pdm, str(work[0]), CONFIG)
+    # Rounding is no other pose.
+    train_experts(replace(faces, poses=faces.poses * (1 + 1e-12)), work[1].pdm, work[0], CONFIG)
+    turned = faces.poses.copy()
+    turned[5, 2] += 0.1
+    with pytest.raises(TrainingError, match="other data"):
+        train_experts(replace(faces, poses=turned), work[1].pdm, work[0], CONFIG)
+
+
+def test_a_view_without_people_held_out_is_named_before_its_windows_are_drawn(data, tmp_path):
+    people = np.arange(50) % 5
+    visible = np.ones((50, 68))
+    visible[np.ix_(held_out(people, CONFIG.held_out), (7, 9))] = 0
+    message = "view at yaw 0 degrees the landmark 9 is seen in [34] people to learn from and 0 held out"
+    with pytest.raises(TrainingError, match=message):
+        trained(data, tmp_path, identities=people, visible=visible)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_an_error_that_names_folder_and_size(data, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np.lib.format, "write_array_header_1_0", full)
+        with pytest.raises(TrainingError, match=r"areas_0.25_0.npy: no room for 3 MB of windows: .*No space"):
+            trained(data, tmp_path)
+    assert not list(tmp_path.glob("areas_*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", full)
+        with pytest.raises(TrainingError, match=r"fits.npz cannot be written: .*No space"):
+            trained(data, tmp_path / "other")
+
+
+def test_the_room_of_windows_is_taken_before_they_are_drawn(tmp_path):
+    areas = _file_of_areas(tmp_path / "areas.npy", (3, 500, 17, 17))
+    assert (areas.shape, areas.dtype) == ((3, 500, 17, 17), np.float16) and not areas.any()
+    status = (tmp_path / "areas.npy").stat()
+    # Windows knows no files with holes that are made without being asked for.
+    assert getattr(status, "st_blocks", np.inf) * 512 >= areas.nbytes
+    areas[1, 2] = 3.0
+    areas.flush()
+    assert np.load(tmp_path / "areas.npy")[1, 2].min() == 3.0
+
+
+def test_windows_are_deleted_when_the_experts_of_their_view_are_trained(data, tmp_path, monkeypatch):
+    lying = []
+
+    def draw(*arguments):
+        lying.append(sorted(path.name for path in tmp_path.glob("areas_*.npy")))
+        return draw_view(*arguments)
+
+    draw_view = train.draw_view
+    monkeypatch.setattr(train, "draw_view", draw)
+    expert = replace(CONFIG.expert, warm_up=1, max_iterations=2)
+    trained(data, tmp_path, config=replace(CONFIG, scales=(0.2, 0.25, 0.3), expert=expert))
+    assert lying == [[], [], []] or lying == [[], ["areas_0.2_0.npy"], ["areas_0.25_0.npy"]]
+    assert not list(tmp_path.glob("areas_*"))
+
+
+@pytest.mark.parametrize("name", ["expert_0.25_0_8.npz", "views.npz", "fits.npz"])
+@pytest.mark.parametrize("cut", [0, 200])
+def test_a_damaged_file_is_named(data, work, tmp_path, name, cut):
+    shutil.copytree(work[0], tmp_path, dirs_exist_ok=True)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(TrainingError, match=f"{name} is damaged: delete it and run the training again"):
+        if name == "fits.npz":
+            trained(data, tmp_path)
+        else:
+            assemble_scales(str(tmp_path), work[1].pdm, CONFIG)
+
+
+def test_folders_that_cannot_be(data, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(TrainingError, match="file cannot be a folder for results"):
+        trained(data, path)
+    with pytest.raises(TrainingError, match=r"views.npz is missing: run the training to its end"):
+        assemble_scales(tmp_path, build_pdm(data[3], n_modes=4), CONFIG)
+
+
+def test_what_no_model_could_hold_is_said_before_the_training(data, tmp_path):
+    expert = replace(CONFIG.expert, support=63, n_grey=200)
+    with pytest.raises(TrainingError, match="at most 67108864 are taken: fewer neurons"):
+        trained(data, tmp_path, config=replace(CONFIG, expert=expert))
+    with pytest.raises(TrainingError, match=r"the window 31 takes 7388168.. bytes for 100 landmarks"):
+        train._check_size(100, replace(CONFIG, windows=(31,)))
+
+
+def test_a_descent_needs_a_pdm_of_mirrored_shapes(data, tmp_path):
+    """Said before the experts are trained."""
+    images, landmarks, _, shapes = data
+    pdm = build_pdm(shapes + np.random.default_rng(0).normal(size=shapes.shape), mirror=False, n_modes=6)
+    config = replace(CONFIG, start=StartConfig(descent=DescentConfig()))
+    with pytest.raises(
+        TrainingError, match="symmetric or antisymmetric: build it of mirrored shapes, or train"
+    ):
+        train_model(images, landmarks, pdm=pdm, config=config, work_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_given_pdm_whose_landmarks_have_another_mirror_is_refused(data, tmp_path):
+    images, landmarks, _, shapes = data
+    with pytest.raises(TrainingError, match="mirror: the counterparts"):
+        train_model(images, landmarks, pdm=build_pdm(shapes), mirror=np.arange(68), work_dir=tmp_path)
+
+
+def test_inputs_of_other_kinds_are_named(data, tmp_path):
+    images, landmarks, rotations, shapes = data
+    pdm = build_pdm(shapes, n_modes=4)
+    for arguments, message in (
+        (((image for image in images), landmarks), "images have len"),
+        ((images[:2], [landmarks[0], landmarks[1][:67]]), "landmarks are no array of numbers"),
+        (
+            (images[:2], landmarks[:2], "visible", [np.ones(68), np.ones(67)]),
+            "visible are no array of numbers",
+        ),
+        ((images[:2], landmarks[:2], "rotations", np.degrees(rotations[:2]) + 90), "rotations are radians"),
+    ):
+        given, points, *more = arguments
+        with pytest.raises(TrainingError, match=message):
+            AnnotatedFaces.fitted(pdm, given, points, **dict(zip(more[::2], more[1::2], strict=True)))
 
 
 def test_poses_are_found_without_rotations_given():
@@ -536,6 +803,18 @@ def test_views_with_many_samples_take_some_and_views_without_take_no_step(start)
     more = replace(config, descent=replace(linear, max_samples=10_000))
     other = refine_start(arrays, faces, pdm, chosen, more, seed=1).descent.steps[0]
     assert not np.array_equal(step.weights, other.weights)
+
+
+def test_faces_to_learn_from_are_marked_by_bool(start):
+    """Of whole numbers the complement would be all faces, and the prior be made of those learned from."""
+    faces, pdm, cascade = start
+    chosen = np.arange(len(faces)) < 220
+    arrays = cascade.predictor.arrays() | {"start/crop": cascade.arrays()["start/crop"]}
+    for wrong in (chosen.astype(int), chosen.tolist(), chosen[:250], np.flatnonzero(chosen)):
+        with pytest.raises(TrainingError, match="chosen is an array of 260 bool"):
+            train_start(faces, pdm, wrong, START)
+        with pytest.raises(TrainingError, match="chosen is an array of 260 bool"):
+            refine_start(arrays, faces, pdm, wrong, START)
 
 
 def test_a_start_needs_faces(start):

@@ -12,6 +12,7 @@ from pyclnf._limits import MAX_NEURONS, MAX_SUPPORT, MAX_WINDOW
 from pyclnf.errors import TrainingError
 from pyclnf.patch_experts import GRADIENT, GREY
 from pyclnf.training.ccnf import CCNF, CCNFParameters, log_likelihood, sigma_components
+from pyclnf.training.checks import are_numbers, are_whole
 from pyclnf.training.samples import gradient_magnitude, normalised_patches, targets
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ class ExpertConfig:
     noise: float = 0.2
 
     def __post_init__(self) -> None:
+        counts = (self.support, self.window, self.n_grey, self.n_gradient, self.components, self.starts)
+        if not are_whole(*counts, self.warm_up, self.max_iterations, self.check_every, self.patience):
+            raise TrainingError("support, window and all counts of an expert are whole numbers")
         if self.support < 3 or self.window < 3 or self.support % 2 == 0 or self.window % 2 == 0:
             raise TrainingError("support and window are odd and at least 3")
         if self.n_grey < 0 or self.n_gradient < 0 or self.n_grey + self.n_gradient == 0:
@@ -90,7 +94,12 @@ class ExpertConfig:
             raise TrainingError(f"an expert has at most {MAX_NEURONS} neurons")
         if self.check_every < 1 or self.patience < 1:
             raise TrainingError("check_every and patience are at least 1")
-        if not (self.sigma > 0 and self.noise > 0 and self.penalty >= 0):
+        if not (
+            are_numbers(self.sigma, self.noise, self.penalty)
+            and self.sigma > 0
+            and self.noise > 0
+            and self.penalty >= 0
+        ):
             raise TrainingError("sigma and noise are positive, penalty is not negative")
         if self.starts < 1 or self.warm_up < 1 or self.max_iterations <= self.warm_up:
             raise TrainingError("starts and warm_up are at least 1, max_iterations more than warm_up")
@@ -175,7 +184,7 @@ def train_ccnf(windows: Windows, config: ExpertConfig | None = None, seed: int |
     Raises
     ------
     TrainingError
-        If there are no windows to learn from, or none held out.
+        If there are no windows to learn from, or none held out, or nothing is to be seen in them.
     """
     config = config or ExpertConfig()
     if windows.areas.shape[1:] != (config.area, config.area):
@@ -257,6 +266,8 @@ def _basis(areas: NDArray[np.float32], config: ExpertConfig) -> NDArray[np.float
     patches = normalised_patches(areas, config.support)
     values, vectors = np.linalg.eigh((patches.T @ patches).astype(np.float64) / len(patches))
     values, vectors = values[::-1][: config.components], vectors[:, ::-1][:, : config.components]
+    if not values[0] > 0:
+        raise TrainingError("the windows to learn from are all of one grey level")
     # What varies hardly at all is not blown up.
     return np.asarray(vectors / np.sqrt(values + 1e-3 * values[0]))
 

@@ -30,11 +30,12 @@ from pyclnf._limits import (
 )
 from pyclnf.cascade import MIN_CONTRAST
 from pyclnf.crop import Crop
-from pyclnf.descent import Descent, DescentStep, PatchLayout, upright
-from pyclnf.errors import TrainingError
+from pyclnf.descent import Descent, DescentStep, PatchLayout, mode_signs, upright
+from pyclnf.errors import ModelError, TrainingError
 from pyclnf.pdm import PDM, Parameters
-from pyclnf.start import MIN_PRIOR_VARIANCE, LearnedStart
-from pyclnf.training.symmetry import MIRROR_68, check_mirror
+from pyclnf.start import MAX_CROP, MAX_MARGIN, MIN_PRIOR_VARIANCE, LearnedStart
+from pyclnf.training.checks import are_numbers, are_whole, as_tuples
+from pyclnf.training.symmetry import mirror_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -47,6 +48,9 @@ __all__ = ["DescentConfig", "StartConfig", "refine_start", "train_start"]
 
 # Faces whose pools are sampled at once.
 CHUNK = 4096
+
+# A pixel of a pool is named by 16 bits.
+MAX_POOL = np.iinfo(np.uint16).max + 1
 
 # Fewer faces that were not learned from say too little about the start's errors.
 MIN_REST = 10
@@ -95,14 +99,20 @@ class DescentConfig:
     max_samples: int = 20000
 
     def __post_init__(self) -> None:
-        if not (min(self.scales) > 0 and min(self.sides) >= 8 and min(self.blurs) >= 0.1 and self.floor > 0):
+        as_tuples(self, "scales", "radii", "blurs", "edges")
+        if not self.scales or not len(self.scales) == len(self.radii) == len(self.blurs):
+            raise TrainingError("each step of a descent has a scale, a radius and a blur")
+        if not are_numbers(self.extent, self.floor) or not (
+            min(self.scales) > 0 and min(self.sides) >= 8 and min(self.blurs) >= 0.1 and self.floor > 0
+        ):
             raise TrainingError("extent, scales, blurs and floor of a descent are positive")
-        if min(self.directions, self.around, self.max_samples) < 1 or not self.penalty > 0:
-            raise TrainingError("the counts of a descent are at least 1, its penalty is positive")
+        counts = (self.directions, self.around, self.max_samples)
+        if not are_whole(*counts) or min(counts) < 1 or not self.penalty > 0:
+            raise TrainingError("the counts of a descent are at least 1 and whole, its penalty is positive")
+        if not are_numbers(self.penalty, self.margin, self.spread) or min(self.margin, self.spread) < 0:
+            raise TrainingError("penalty, margin and spread of a descent are not negative")
         if not all(0 < a < b for a, b in pairwise((0.001, *self.edges))):
             raise TrainingError(f"the edges between the views are rising yaws, not {self.edges}")
-        if not len(self.scales) == len(self.radii) == len(self.blurs):
-            raise TrainingError("each step of a descent has a scale, a radius and a blur")
         beyond = (
             len(self.blurs) > MAX_DESCENT_STEPS
             or max(self.sides) > MAX_DESCENT_SIDE
@@ -184,11 +194,26 @@ class StartConfig:
     descent: DescentConfig | None = None
 
     def __post_init__(self) -> None:
+        as_tuples(self, "radii")
         counts = (self.stages, self.trees, self.depth, self.candidates, self.modes, self.boxes)
-        if min(counts) < 1 or self.pool < 2 or self.crop < 16 or self.margin < 1:
-            raise TrainingError("the counts of a start's configuration are at least 1")
-        if not (min(*self.radii, self.near, self.shrinkage) > 0 and len(self.radii) == 2):
+        if not are_whole(*counts, self.pool, self.crop):
+            raise TrainingError("the counts of a start's configuration, pool and crop are whole numbers")
+        few = min(counts) < 1 or self.pool < 2 or self.crop < 16
+        if few or not are_numbers(self.margin) or self.margin < 1:
+            raise TrainingError(
+                "the counts of a start's configuration are at least 1, its pool 2, crop 16, margin 1"
+            )
+        if self.pool > MAX_POOL or self.crop > MAX_CROP or self.margin > MAX_MARGIN:
+            raise TrainingError(
+                f"a start has a pool of at most {MAX_POOL} pixels, a crop of {MAX_CROP} px and a margin of "
+                f"{MAX_MARGIN:g}: no file with more could be read"
+            )
+        positive = (*self.radii, self.near, self.shrinkage)
+        if len(self.radii) != 2 or not are_numbers(*positive) or min(positive) <= 0:
             raise TrainingError("the two radii of a start's pools, near and shrinkage are positive")
+        deviations = (self.shift, self.scale, self.aspect)
+        if not are_numbers(*deviations) or min(deviations) < 0:
+            raise TrainingError("shift, scale and aspect of a start's boxes are not negative")
         if self.depth > 8:
             raise TrainingError("trees of more than 8 levels are not supported")
 
@@ -248,6 +273,16 @@ def check_landmarks(pdm: PDM) -> None:
         )
 
 
+def check_modes(pdm: PDM, config: StartConfig, mirror: NDArray[np.intp]) -> None:
+    """Refuse a PDM not made of mirrored shapes for a descent, which is learned from both sides at once."""
+    if config.descent is None:
+        return
+    try:
+        mode_signs(pdm.components[:, : config.modes], mirror)
+    except ModelError as error:
+        raise TrainingError(f"{error}: build it of mirrored shapes, or train with descent=None") from error
+
+
 def train_start(
     faces: AnnotatedFaces,
     pdm: PDM,
@@ -280,11 +315,12 @@ def train_start(
     Raises
     ------
     TrainingError
-        If fewer than two faces are chosen, or the PDM has more landmarks than trees can name.
+        If fewer than two faces are chosen, or the PDM has more landmarks than trees can name, or for a
+        descent is not made of mirrored shapes.
     """
     config = config or StartConfig()
     check_landmarks(pdm)
-    permutation, rng = _prepared(pdm, chosen, mirror, seed)
+    permutation, rng = _prepared(faces, pdm, chosen, config, mirror, seed)
     n_modes = min(config.modes, pdm.n_modes)
     modes, limits = _modes(pdm, n_modes)
     crops, state, truth = _samples(faces, pdm, np.flatnonzero(chosen), permutation, config, n_modes, rng)
@@ -353,10 +389,10 @@ def refine_start(
     Raises
     ------
     TrainingError
-        If fewer than two faces are chosen.
+        If fewer than two faces are chosen or, for a descent, the PDM is not made of mirrored shapes.
     """
     config = config or StartConfig()
-    permutation, rng = _prepared(pdm, chosen, mirror, seed)
+    permutation, rng = _prepared(faces, pdm, chosen, config, mirror, seed)
     start = LearnedStart(pdm, arrays)
     config = replace(config, crop=start.side, margin=start.margin)
     crops, state, truth = _samples(
@@ -373,10 +409,19 @@ def refine_start(
 
 
 def _prepared(
-    pdm: PDM, chosen: NDArray[np.bool_], mirror: ArrayLike | None, seed: int
+    faces: AnnotatedFaces,
+    pdm: PDM,
+    chosen: NDArray[np.bool_],
+    config: StartConfig,
+    mirror: ArrayLike | None,
+    seed: int,
 ) -> tuple[NDArray[np.intp], np.random.Generator]:
     """Return the checked mirror permutation, and the random numbers of a training."""
-    permutation = check_mirror(MIRROR_68 if mirror is None else mirror, pdm.n_landmarks)
+    permutation = mirror_of(pdm, mirror)
+    check_modes(pdm, config, permutation)
+    # Of whole numbers the complement would be all faces.
+    if getattr(chosen, "dtype", None) != np.bool_ or chosen.shape != (len(faces),):
+        raise TrainingError(f"chosen is an array of {len(faces)} bool, True for the faces to learn from")
     if chosen.sum() < 2:
         raise TrainingError("a start is learned from at least two faces")
     return permutation, np.random.default_rng(seed)

@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -22,19 +24,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf._files import replacing
-from pyclnf._limits import MAX_PATCH_SCALE, MAX_SCALES, MAX_WINDOW
+from pyclnf._limits import MAX_PATCH_SCALE, MAX_SCALES, MAX_SIGMA_BYTES, MAX_VIEW_BYTES, MAX_WINDOW
 from pyclnf.errors import TrainingError
 from pyclnf.model import Model, as_python
 from pyclnf.patch_experts import PatchScale, ViewExperts
 from pyclnf.training.ccnf import sigma_components
+from pyclnf.training.checks import are_numbers, are_whole, as_tuples
 from pyclnf.training.experts import Expert, ExpertConfig, train_ccnf
 from pyclnf.training.faces import AnnotatedFaces, Images, held_out
 from pyclnf.training.shape_model import build_pdm
-from pyclnf.training.start import StartConfig, check_landmarks, train_start
-from pyclnf.training.symmetry import MIRROR_68, check_mirror
+from pyclnf.training.start import StartConfig, check_landmarks, check_modes, train_start
+from pyclnf.training.symmetry import mirror_of
 from pyclnf.training.views import (
     DrawConfig,
     View,
+    check_people,
     choose_view,
     draw_view,
     mirrored_views,
@@ -105,16 +109,35 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        as_tuples(self, "scales", "windows")
+        for name in ("pdm_emphasis", "pdm_contacts"):
+            rows = getattr(self, name)
+            if rows is not None:
+                object.__setattr__(self, name, _rows(rows, name))
         if not self.scales or list(self.scales) != sorted(set(self.scales)) or self.scales[0] <= 0:
             raise TrainingError(f"scales are positive and rise from coarse to fine, not {self.scales}")
         if len(self.scales) > MAX_SCALES or not self.scales[-1] <= MAX_PATCH_SCALE:
             raise TrainingError(
                 f"a model has at most {MAX_SCALES} scales, up to {MAX_PATCH_SCALE:g} px per mm"
             )
-        if not self.windows or not all(3 <= side <= MAX_WINDOW and side % 2 == 1 for side in self.windows):
+        odd = are_whole(*self.windows) and all(side % 2 for side in self.windows)
+        if not odd or not self.windows or not 3 <= min(self.windows) <= max(self.windows) <= MAX_WINDOW:
             raise TrainingError(f"windows are odd numbers from 3 to {MAX_WINDOW}, not {self.windows}")
-        if not 0 < self.held_out < 1:
+        if not are_numbers(self.held_out) or not 0 < self.held_out < 1:
             raise TrainingError("held_out lies between 0 and 1")
+        if not are_whole(self.seed) or self.seed < 0:
+            raise TrainingError(f"seed is a whole number that is not negative, not {self.seed!r}")
+
+
+def _rows(rows: Any, name: str) -> tuple[tuple[Any, ...], ...]:
+    """Return tuples of Python's numbers in place of an array or lists of them."""
+    try:
+        table = np.array(rows)
+    except ValueError as error:
+        raise TrainingError(f"{name} are rows of as many numbers each: {error}") from error
+    if (table.ndim != 2 and table.size) or table.dtype.kind not in "iuf":
+        raise TrainingError(f"{name} are rows of numbers, not {table.dtype} {table.shape}")
+    return tuple(tuple(row) for row in table.tolist())
 
 
 def train_model(
@@ -137,13 +160,13 @@ def train_model(
     Parameters
     ----------
     images : sequence of N uint8 arrays, (H, W) grey or (H, W, 3) BGR
-        Anything with ``len`` and ``[]``; images are read one at a time.
+        Anything with ``len`` and ``[]``; images are read one at a time, all of them once before the training.
     landmarks : array_like, shape (N, n, 2)
-        Pixels, 0-based; hidden landmarks at their best guess.
+        Pixels, 0-based; hidden landmarks at their best guess, or NaN.
     pdm : PDM, optional
         Shape model. Needed where no *landmarks_3d* are given: 2D annotations
         alone do not make a 3D model. That of another model may be used
-        (``load_model(...).pdm``), as far as its licence allows.
+        (``load_model(...).pdm``), as far as its licence allows. Its x axis is that between left and right.
     landmarks_3d : array_like, shape (M, n, 3), optional
         Shapes to build the PDM from, mm, in the head's frame (see
         `build_pdm`); they need not be those of the images.
@@ -153,9 +176,11 @@ def train_model(
     identities : array_like of int, shape (N,), optional
         Number of the person, so that held-out faces are other persons'.
     rotations : array_like, shape (N, 3), optional
-        Rough rotations of the heads (rx, ry, rz), radians.
+        Rough rotations of the heads (rx, ry, rz), radians. Without them the PDM is fitted several times to
+        each face.
     mirror : array_like of int, shape (n,), optional
-        Counterpart of each landmark; default: the 68 iBUG landmarks.
+        Counterpart of each landmark in the mirror image, the landmark itself where it lies in the middle;
+        default: the 68 iBUG landmarks.
     config : TrainingConfig, optional
     work_dir : str or Path
         Folder for results of single steps; run again with the same data and
@@ -194,6 +219,9 @@ def train_model(
             raise TrainingError(f"the shapes are {2 * pdm.radius:.2g} mm large: give landmarks_3d in mm")
     if config.start is not None:
         check_landmarks(pdm)
+    permutation = mirror_of(pdm, mirror)
+    if config.start is not None:
+        check_modes(pdm, config.start, permutation)
     faces = AnnotatedFaces.fitted(
         pdm, images, landmarks, visible=visible, identities=identities, rotations=rotations
     )
@@ -209,7 +237,7 @@ def train_model(
 def train_experts(
     faces: AnnotatedFaces,
     pdm: PDM,
-    work_dir: Path,
+    work_dir: str | Path,
     config: TrainingConfig,
     *,
     mirror: ArrayLike | None = None,
@@ -222,7 +250,7 @@ def train_experts(
     ----------
     faces : AnnotatedFaces
     pdm : PDM
-    work_dir : Path
+    work_dir : str or Path
     config : TrainingConfig
     mirror : array_like of int, shape (n,), optional
     workers : int
@@ -231,63 +259,94 @@ def train_experts(
     Raises
     ------
     TrainingError
-        If the folder belongs to other data or another configuration, or a view has too few faces.
+        If the folder belongs to other data or another configuration, images cannot be read, a view has too
+        few faces or people or more than a model may hold, or there is no room for the results.
     """
-    permutation = check_mirror(MIRROR_68 if mirror is None else mirror, pdm.n_landmarks)
-    work_dir.mkdir(parents=True, exist_ok=True)
-    _claim(work_dir, faces, pdm, permutation, config)
+    permutation = mirror_of(pdm, mirror)
     views = [
         choose_view(i, faces, permutation, config.draw, config.seed) for i in range(len(config.draw.yaws))
     ]
-    _write(work_dir / "views.npz", {str(view.index): view.landmarks for view in views})
     aside = held_out(faces.identities, config.held_out, config.seed)
+    for view in views:
+        check_people(view, faces, permutation, config.draw, aside)
+        _check_size(view.landmarks.size, config)
+    folder = Path(work_dir)
+    _claim(folder, faces, pdm, permutation, config, progress)
+    _write(folder / "views.npz", {str(view.index): view.landmarks for view in views})
     total = len(config.scales) * sum(len(trained_landmarks(view, permutation)) for view in views)
     with _executor(workers) as submit:
-        pending: set[Future[None]] = set()
+        # Of each expert that is being trained, the file of its windows; and how many use that file.
+        pending: dict[Future[None], Path] = {}
+        users: dict[Path, int] = {}
         done = 0
-        for scale in config.scales:
-            for view in views:
-                missing = _missing(work_dir, scale, view, permutation)
-                done += len(trained_landmarks(view, permutation)) - len(missing)
-                if missing:
-                    path, table = _draw(work_dir, scale, view, faces, pdm, permutation, config)
-                for row, landmark in missing:
-                    result = _expert_path(work_dir, scale, view.index, landmark)
-                    seed = (config.seed, round(1000 * scale), view.index, landmark)
-                    task = (path, row, table[row], aside, config.expert, seed, result)
-                    pending.add(submit(_train_one, task))
-                    # Not all views at once: the next windows are drawn while the workers are busy.
-                    while len(pending) > 4 * workers:
-                        finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                        done += _collect(finished)
-                        if progress:
-                            progress("experts", done, total)
-        while pending:
-            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-            done += _collect(finished)
+
+        def collect() -> None:
+            nonlocal done
+            finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+                path = pending.pop(future)
+                users[path] -= 1
+                if not users[path]:
+                    path.unlink()
+                    _table_path(path).unlink()
+            done += len(finished)
             if progress:
                 progress("experts", done, total)
-    for leftover in work_dir.glob("areas_*"):
+
+        for scale in config.scales:
+            for view in views:
+                missing = _missing(folder, scale, view, permutation)
+                done += len(trained_landmarks(view, permutation)) - len(missing)
+                if missing:
+                    path, table = _draw(folder, scale, view, faces, pdm, permutation, config)
+                    users[path] = len(missing)
+                for row, landmark in missing:
+                    result = _expert_path(folder, scale, view.index, landmark)
+                    seed = (config.seed, round(1000 * scale), view.index, landmark)
+                    task = (path, row, table[row], aside, config.expert, seed, result)
+                    pending[submit(_train_one, task)] = path
+                    # Not all views at once: the next windows are drawn while the workers are busy.
+                    while len(pending) > 4 * workers:
+                        collect()
+        while pending:
+            collect()
+    for leftover in folder.glob("areas_*"):
         leftover.unlink()
 
 
+def _check_size(n: int, config: TrainingConfig) -> None:
+    """Refuse a view of n landmarks that no model may hold."""
+    weights = n * len(config.expert.types) * config.expert.support**2 * 4
+    if weights > MAX_VIEW_BYTES:
+        raise TrainingError(
+            f"the neurons of {n} landmarks take {weights} bytes, at most {MAX_VIEW_BYTES} are taken: fewer "
+            "neurons, or a smaller support"
+        )
+    side = max(config.windows)
+    if n * side**4 * 8 > MAX_SIGMA_BYTES:
+        raise TrainingError(
+            f"the window {side} takes {n * side**4 * 8} bytes for {n} landmarks, at most {MAX_SIGMA_BYTES} "
+            "are taken: leave it out"
+        )
+
+
 def assemble_scales(
-    work_dir: Path, pdm: PDM, config: TrainingConfig, *, mirror: ArrayLike | None = None
+    work_dir: str | Path, pdm: PDM, config: TrainingConfig, *, mirror: ArrayLike | None = None
 ) -> tuple[PatchScale, ...]:
     """Return the trained scales of a finished working folder, with mirrored views and experts.
 
     Raises
     ------
     TrainingError
-        If an expert is missing: the training did not finish.
+        If an expert is missing, as the training did not finish, or a file is damaged.
     """
-    permutation = check_mirror(MIRROR_68 if mirror is None else mirror, pdm.n_landmarks)
-    with np.load(work_dir / "views.npz") as file:
-        landmarks = [file[str(i)] for i in range(len(config.draw.yaws))]
+    permutation, folder = mirror_of(pdm, mirror), Path(work_dir)
+    views = _read(folder / "views.npz")
+    landmarks = [views[str(i)] for i in range(len(config.draw.yaws))]
     components = {window: sigma_components(window) for window in config.windows}
     return tuple(
-        _assemble_scale(work_dir, scale, landmarks, permutation, components, config)
-        for scale in config.scales
+        _assemble_scale(folder, scale, landmarks, permutation, components, config) for scale in config.scales
     )
 
 
@@ -308,8 +367,7 @@ def _start_arrays(
             faces, pdm, keep, config.start, mirror=mirror, seed=config.seed, progress=progress
         )
         _write(path, {name.replace("/", "."): value for name, value in start.arrays().items()})
-    with np.load(path) as file:
-        return {name.replace(".", "/"): file[name] for name in file.files}
+    return {name.replace(".", "/"): array for name, array in _read(path).items()}
 
 
 def _assemble_scale(
@@ -339,11 +397,7 @@ def _read_experts(
         # Of the frontal view only one side was trained.
         other = int(mirror[landmark])
         source = max(landmark, other) if view == 0 else landmark
-        path = _expert_path(work_dir, scale, view, source)
-        if not path.exists():
-            raise TrainingError(f"{path} is missing: run the training to its end")
-        with np.load(path) as file:
-            expert = Expert.from_arrays(dict(file))
+        expert = Expert.from_arrays(_read(_expert_path(work_dir, scale, view, source)))
         experts[landmark] = expert if source == landmark else expert.mirrored()
     return experts
 
@@ -367,26 +421,44 @@ def _view_experts(experts: dict[int, Expert]) -> ViewExperts:
 
 
 def _claim(
-    work_dir: Path, faces: AnnotatedFaces, pdm: PDM, mirror: NDArray[np.intp], config: TrainingConfig
+    work_dir: Path,
+    faces: AnnotatedFaces,
+    pdm: PDM,
+    mirror: NDArray[np.intp],
+    config: TrainingConfig,
+    progress: Progress | None,
 ) -> None:
     """Write down what the folder belongs to, or check that it is this."""
-    digest = hashlib.sha256()
-    some = [faces.grey(i) for i in faces.some()]
-    shape = (pdm.mean, pdm.components, pdm.eigenvalues, mirror)
-    for array in (faces.landmarks, faces.visible, faces.identities, *shape, *some):
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{work_dir} cannot be a folder for results: {error}") from error
+    digest = hashlib.sha256(faces.digest(progress).encode())
+    for array in (
+        *(faces.landmarks, faces.visible, faces.identities),
+        *(pdm.mean, pdm.components, pdm.eigenvalues, mirror),
+    ):
         digest.update(np.ascontiguousarray(array).tobytes())
     # Scales may be added later, and a start or windows be changed: no expert depends on them.
     free = ("scales", "windows", "start")
     configuration = {name: value for name, value in asdict(config).items() if name not in free}
     text = json.dumps({"data": digest.hexdigest(), "config": configuration}, indent=1, default=as_python)
-    path = work_dir / "training.json"
-    if path.exists():
-        if path.read_text(encoding="utf-8") != text:
-            raise TrainingError(
-                f"{work_dir} holds results of other data or another configuration: give an empty folder"
-            )
+    path, fits_path = work_dir / "training.json", work_dir / "fits.npz"
+    fits = {"poses": faces.poses, "shapes": faces.shapes}
+    if not path.exists():
+        _write(fits_path, fits)
+        with _writing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
         return
-    path.write_text(text, encoding="utf-8")
+    same = path.read_text(encoding="utf-8") == text
+    if same:
+        # Not to the bit: another number of threads rounds otherwise.
+        before = _read(fits_path)
+        same = all(np.allclose(before[name], fits[name], rtol=0, atol=1e-4) for name in fits)
+    if not same:
+        raise TrainingError(
+            f"{work_dir} holds results of other data or another configuration: give an empty folder"
+        )
 
 
 def _expert_path(work_dir: Path, scale: float, view: int, landmark: int) -> Path:
@@ -413,7 +485,7 @@ def _draw(
 ) -> tuple[Path, NDArray[np.float64]]:
     """Return the file with the view's windows and their table, drawn unless they lie there."""
     path = work_dir / f"areas_{scale:g}_{view.index}.npy"
-    table_path = work_dir / f"areas_{scale:g}_{view.index}_table.npz"
+    table_path = _table_path(path)
     if not table_path.exists():
         table = draw_view(
             view,
@@ -428,8 +500,11 @@ def _draw(
             path,
         )
         _write(table_path, {"table": table})
-    with np.load(table_path) as file:
-        return path, file["table"]
+    return path, _read(table_path)["table"]
+
+
+def _table_path(areas: Path) -> Path:
+    return areas.with_name(f"{areas.stem}_table.npz")
 
 
 def _train_one(
@@ -437,20 +512,37 @@ def _train_one(
 ) -> None:
     """Train one expert and write its file."""
     path, row, table, aside, config, seed, result = task
-    expert = train_ccnf(read_windows(path, row, table, aside), config, seed)
+    try:
+        expert = train_ccnf(read_windows(path, row, table, aside), config, seed)
+    except TrainingError as error:
+        raise TrainingError(f"{result.stem} (scale, view, landmark): {error}") from error
     _write(result, expert.arrays())
 
 
 def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    with replacing(path) as temporary:
+    with _writing(path) as temporary:
         # NumPy before 2.2 would keep its keyword allow_pickle as an array.
         np.savez(temporary, **arrays)  # type: ignore[arg-type]
 
 
-def _collect(finished: set[Future[None]]) -> int:
-    for future in finished:
-        future.result()
-    return len(finished)
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be written: {error}") from error
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.exists():
+        raise TrainingError(f"{path} is missing: run the training to its end")
+    try:
+        # NumPy leaves a damaged file open that it has opened itself.
+        with path.open("rb") as file, np.load(file) as arrays:
+            return dict(arrays)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise TrainingError(f"{path} is damaged: delete it and run the training again ({error})") from error
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyclnf._limits import MAX_VIEWS
 from pyclnf.errors import TrainingError
 from pyclnf.patch_experts import procrustes_similarity
+from pyclnf.training.checks import are_numbers, are_whole, as_tuples
 from pyclnf.training.samples import Windows, draw_areas
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DrawConfig",
     "View",
+    "check_people",
     "choose_view",
     "draw_view",
     "mirrored_views",
@@ -73,10 +76,22 @@ class DrawConfig:
     rotation_jitter: float = 4.0
 
     def __post_init__(self) -> None:
+        as_tuples(self, "yaws", "negative_distance")
         if not self.yaws or self.yaws[0] != 0 or list(self.yaws) != sorted(set(self.yaws)):
             raise TrainingError("yaws are rising and begin with 0; the negative ones are mirror images")
-        if self.max_faces < 1 or not 0 <= self.negative_share <= 1 or not 0 <= self.offset <= 1:
-            raise TrainingError("max_faces is at least 1; negative_share and offset lie in [0, 1]")
+        if 2 * len(self.yaws) - 1 > MAX_VIEWS:
+            raise TrainingError(f"a model has at most {MAX_VIEWS} views, those of mirror images among them")
+        if not are_whole(self.max_faces, self.min_faces) or min(self.max_faces, self.min_faces) < 1:
+            raise TrainingError("max_faces is at least 1, and so is min_faces; they are whole numbers")
+        shares = (self.negative_share, self.offset, self.min_visible)
+        if not are_numbers(*shares) or min(shares) < 0 or max(shares) > 1:
+            raise TrainingError("min_visible, negative_share and offset lie in [0, 1]")
+        widths = (self.yaw_margin, self.scale_jitter, self.rotation_jitter)
+        if not are_numbers(*widths) or min(widths) < 0:
+            raise TrainingError("yaw_margin, scale_jitter and rotation_jitter are not negative")
+        distances = list(self.negative_distance)
+        if len(distances) != 2 or distances != sorted(distances) or distances[0] < 0:
+            raise TrainingError("negative_distance is a least distance and a greatest one, not negative")
 
 
 def mirrored_views(yaws: tuple[float, ...]) -> Float:
@@ -133,7 +148,7 @@ def choose_view(
         chosen = np.sort(rng.choice(chosen, config.max_faces, replace=False))
     flipped = chosen >= len(faces)
     who = chosen % len(faces)
-    visible = np.where(flipped[:, None], faces.visible[who][:, mirror], faces.visible[who])
+    visible = _visible(faces, who, flipped, mirror)
     enough = (visible > 0).sum(axis=0) >= config.min_faces
     enough &= visible.sum(axis=0) >= config.min_visible * chosen.size
     if not index:
@@ -146,6 +161,43 @@ def choose_view(
             f"at least {config.min_faces} must show a landmark; give more faces or fewer views"
         )
     return View(index, who, flipped, landmarks)
+
+
+def check_people(
+    view: View, faces: AnnotatedFaces, mirror: NDArray[np.intp], config: DrawConfig, aside: NDArray[np.bool_]
+) -> None:
+    """Refuse a view in which a landmark cannot be learned, or its expert not be judged, for want of people.
+
+    Parameters
+    ----------
+    view : View
+    faces : AnnotatedFaces
+    mirror : ndarray, shape (n,)
+    config : DrawConfig
+    aside : ndarray, shape (N,), bool
+        Faces that are held out.
+
+    Raises
+    ------
+    TrainingError
+    """
+    seen = _visible(faces, view.faces, view.flipped, mirror) > 0
+    people, held = faces.identities[view.faces], aside[view.faces]
+    for landmark in trained_landmarks(view, mirror).tolist():
+        learned, judged = (np.unique(people[seen[:, landmark] & part]).size for part in (~held, held))
+        if not learned or not judged:
+            raise TrainingError(
+                f"in the view at yaw {config.yaws[view.index]:g} degrees the landmark {landmark} is seen in "
+                f"{learned} people to learn from and {judged} held out, and one of each is needed: give more "
+                "identities, hold out more, or give fewer views"
+            )
+
+
+def _visible(
+    faces: AnnotatedFaces, who: NDArray[np.intp], flipped: NDArray[np.bool_], mirror: NDArray[np.intp]
+) -> Float:
+    """Return how well each landmark of some faces can be seen, as they are or in the mirror image, (F, n)."""
+    return np.where(flipped[:, None], faces.visible[who][:, mirror], faces.visible[who])
 
 
 def trained_landmarks(view: View, mirror: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -190,6 +242,11 @@ def draw_view(
     -------
     ndarray, shape (landmarks, windows, 4), float64
         Offset of the landmark (x, y), visibility, and index of the face.
+
+    Raises
+    ------
+    TrainingError
+        If there is no room for the file.
     """
     landmarks = trained_landmarks(view, mirror)
     rng = np.random.default_rng([seed, view.index, round(1000 * scale)])
@@ -197,7 +254,7 @@ def draw_view(
     rows = np.concatenate([np.arange(len(view.faces)), negative])
     side = window + support - 1
     shape = (len(landmarks), len(rows), side, side)
-    areas = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    areas = _file_of_areas(path, shape)
     table = np.empty((*shape[:2], 4))
     # Windows of one face one after the other: its image is read once.
     columns = np.argsort(rows, kind="stable")
@@ -218,6 +275,26 @@ def draw_view(
         table[:, column, :2], table[:, column, 2], table[:, column, 3] = offsets, seen, view.faces[face]
     areas.flush()
     return table
+
+
+def _file_of_areas(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float16]]:
+    """Return a new .npy file of zeros, mapped.
+
+    They are written: a map of a file with holes ends the process where the disk has no room for one.
+    """
+    dtype = np.dtype(np.float16)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    row = bytes(int(np.prod(shape[1:])) * dtype.itemsize)
+    try:
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for _ in range(shape[0]):
+                file.write(row)
+        return np.lib.format.open_memmap(path, mode="r+")
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        size = shape[0] * len(row) / 1e6
+        raise TrainingError(f"{path}: no room for {size:.0f} MB of windows: {error}") from error
 
 
 def read_windows(path: Path, row: int, table: NDArray[np.float64], held_out: NDArray[np.bool_]) -> Windows:
