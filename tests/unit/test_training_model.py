@@ -627,7 +627,10 @@ def test_inputs_of_other_kinds_are_named(data, tmp_path):
     pdm = build_pdm(shapes, n_modes=4)
     for arguments, message in (
         (((image for image in images), landmarks), "images have len"),
-        ((images[:2], [landmarks[0], landmarks[1][:67]]), "landmarks are no array of numbers"),
+        (
+            (images[:2], [landmarks[0], landmarks[1][:67]]),
+            "landmarks are no array of numbers: 1 has a length of 67, those before of 68",
+        ),
         (
             (images[:2], landmarks[:2], "visible", [np.ones(68), np.ones(67)]),
             "visible are no array of numbers",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,12 @@ def as_floats(values: ArrayLike, name: str) -> NDArray[np.float64]:
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise TrainingError(f"{name} are no array of numbers, all rows of one length: {error}") from error
+        lengths = (
+            [len(row) for row in values if isinstance(row, Sized)] if isinstance(values, Iterable) else []
+        )
+        odd = next((i for i, length in enumerate(lengths) if length != lengths[0]), None)
+        why = error if odd is None else f"{odd} has a length of {lengths[odd]}, those before of {lengths[0]}"
+        raise TrainingError(f"{name} are no array of numbers: {why}") from error
 
 
 def listed(indices: Sequence[int] | NDArray[np.intp]) -> str:
