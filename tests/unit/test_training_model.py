@@ -348,8 +348,11 @@ def test_errors_name_what_is_wrong(data, tmp_path):
     for identities in ([1], [1, -1]):
         with pytest.raises(TrainingError, match="identities must be 2 numbers"):
             AnnotatedFaces.fitted(pdm, images[:2], landmarks[:2], identities=identities)
-    with pytest.raises(TrainingError, match="at least one worker"):
-        trained(data, tmp_path / "none", workers=0)
+    calls = []
+    for workers in (0, 1.5):
+        with pytest.raises(TrainingError, match="at least one worker"):
+            trained(data, tmp_path, workers=workers, progress=lambda *call: calls.append(call))
+        assert not calls and not list(tmp_path.iterdir())
     with pytest.raises(TrainingError, match="at least 60 must show"):
         trained(data, tmp_path, config=replace(CONFIG, draw=DrawConfig(yaws=(0.0, 70.0))))
     for image, message in (

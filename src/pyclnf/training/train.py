@@ -262,6 +262,8 @@ def train_experts(
         If the folder belongs to other data or another configuration, images cannot be read, a view has too
         few faces or people or more than a model may hold, or there is no room for the results.
     """
+    if not are_whole(workers) or workers < 1:
+        raise TrainingError(f"at least one worker is needed, not {workers!r}")
     permutation = mirror_of(pdm, mirror)
     views = [
         choose_view(i, faces, permutation, config.draw, config.seed) for i in range(len(config.draw.yaws))
@@ -434,10 +436,10 @@ def _claim(
     except OSError as error:
         raise TrainingError(f"{work_dir} cannot be a folder for results: {error}") from error
     digest = hashlib.sha256(faces.digest(progress).encode())
-    for array in (
-        *(faces.landmarks, faces.visible, faces.identities),
-        *(pdm.mean, pdm.components, pdm.eigenvalues, mirror),
-    ):
+    # Hidden landmarks may come from the fits, which are compared below.
+    seen = np.where(faces.visible[..., None] > 0, faces.landmarks, 0.0)
+    shape = (pdm.mean, pdm.components, pdm.eigenvalues, mirror)
+    for array in (seen, faces.visible, faces.identities, *shape):
         digest.update(np.ascontiguousarray(array).tobytes())
     # Scales may be added later, and a start or windows be changed: no expert depends on them.
     free = ("scales", "windows", "start")
@@ -548,8 +550,6 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 @contextmanager
 def _executor(workers: int) -> Iterator[Callable[..., Future[None]]]:
     """Give a `submit`: of processes with one BLAS thread each, or for one worker of this process."""
-    if workers < 1:
-        raise TrainingError("at least one worker is needed")
     if workers == 1:
         yield _run_here
         return
