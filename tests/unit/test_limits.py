@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import struct
@@ -141,10 +142,15 @@ def test_metadata_that_a_fit_cannot_use(tmp_path: Path, metadata: dict, message:
     tiny = tiny_model()
     with pytest.raises(ModelError, match=message):
         Model(tiny.pdm, tiny.scales, metadata=metadata)
-    tiny.metadata.update(metadata)
-    tiny.save(tmp_path / "odd.npz")
+    tiny.save(tmp_path / "good.npz")
+    with np.load(tmp_path / "good.npz") as file:
+        arrays = dict(file) | {"metadata": np.frombuffer(json.dumps(metadata).encode(), np.uint8)}
+    np.savez(tmp_path / "odd.npz", **arrays)
     with pytest.raises(ModelError, match=rf"odd\.npz: .*{message}"):
         load_model(tmp_path / "odd.npz")
+    tiny.metadata.update(metadata)
+    with pytest.raises(ModelError, match=message):
+        tiny.save(tmp_path / "odd.npz")
 
 
 def test_tracking_with_a_video_set_that_names_no_windows() -> None:
