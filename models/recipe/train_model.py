@@ -35,6 +35,8 @@ from pyclnf.training import (
 )
 
 MAX_SCALE = 1.0  # px per mm; in the rendered pictures it is 0.95 to 1.25
+# Brows, nose and eyes, which do not slide over a head that turns.
+RIGID = tuple(range(17, 48))
 OUTLINE_YAW = 60.0  # degrees; beyond it the outline behind the cheek says nothing
 
 
@@ -67,7 +69,7 @@ def training_config(table: dict[str, Any]) -> TrainingConfig:
     values.pop("fine", None)  # see fine_config
     parts = values.pop("pdm_emphasis")
     emphasis = tuple(tuple(parts[_part(i)]) for i in range(68))
-    shapes = {"pdm_emphasis": emphasis, "pdm_contacts": CONTACTS}
+    shapes = {"pdm_emphasis": emphasis, "pdm_contacts": CONTACTS, "pdm_rigid": RIGID}
     return TrainingConfig(draw=draw, expert=expert, start=start, **shapes, **_tuples(values))
 
 

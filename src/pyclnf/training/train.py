@@ -89,6 +89,8 @@ class TrainingConfig:
         How much each coordinate matters when modes are chosen, see `build_pdm`.
     pdm_contacts : tuple of k pairs of int
         Landmarks of lids and lips that cannot pass each other, see `PDM`.
+    pdm_rigid : tuple of int
+        Landmarks by which it is told how a head is turned, see `PDM`.
     held_out : float
         Share of the identities kept for early stopping and confidences.
     seed : int
@@ -105,11 +107,12 @@ class TrainingConfig:
     pdm_min_asymmetric: float = 0.25
     pdm_emphasis: tuple[tuple[float, float, float], ...] | None = None
     pdm_contacts: tuple[tuple[int, int], ...] = ()
+    pdm_rigid: tuple[int, ...] = ()
     held_out: float = 0.12
     seed: int = 0
 
     def __post_init__(self) -> None:
-        as_tuples(self, "scales", "windows")
+        as_tuples(self, "scales", "windows", "pdm_rigid")
         for name in ("pdm_emphasis", "pdm_contacts"):
             rows = getattr(self, name)
             if rows is not None:
@@ -213,6 +216,7 @@ def train_model(
             min_asymmetric=config.pdm_min_asymmetric,
             emphasis=config.pdm_emphasis,
             contacts=config.pdm_contacts,
+            rigid=config.pdm_rigid,
             mirror=True if mirror is None else mirror,
         )
         if not MIN_RADIUS <= pdm.radius <= MAX_RADIUS:
