@@ -204,8 +204,7 @@ class CLNF:
         self._levels: dict[tuple[FitParameters, ShapePrior | None], list[nu_rlms.Level]] = {}
         has_start = any(name.startswith("start/") for name in self.model.arrays)
         self.learned_start = LearnedStart(self.model.pdm, self.model.arrays) if has_start else None
-        self.hypotheses, mirrored = _looks(self.model, parameters)
-        self.mirrored = mirrored and self.learned_start is not None and self.learned_start.descent is not None
+        self.hypotheses, self.mirrored = self.looks(parameters)
         self.starts: _Starts = self._check_starts(
             ("learned" if has_start else "frontal") if starts is None else starts
         )
@@ -273,7 +272,11 @@ class CLNF:
         return landmarks.astype(np.float32), self._info(result, start)
 
     def starts_in(
-        self, pixels: NDArray[Any], box: ArrayLike, starts: _Starts | None = None
+        self,
+        pixels: NDArray[Any],
+        box: ArrayLike,
+        starts: _Starts | None = None,
+        looks: tuple[int, bool] | None = None,
     ) -> list[Parameters]:
         """Return the parameters from which a fit to a box starts.
 
@@ -282,8 +285,8 @@ class CLNF:
         pixels : ndarray, shape (H, W, 1 or 3)
             As `as_pixels` returns it.
         box : array_like, shape (4,)
-        starts : optional
-            Instead of those of the CLNF.
+        starts, looks : optional
+            Instead of those of the CLNF, see `looks`.
 
         Returns
         -------
@@ -292,7 +295,8 @@ class CLNF:
         where = self.starts if starts is None else starts
         if where == "learned":
             assert self.learned_start is not None
-            return self.learned_start.hypotheses(pixels, box, self.hypotheses, mirrored=self.mirrored)
+            count, mirrored = (self.hypotheses, self.mirrored) if looks is None else looks
+            return self.learned_start.hypotheses(pixels, box, count, mirrored=mirrored)
         return [self.model.pdm.from_box(box, rotation) for rotation in where]
 
     def start_near(self, pixels: NDArray[Any], parameters: Parameters) -> list[Parameters]:
@@ -634,6 +638,33 @@ class CLNF:
         """
         return self._settings(parameters, self._numbers_for(parameters), learned=self.starts == "learned")
 
+    def looks(self, parameters: str | FitParameters) -> tuple[int, bool]:
+        """Return how the learned start looks at a box whose face a parameter set fits.
+
+        Parameters
+        ----------
+        parameters : {"image", "video", "tracking"} or FitParameters
+
+        Returns
+        -------
+        hypotheses : int
+            How many guesses a fit compares.
+        mirrored : bool
+            Whether they are made of the mirror image, too.
+
+        Raises
+        ------
+        ModelError
+            If the model's own number of hypotheses is out of its range.
+        """
+        own = self.model.metadata.get("fit", {})
+        numbers = own.get(parameters, {}) if isinstance(parameters, str) else {}
+        count = int(numbers.get("hypotheses", 1))
+        if not 1 <= count <= len(BOX_CHANGES):
+            raise ModelError(f"the model's own 'hypotheses' are 1 to {len(BOX_CHANGES)}, not {count}")
+        can_mirror = self.learned_start is not None and self.learned_start.descent is not None
+        return count, can_mirror and bool(numbers.get("mirrored", False))
+
     def calibrated_set(self, parameters: str | FitParameters) -> str:
         """Return a set's name for `confidence_of`, or "": calibrated are the model's sets as they are."""
         named = isinstance(parameters, str) and self._only is None and not self._numbers_for(parameters)
@@ -790,13 +821,3 @@ def _parameter_set(model: Model, parameters: str | FitParameters, learned: bool)
         )
     except ParameterError as error:
         raise ModelError(f"the model's own parameter set {parameters!r} is wrong: {error}") from error
-
-
-def _looks(model: Model, parameters: str | FitParameters) -> tuple[int, bool]:
-    """Return how many guesses a fit compares, and whether they are made of the mirror image, too."""
-    own = model.metadata.get("fit", {})
-    numbers = own.get(parameters, {}) if isinstance(parameters, str) else {}
-    count = int(numbers.get("hypotheses", 1))
-    if not 1 <= count <= len(BOX_CHANGES):
-        raise ModelError(f"the model's own 'hypotheses' are 1 to {len(BOX_CHANGES)}, not {count}")
-    return count, bool(numbers.get("mirrored", False))

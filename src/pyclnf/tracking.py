@@ -284,6 +284,7 @@ class Tracker:
         self.tracking = clnf.settings(tracking_parameters)
         self.first_set = clnf.calibrated_set(parameters)
         self.tracking_set = clnf.calibrated_set(tracking_parameters)
+        self.looks = clnf.looks(parameters)
         self.min_likelihood = clnf.min_likelihood if min_likelihood is None else float(min_likelihood)
         self.search_interval = search_interval
         self.retry_interval = retry_interval
@@ -428,7 +429,8 @@ class Tracker:
         return _Outcome(result, failure, name)
 
     def _fit_box(self, image: NDArray[Any], detection: Float) -> _Outcome:
-        outcome = self._fit(image, self.clnf.starts_in(image, detection[:4]), followed=False)
+        starts = self.clnf.starts_in(image, detection[:4], looks=self.looks)
+        outcome = self._fit(image, starts, followed=False)
         return replace(outcome, detected=True, score=float(detection[4]))
 
     def _follow(self, track: _Track, now: _Now) -> _Outcome:
