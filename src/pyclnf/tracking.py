@@ -33,7 +33,7 @@ from pyclnf.pdm import (
 from pyclnf.video import DEFAULT_RATE, Video
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
@@ -156,7 +156,9 @@ class _Track:
     face_id: int
     parameters: Parameters
     box: Float
+    # By a fit or the detector, and by a fit.
     last_seen: float
+    last_fitted: float
     lost: bool = False
     template: NDArray[np.float32] | None = None
     smoother: _Smoother | None = None
@@ -178,6 +180,15 @@ class _Outcome:
     @property
     def rank(self) -> tuple[bool, float]:
         return self.failure is None, self.result.likelihood
+
+    @property
+    def fitted_box(self) -> Float:
+        return box_of(self.result.landmarks)
+
+    def is_on(self, others: Iterable[_Outcome]) -> bool:
+        """Say whether the fit shows the same face as one of others."""
+        box = self.fitted_box
+        return any(box_overlap(box, other.fitted_box) >= SAME_FACE for other in others)
 
 
 @dataclass(frozen=True)
@@ -353,6 +364,7 @@ class Tracker:
         """
         index, moment = self._advance(timestamp)
         numbers = [track.face_id for track in self._tracks] or [self._no_face]
+        self._give_up(moment)
         return [self._missing(reason, number, index, moment) for number in numbers]
 
     def update(
@@ -388,13 +400,13 @@ class Tracker:
         now = _Now(pixels, index, moment, self.camera or Camera.from_size(width, height))
 
         outcomes = {track.face_id: self._follow(track, now) for track in self._tracks}
+        self._settle_duplicates(outcomes)
         detections = self._detect(now, outcomes, given)
         if detections is not None:
             self._use_detections(now, outcomes, detections)
-        self._drop_duplicates(outcomes)
+            self._settle_duplicates(outcomes)
         faces = [self._finish(track, outcomes[track.face_id], now) for track in self._tracks]
-        if self.max_faces > 1:
-            self._tracks = [track for track in self._tracks if abs(moment - track.last_seen) <= self.patience]
+        self._give_up(moment)
         if not faces:
             faces = [self._missing("no face found", self._no_face, now.index, now.timestamp)]
         return sorted(faces, key=lambda face: face.face_id)
@@ -463,9 +475,9 @@ class Tracker:
 
     def _use_detections(self, now: _Now, outcomes: dict[int, _Outcome], detections: Float) -> None:
         """Give boxes to the faces that failed, and begin to follow new ones."""
-        good = [track for track in self._tracks if outcomes[track.face_id].failure is None]
-        good_boxes = [box_of(outcomes[track.face_id].result.landmarks) for track in good]
-        free = [d for d in detections if all(box_overlap(d[:4], box) < SAME_FACE for box in good_boxes)]
+        good = [outcome for outcome in outcomes.values() if outcome.failure is None]
+        taken = [outcome.fitted_box for outcome in good]
+        free = [d for d in detections if all(box_overlap(d[:4], box) < SAME_FACE for box in taken)]
         failed = [track for track in self._tracks if outcomes[track.face_id].failure is not None]
         # The nearest pairs first, whatever the order of tracks and boxes.
         pairs = sorted(
@@ -476,23 +488,42 @@ class Tracker:
                 if self._may_be(track, detection, now)
             ),
         )
-        used: set[int] = set()
-        placed: set[int] = set()
-        for _, face_id, i in pairs:
-            if i in used or face_id in placed:
+        fits: dict[int, _Outcome] = {}
+        used: dict[int, int] = {}  # boxes by face number
+
+        def shows_another(i: int) -> bool:
+            if i not in fits:
+                fits[i] = self._fit_box(now.image, free[i])
+            return fits[i].failure is None and not fits[i].is_on(good)
+
+        # A box in which the model sees no face, or one that is followed, is for those without a better one.
+        for any_box in (False, True):
+            for _, face_id, i in pairs:
+                if i in used.values() or face_id in used or not (shows_another(i) or any_box):
+                    continue
+                used[face_id] = i
+                better = max(fits[i], outcomes[face_id], key=lambda outcome: outcome.rank)
+                outcomes[face_id] = replace(better, box=free[i][:4])
+                if better.failure is None:
+                    good.append(better)
+        for i in range(len(free)):
+            stale = self._stale(now, outcomes)
+            has_room = len(self._tracks) < self.max_faces
+            if i in used.values() or not (has_room or stale) or not shows_another(i):
                 continue
-            again = self._fit_box(now.image, free[i])
-            used.add(i)
-            placed.add(face_id)
-            better = max(again, outcomes[face_id], key=lambda outcome: outcome.rank)
-            outcomes[face_id] = replace(better, box=free[i][:4])
-        for i, detection in enumerate(free):
-            if i in used or len(self._tracks) >= self.max_faces:
-                continue
-            outcome = self._fit_box(now.image, detection)
-            # Where the model sees no face there is none, unless nothing else is followed.
-            if outcome.failure is None:
-                outcomes[self._begin(outcome, now).face_id] = outcome
+            if not has_room:
+                self._tracks.remove(stale[0])
+            good.append(fits[i])
+            outcomes[self._begin(fits[i], now).face_id] = fits[i]
+
+    def _stale(self, now: _Now, outcomes: dict[int, _Outcome]) -> list[_Track]:
+        """Return those who make room for a new face: the detector has seen them for long, but no fit."""
+        return [
+            track
+            for track in self._tracks
+            if outcomes[track.face_id].failure is not None
+            and abs(now.timestamp - track.last_fitted) > self.patience
+        ]
 
     def _may_be(self, track: _Track, detection: Float, now: _Now) -> bool:
         """Say whether a box can be a face that was lost: not far away, of a like size."""
@@ -508,23 +539,40 @@ class Tracker:
             outcome.result.parameters,
             box_of(outcome.result.landmarks),
             now.timestamp,
+            now.timestamp,
             smoother=None if self._smoother is None else self._smoother.fresh(),
         )
         self._next_id += 1
         self._tracks.append(track)
         return track
 
-    def _drop_duplicates(self, outcomes: dict[int, _Outcome]) -> None:
-        """Keep one of two that are on one face: the good one, and of two good ones the older."""
+    def _settle_duplicates(self, outcomes: dict[int, _Outcome]) -> None:
+        """Leave a face that several are on to the one that was nearest; the others are lost: it hides them.
+
+        One that was lost before has no claim: it waits where it was, and others pass there.
+        """
         if len(self._tracks) < 2:
             return
-        kept: list[_Track] = []
-        for track in sorted(self._tracks, key=lambda t: (outcomes[t.face_id].failure is not None, t.face_id)):
-            box = box_of(outcomes[track.face_id].result.landmarks)
-            others = (box_of(outcomes[other.face_id].result.landmarks) for other in kept)
-            if all(box_overlap(box, other) < SAME_FACE for other in others):
-                kept.append(track)
-        self._tracks = sorted(kept, key=lambda t: t.face_id)
+
+        def claim(track: _Track) -> tuple[bool, bool, float, int]:
+            outcome = outcomes[track.face_id]
+            moved = box_distance(track.box, outcome.fitted_box)
+            return outcome.failure is not None, track.lost, moved, track.face_id
+
+        kept: list[_Outcome] = []
+        for track in sorted(self._tracks, key=claim):
+            outcome = outcomes[track.face_id]
+            if outcome.is_on(kept):
+                reason = outcome.failure or "another face is there"
+                result = replace(outcome.result, failure=reason)
+                outcomes[track.face_id] = replace(outcome, result=result, failure=reason, box=None)
+            elif outcome.failure is None:
+                kept.append(outcome)
+
+    def _give_up(self, moment: float) -> None:
+        """Forget faces that were lost for too long; of one face at a time there is but one number."""
+        if self.max_faces > 1:
+            self._tracks = [track for track in self._tracks if abs(moment - track.last_seen) <= self.patience]
 
     def _finish(self, track: _Track, outcome: _Outcome, now: _Now) -> Face:
         """Keep what the next frame needs, and return the face."""
@@ -532,8 +580,8 @@ class Tracker:
         result = outcome.result
         if found:
             track.parameters = result.parameters
-            track.box = box_of(result.landmarks)
-            track.last_seen = now.timestamp
+            track.box = outcome.fitted_box
+            track.last_seen = track.last_fitted = now.timestamp
             if self.template:
                 track.template = _template(now.image, result.parameters, track.box)
             if track.smoother is not None and (track.lost or outcome.detected):

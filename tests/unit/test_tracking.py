@@ -523,6 +523,149 @@ def test_faces_of_a_clock_that_is_set_back_are_given_up(own: CLNF, rendered: np.
     assert [face.face_id for face in tracker.update(black, 10.1)] == [-1]
 
 
+def scene(*places: tuple[float, float, bool], size: tuple[int, int] = (560, 280)) -> np.ndarray:
+    """Return a picture of heads, the last in front: where the corner is, and if mirrored."""
+    path = Path(__file__).parents[2] / "examples" / "rendered_face.jpg"
+    face = cv2.resize(cv2.imread(str(path)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    face = face[30:210, 60:215]
+    out = np.full((size[1], size[0], 3), 90, np.uint8)
+    for x, y, mirrored in places:
+        matrix = np.array([[1.0, 0, x], [0, 1, y]])
+        moved = cv2.warpAffine(face[:, ::-1] if mirrored else face, matrix, size)
+        shown = cv2.warpAffine(np.ones(face.shape[:2], np.uint8), matrix, size, flags=cv2.INTER_NEAREST)
+        out[shown > 0] = moved[shown > 0]
+    return out
+
+
+def head_box(x: float, y: float, mirrored: bool) -> tuple[float, float, float, float]:
+    """Return the box of a head of a scene."""
+    left, top, width, height = RENDERED_BOX
+    left = 155 - (left - 60) - width if mirrored else left - 60
+    return x + left, y + top - 30, width, height
+
+
+def at(face: Face) -> float:
+    return face.box[0] + face.box[2] / 2
+
+
+def test_starts_are_those_of_the_set_that_fits(own: CLNF, rendered: np.ndarray, tmp_path: Path) -> None:
+    """A video is followed alike, whatever set a CLNF has for photographs."""
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.roll(rendered, 2 * i, axis=1))
+    fast = CLNF(own.model, parameters="video")
+    assert own.mirrored and not fast.mirrored
+    options = {"detector": lambda _: [RENDERED_BOX]}
+    for a, b in zip(own.track(tmp_path, **options), fast.track(tmp_path, **options), strict=True):
+        np.testing.assert_array_equal(a.landmarks, b.landmarks)
+        assert a.confidence == b.confidence is not None
+        if a.detected:
+            _, info = fast.fit(rendered, RENDERED_BOX)
+            assert (a.likelihood, a.confidence) == (info["likelihood"], info["confidence"])
+    # Those of a photograph look at the mirror image, too.
+    (photograph,) = Tracker(own, parameters="image", **options).update(rendered)
+    assert photograph.confidence == own.fit(rendered, RENDERED_BOX)[1]["confidence"]
+
+
+@pytest.mark.parametrize("max_faces", [1, 2])
+def test_a_box_without_a_face_keeps_nobody_from_another(own: CLNF, max_faces: int) -> None:
+    """The lost face's nearest box shows none: the next one is tried, and none twice in a frame."""
+    nothing, there = (90.0, 80.0, 100.0, 120.0), (200.0, 50.0, True)
+    boxes: list[object] = [nothing, head_box(*there)]
+    tracker = Tracker(own, detector=lambda _: boxes, max_faces=max_faces)
+    given: list[tuple[float, ...]] = []
+    fit_box = tracker._fit_box
+
+    def counted(image: np.ndarray, detection: np.ndarray) -> object:
+        given.append(tuple(detection[:4]))
+        return fit_box(image, detection)
+
+    tracker._fit_box = counted  # type: ignore[method-assign, assignment]
+    first = (20.0, 50.0, False)
+    (face,) = tracker.update(scene(first), 0.0, boxes=[head_box(*first)])
+    assert face.success
+    given.clear()
+    (face,) = tracker.update(scene(there), 0.5)
+    assert face.success and face.face_id == 0
+    assert abs(at(face) - (head_box(*there)[0] + RENDERED_BOX[2] / 2)) < 10
+    assert sorted(given) == sorted({nothing, head_box(*there)})
+    # Where there is no other, the lost face may yet be there.
+    boxes[:] = [nothing]
+    (face,) = tracker.update(scene(), 1.0)
+    assert not face.success
+    np.testing.assert_array_equal(tracker._tracks[0].box, nothing)
+
+
+def test_a_face_that_no_fit_sees_makes_room(own: CLNF) -> None:
+    """The detector goes on to see something where a face was; a new one is far from there."""
+    nothing, first, new = (20.0, 80.0, 100.0, 120.0), (20.0, 50.0, False), (800.0, 50.0, False)
+    size = (1000, 280)
+    tracker = Tracker(own, detector=no_detector, max_faces=2, patience=1.0)
+    second = (400.0, 50.0, True)
+    tracker.update(scene(first, second, size=size), 0.0, boxes=[head_box(*first), head_box(*second)])
+    numbers = [
+        {
+            face.face_id: face.success
+            for face in tracker.update(
+                scene(second, new, size=size), i / 10, boxes=[nothing, head_box(*second), head_box(*new)]
+            )
+        }
+        for i in range(1, 13)
+    ]
+    assert numbers[9] == {0: False, 1: True}
+    assert numbers[11] == {1: True, 2: True}
+
+
+@pytest.mark.parametrize("speed", [10, 20])
+def test_a_face_that_another_hides_keeps_its_number(own: CLNF, speed: int) -> None:
+    """One stays, one passes in front, whichever came first; while hidden it is lost."""
+    still = (300.0, 60.0, True)
+    for order in (1, -1):
+        tracker = Tracker(own, detector=no_detector, max_faces=2)
+        hidden = []
+        for i in range(400 // speed):
+            moving = (20.0 + speed * i, 40.0, False)
+            heads = [still, moving]
+            boxes = [head_box(*head) for head in heads[::order]] if i % 5 == 0 else None
+            faces = tracker.update(scene(*heads), i / 25, boxes=boxes)
+            assert [face.face_id for face in faces] == [0, 1]
+            own_still, own_moving = faces[::order]
+            assert own_moving.success
+            assert abs(at(own_moving) - head_box(*moving)[0] - RENDERED_BOX[2] / 2) < 15
+            if own_still.success:
+                assert abs(at(own_still) - head_box(*still)[0] - RENDERED_BOX[2] / 2) < 15
+            else:
+                assert own_still.confidence == 0 or "likelihood" in str(own_still.failure)
+                hidden.append(str(own_still.failure))
+        assert own_still.success
+        assert "another face is there" in hidden
+
+
+def test_a_second_number_of_one_face_is_given_up(own: CLNF) -> None:
+    first, second = (20.0, 50.0, False), (300.0, 50.0, True)
+    tracker = Tracker(own, detector=no_detector, max_faces=2, patience=0.5)
+    tracker.update(scene(first, second), 0.0, boxes=[head_box(*first), head_box(*second)])
+    tracker._tracks[1].parameters = tracker._tracks[0].parameters
+    numbers = []
+    for i in range(1, 10):
+        faces = tracker.update(scene(first), i / 10, boxes=[head_box(*first)])
+        assert [face.success for face in faces] == [True, False][: len(faces)]
+        numbers.append([face.face_id for face in faces])
+    assert numbers[0] == [0, 1]
+    assert numbers[-1] == [0]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_faces_are_given_up_over_broken_frames_too(own: CLNF, rendered: np.ndarray, broken: bool) -> None:
+    tracker = Tracker(own, detector=no_detector, max_faces=2, patience=1.0)
+    tracker.update(rendered, 0.0, boxes=[RENDERED_BOX])
+    black = np.zeros_like(rendered)
+    numbers = [
+        [face.face_id for face in (tracker.skip("broken", t) if broken else tracker.update(black, t))]
+        for t in (0.5, 1.0, 1.5, 2.0)
+    ]
+    assert numbers == [[0], [0], [0], [-1]]
+
+
 @pytest.mark.parametrize(
     "boxes", [[1, 2, 3, 4], [(1, 2)], [(1, 2, 3, 4), (5,)], "boxes", [(0, 0, 5, -5)], [(0, 0, np.nan, 5)]]
 )
