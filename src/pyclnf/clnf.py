@@ -49,6 +49,10 @@ CROP_MARGIN, MAX_CROP = 1.8, 1024
 # Fits with a lower likelihood show no face (models/recipe/failure_bound.py finds it for a model).
 MIN_LIKELIHOOD = -0.75
 
+# Fits whose likelihood is above that by less than this are doubtful, and show no face where the looks at the
+# image and at its mirror image lie further apart, mm: of rendered faces none does, of noise nearly all.
+DOUBTFUL, MAX_DISAGREEMENT = 0.2, 16.0
+
 # The numbers of the fits of so many settings are kept: a caller may try many.
 _KEPT_LEVELS = 16
 
@@ -62,7 +66,7 @@ class FitInfo(TypedDict):
     ----------
     success : bool
         False if the fit failed, or its likelihood is below `CLNF.min_likelihood`, as it is where there is
-        no face; the landmarks should then not be used.
+        no face, or so little above that a second look had to tell; the landmarks should then not be used.
     failure : str or None
         Why it failed.
     converged : bool
@@ -265,6 +269,7 @@ class CLNF:
         found = self.starts_in(pixels, box, where)
         settings = self.parameters if where == "learned" else self._far
         result, start = self.fit_from(pixels, found, settings, depths)
+        result = self.looked_at_again(pixels, found, result, self.min_likelihood)
         landmarks = result.landmarks
         if result.failure is not None:
             # They may be too large for float32.
@@ -383,6 +388,41 @@ class CLNF:
                 failure=result.failure or nu_rlms.astray(landmarks),
             )
         return result, index
+
+    def looked_at_again(
+        self, pixels: NDArray[Any], starts: Sequence[Parameters], result: FitResult, bound: float
+    ) -> FitResult:
+        """Return a fit, as failed if it is doubtful and a second look sees no face there.
+
+        Noise, too, has fits that are hardly likely, but its mirror image is not seen alike.
+
+        Parameters
+        ----------
+        pixels : ndarray, shape (H, W, 1 or 3)
+            As `as_pixels` returns it.
+        starts : sequence of Parameters
+            Those of the fit. Only fits from the learned start's `Guesses` are looked at again, if these
+            are not made of the mirror image already.
+        result : FitResult
+        bound : float
+            The least likelihood of a face.
+
+        Returns
+        -------
+        FitResult
+        """
+        doubtful = result.failure is None and bound <= result.likelihood < bound + DOUBTFUL
+        if not (doubtful and isinstance(starts, Guesses) and starts.disagreements is None):
+            return result
+        learned = self.learned_start
+        if learned is None or learned.descent is None:
+            return result
+        looks = learned.hypotheses(pixels, box_of(result.landmarks), mirrored=True)
+        assert looks.disagreements is not None
+        (apart,) = looks.disagreements
+        if apart <= MAX_DISAGREEMENT:
+            return result
+        return replace(result, failure=f"the mirror image is seen otherwise, by {apart:.0f} mm: no face")
 
     def _levels_of(self, settings: FitParameters, prior: ShapePrior | None) -> list[nu_rlms.Level]:
         """Return the levels of a fit, which are made once."""

@@ -51,6 +51,9 @@ __all__ = ["OneEuro", "Tracker"]
 # lost may be found again, at most so many sizes.
 FACE_SPEED = 6.0
 MAX_REACH = 5.0
+# A shape changes by less from frame to frame, nearly always: by more where there is no face any more. In
+# standard deviations of its modes.
+JUMP = 0.3
 # px per mm of the template that follows fast motion.
 TEMPLATE_SCALE = 0.3
 
@@ -225,7 +228,8 @@ class Tracker:
     retry_interval : float
         Detect a lost face again at once and then every so many seconds.
     patience : float
-        A lost face keeps its number for so many seconds.
+        A lost face keeps its number for so many seconds; one that the detector still sees does for longer,
+        unless a new face needs its place.
     template : bool
         Correct fast motion by matching a small picture of the face first.
     smooth : bool or OneEuro
@@ -379,7 +383,9 @@ class Tracker:
         timestamp : float, optional
             Seconds, finite; default one thirtieth after the last.
         boxes : array_like, shape (k, 4) or (k, 5), optional
-            Instead of the detector's, and used in any case.
+            Instead of the detector's, even in frames in which it would not be asked: for faces that failed
+            and, while fewer than `max_faces` are followed, for new ones. Faces that are followed well stay
+            where they are, and boxes that are left over are not used: `reset` to go over to another face.
 
         Returns
         -------
@@ -434,15 +440,25 @@ class Tracker:
         self._last_timestamp = moment
         return index, moment
 
-    def _fit(self, image: NDArray[Any], starts: Sequence[Parameters], *, followed: bool) -> _Outcome:
-        settings, name = (self.tracking, self.tracking_set) if followed else (self.first, self.first_set)
+    def _fit(
+        self, image: NDArray[Any], starts: Sequence[Parameters], before: Parameters | None = None
+    ) -> _Outcome:
+        """Fit a face; before: how it was in the frame before, if it was followed."""
+        first = before is None
+        settings, name = (self.first, self.first_set) if first else (self.tracking, self.tracking_set)
         result, _ = self.clnf.fit_from(image, starts, settings)
+        if before is None or self._changed(before.shape, result.parameters.shape) > JUMP:
+            result = self.clnf.looked_at_again(image, starts, result, self.min_likelihood)
         failure = result.failure or low_likelihood(result.likelihood, self.min_likelihood)
         return _Outcome(result, failure, name)
 
+    def _changed(self, before: Float, shape: Float) -> float:
+        """Return by how many of its standard deviations a mode of the shape changed, root mean square."""
+        return math.sqrt(((shape - before) ** 2 / self.clnf.model.pdm.eigenvalues).mean())
+
     def _fit_box(self, image: NDArray[Any], detection: Float) -> _Outcome:
         starts = self.clnf.starts_in(image, detection[:4], looks=self.looks)
-        outcome = self._fit(image, starts, followed=False)
+        outcome = self._fit(image, starts)
         return replace(outcome, detected=True, score=float(detection[4]))
 
     def _follow(self, track: _Track, now: _Now) -> _Outcome:
@@ -451,7 +467,7 @@ class Tracker:
         if track.template is not None and not track.lost:
             start = _moved(start, _template_motion(now.image, track.template, start, track.box))
         starts = self.clnf.start_near(now.image, start)
-        return self._fit(now.image, starts, followed=not track.lost)
+        return self._fit(now.image, starts, None if track.lost else track.parameters)
 
     def _detect(self, now: _Now, outcomes: dict[int, _Outcome], boxes: Float | None) -> Float | None:
         """Return the boxes of this frame, or None if it was not searched."""

@@ -27,6 +27,8 @@ from pyclnf import (
     VideoError,
     tracking,
 )
+from pyclnf.clnf import DOUBTFUL
+from pyclnf.nu_rlms import FitResult
 from pyclnf.pdm import axis_angle_to_matrix, box_of, euler_to_matrix, matrix_to_euler
 from pyclnf.tracking import OneEuro
 from pyclnf.video import Video
@@ -664,6 +666,61 @@ def test_faces_are_given_up_over_broken_frames_too(own: CLNF, rendered: np.ndarr
         for t in (0.5, 1.0, 1.5, 2.0)
     ]
     assert numbers == [[0], [0], [0], [-1]]
+
+
+@pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
+def test_noise_after_a_face_is_no_face(own: CLNF, rendered: np.ndarray, channels: int) -> None:
+    """A fit that is hardly likely must look alike in the mirror image, or has no confidence."""
+    rng = np.random.default_rng(channels)
+    tracker = Tracker(own, detector=no_detector)
+    tracker.update(rendered, boxes=[RENDERED_BOX])
+    faces = [
+        tracker.update(rng.integers(0, 256, (*rendered.shape[:2], channels)).astype(np.uint8))[0]
+        for _ in range(40)
+    ]
+    assert sum(face.success for face in faces) <= 2
+    doubtful = [face for face in faces if "mirror image" in str(face.failure)]
+    assert len(doubtful) > 5
+    assert all(face.confidence == 0 for face in doubtful)
+    # Nor from a box.
+    fast = CLNF(own.model, parameters="video")
+    fits = [
+        fast.fit(rng.integers(0, 256, rendered.shape).astype(np.uint8), RENDERED_BOX)[1] for _ in range(20)
+    ]
+    assert sum(info["success"] for info in fits) <= 1
+    assert sum("mirror image" in str(info["failure"]) and info["confidence"] == 0 for info in fits) > 4
+
+
+def test_a_face_that_is_hard_to_see_passes_the_second_look(own: CLNF, rendered: np.ndarray) -> None:
+    """Blurred until its likelihood is near the least."""
+    fast = CLNF(own.model, parameters="video")
+    likelihoods = []
+    for blur in np.arange(0.5, 5.0, 0.5):
+        _, info = fast.fit(cv2.GaussianBlur(rendered, (0, 0), blur), RENDERED_BOX)
+        assert info["success"] is (info["likelihood"] >= own.min_likelihood)
+        likelihoods.append(info["likelihood"] - own.min_likelihood)
+    assert any(0 < likelihood < DOUBTFUL for likelihood in likelihoods)
+
+
+def test_a_face_that_stays_as_it_was_is_not_looked_at_again(
+    own: CLNF, rendered: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second look takes longer than the fit of a frame."""
+    asked: list[float] = []
+    look = own.looked_at_again
+
+    def counted(pixels: np.ndarray, starts: object, result: FitResult, bound: float) -> FitResult:
+        asked.append(result.likelihood)
+        return look(pixels, starts, result, bound)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(own, "looked_at_again", counted)
+    tracker = Tracker(own, detector=no_detector)
+    tracker.update(rendered, boxes=[RENDERED_BOX])
+    for i in range(5):
+        assert tracker.update(np.roll(rendered, i, axis=0))[0].success
+    assert len(asked) == 1
+    tracker.update(np.random.default_rng(0).integers(0, 256, rendered.shape).astype(np.uint8))
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(
