@@ -257,6 +257,18 @@ class CLNF:
         BoxError
             If the box is not four finite numbers, has no area or lies outside the image.
         """
+        return self._fit(image, box, starts, depth)
+
+    def _fit(
+        self,
+        image: NDArray[Any],
+        box: ArrayLike,
+        starts: Starts | None = None,
+        depth: NDArray[Any] | None = None,
+        *,
+        again: bool = False,
+    ) -> tuple[NDArray[np.float32], FitInfo]:
+        """Do what `fit` does; again: the learned start looks a second time, see `LearnedStart.hypotheses`."""
         pixels = as_pixels(image)
         x, y, w, h = check_box(box)
         height, width = pixels.shape[:2]
@@ -266,7 +278,7 @@ class CLNF:
         if depths is not None and not self._uses_depth:
             depths = None
         where = self.starts if starts is None else self._check_starts(starts)
-        found = self.starts_in(pixels, box, where)
+        found = self.starts_in(pixels, box, where, again=again)
         settings = self.parameters if where == "learned" else self._far
         result, start = self.fit_from(pixels, found, settings, depths)
         result = self.looked_at_again(pixels, found, result, self.min_likelihood)
@@ -282,6 +294,8 @@ class CLNF:
         box: ArrayLike,
         starts: _Starts | None = None,
         looks: tuple[int, bool] | None = None,
+        *,
+        again: bool = False,
     ) -> list[Parameters]:
         """Return the parameters from which a fit to a box starts.
 
@@ -292,6 +306,8 @@ class CLNF:
         box : array_like, shape (4,)
         starts, looks : optional
             Instead of those of the CLNF, see `looks`.
+        again : bool
+            A learned start looks a second time, around what it has found.
 
         Returns
         -------
@@ -301,7 +317,7 @@ class CLNF:
         if where == "learned":
             assert self.learned_start is not None
             count, mirrored = (self.hypotheses, self.mirrored) if looks is None else looks
-            return self.learned_start.hypotheses(pixels, box, count, mirrored=mirrored)
+            return self.learned_start.hypotheses(pixels, box, count, mirrored=mirrored, again=again)
         return [self.model.pdm.from_box(box, rotation) for rotation in where]
 
     def start_near(self, pixels: NDArray[Any], parameters: Parameters) -> list[Parameters]:
@@ -401,8 +417,8 @@ class CLNF:
         pixels : ndarray, shape (H, W, 1 or 3)
             As `as_pixels` returns it.
         starts : sequence of Parameters
-            Those of the fit. Only fits from the learned start's `Guesses` are looked at again, if these
-            are not made of the mirror image already.
+            Those of the fit. Only fits from the learned start's `Guesses` are looked at again; those that are
+            made of the mirror image, too, have been.
         result : FitResult
         bound : float
             The least likelihood of a face.
@@ -412,14 +428,17 @@ class CLNF:
         FitResult
         """
         doubtful = result.failure is None and bound <= result.likelihood < bound + DOUBTFUL
-        if not (doubtful and isinstance(starts, Guesses) and starts.disagreements is None):
-            return result
         learned = self.learned_start
-        if learned is None or learned.descent is None:
+        if not (doubtful and isinstance(starts, Guesses)) or learned is None or learned.descent is None:
             return result
-        looks = learned.hypotheses(pixels, box_of(result.landmarks), mirrored=True)
-        assert looks.disagreements is not None
-        (apart,) = looks.disagreements
+        # How far looks lie apart is a matter of the start: it is known where a confidence goes by it.
+        if not any(name.endswith("_mirrored") for name in self.model.metadata.get("confidence", {})):
+            return result
+        apart = result.disagreement
+        if apart is None:
+            looks = learned.hypotheses(pixels, box_of(result.landmarks), mirrored=True)
+            assert looks.disagreements is not None
+            (apart,) = looks.disagreements
         if apart <= MAX_DISAGREEMENT:
             return result
         return replace(result, failure=f"the mirror image is seen otherwise, by {apart:.0f} mm: no face")
@@ -562,7 +581,8 @@ class CLNF:
     ) -> list[Face]:
         """Find all faces of a photograph and their landmarks.
 
-        Each face is fitted from its own box, whatever else is in this or an earlier image.
+        Each face is fitted from its own box, whatever else is in this or an earlier image. The learned start
+        looks twice, at the box and around what it has found there: landmarks hardly depend on the box.
 
         Parameters
         ----------
@@ -598,7 +618,8 @@ class CLNF:
         height, width = as_pixels(image).shape[:2]
         camera = Camera.from_size(width, height) if camera is None else camera
         boxes = find_faces(self._detector_named(detector), image)
-        fits = [self.fit(image, box) for box in boxes[:, :4]]
+        # A detector's boxes differ with a little noise, and a single look with the box.
+        fits = [self._fit(image, box, again=True) for box in boxes[:, :4]]
         # Of several on one face the largest, but none that failed before one that did not.
         kept: list[int] = []
         for i in sorted(range(len(fits)), key=lambda i: (not fits[i][1]["success"], i)):
