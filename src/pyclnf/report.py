@@ -18,6 +18,7 @@ from pyclnf.draw import confidence_colour, draw_axes, draw_landmarks
 from pyclnf.errors import FormatError, PyclnfError
 from pyclnf.formats import PARAMETERS, Table, read_csv
 from pyclnf.images import IMAGE_SUFFIXES, read_photograph
+from pyclnf.pdm import euler_to_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,8 +42,10 @@ COLOURS = ("#1f77b4", "#d95f02", "#2a9d55")
 def distances(table: Table) -> dict[str, Float]:
     """Return distances in the face over the rows, mm; NaN where a row has no success.
 
-    Mouth width (48 to 54), lid opening (mean of the two pairs of lid points) and brow height (from
-    the middle of the eye's points to that of the brow's), for the face's own right and left.
+    Mouth width (48 to 54), and for the face's own right and left the lid opening (from the middle of the
+    upper lid's points to that of the lower one's) and the brow height (from the middle of the eye's corners
+    to that of the brow's points). The last two are heights along the head's own vertical axis: landmarks on
+    lids that meet lie beside each other, a millimetre apart.
 
     Parameters
     ----------
@@ -56,19 +59,18 @@ def distances(table: Table) -> dict[str, Float]:
     points = table.landmarks_3d
     if points.shape[1] != 68:
         raise FormatError(f"{table.path}: the distances are defined for 68 landmarks, not {points.shape[1]}")
+    down = np.array([euler_to_matrix(turn)[:, 1] for turn in table.pose[:, 3:]]).reshape(-1, 3)
 
-    def between(a: Sequence[int], b: Sequence[int]) -> Float:
-        return np.asarray(np.linalg.norm(points[:, a].mean(axis=1) - points[:, b].mean(axis=1), axis=1))
-
-    def lids(pairs: Sequence[tuple[int, int]]) -> Float:
-        return np.asarray(np.mean([between([a], [b]) for a, b in pairs], axis=0))
+    def height(upper: Sequence[int], lower: Sequence[int]) -> Float:
+        between = points[:, lower].mean(axis=1) - points[:, upper].mean(axis=1)
+        return np.asarray((between * down).sum(axis=1))
 
     found = {
-        "mouth width": between([48], [54]),
-        "lid opening, right": lids([(37, 41), (38, 40)]),
-        "lid opening, left": lids([(43, 47), (44, 46)]),
-        "brow height, right": between(range(17, 22), range(36, 42)),
-        "brow height, left": between(range(22, 27), range(42, 48)),
+        "mouth width": np.linalg.norm(points[:, 48] - points[:, 54], axis=1),
+        "lid opening, right": height([37, 38], [40, 41]),
+        "lid opening, left": height([43, 44], [46, 47]),
+        "brow height, right": height(range(17, 22), [36, 39]),
+        "brow height, left": height(range(22, 27), [42, 45]),
     }
     return {name: np.where(table.success, values, np.nan) for name, values in found.items()}
 

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -16,9 +17,10 @@ from faces import make_face, missing_face
 from pyclnf import formats, report
 from pyclnf.errors import FormatError
 from pyclnf.formats import Table
+from pyclnf.pdm import euler_to_matrix
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from numpy.typing import NDArray
 
 
 class Page(HTMLParser):
@@ -130,29 +132,44 @@ def test_a_long_video_keeps_its_peaks(tmp_path: Path) -> None:
     assert np.isnan(v[(t > 340) & (t < 390)]).all()
 
 
-def test_distances() -> None:
+def table_of(points: NDArray[np.float64], turn: tuple[float, float, float]) -> Table:
+    """Return two rows of a face (68, 3) in the head's axes, turned before the camera; the second failed."""
+    turned = points @ euler_to_matrix(turn).T + (30.0, -40.0, 700.0)
+    columns = {f"{axis}_{i}": np.repeat(turned[i, k], 2) for k, axis in enumerate("XYZ") for i in range(68)}
+    pose = zip(formats.POSE, (30.0, -40.0, 700.0, *turn), strict=True)
+    columns |= {name: np.repeat(value, 2) for name, value in pose}
+    return Table(Path("v.csv"), columns | {"confidence": np.ones(2), "success": np.array([1.0, 0.0])})
+
+
+@pytest.mark.parametrize("turn", ((0.0, 0.0, 0.0), (0.3, -0.7, 0.4)))
+def test_distances(turn: tuple[float, float, float]) -> None:
+    """Heights are those in the head's own axes, however it is turned."""
     points = np.zeros((68, 3))
     points[48, 0], points[54, 0] = -25, 26
     points[[37, 38], 1] = -3
     points[[41, 40], 1] = (3, 5)
     points[[43, 44], 1] = -2
     points[[47, 46], 1] = 2
-    points[17:22, 1] = -30
-    points[22:27, 1] = -20
-    columns = {f"{axis}_{i}": np.array([points[i, k]] * 2) for k, axis in enumerate("XYZ") for i in range(68)}
-    columns |= {"confidence": np.ones(2), "success": np.array([1.0, 0.0])}
-    found = report.distances(Table(None, columns))  # type: ignore[arg-type]
-    eye_right, eye_left = points[36:42].mean(axis=0)[1], points[42:48].mean(axis=0)[1]
+    points[[37, 43], 0] = 1.5
+    points[[36, 39], 1] = (1, 3)
+    points[17:22] = (4, -30, -9)
+    points[22:27] = (-4, -20, -9)
+    found = report.distances(table_of(points, turn))
     assert {name: values[0] for name, values in found.items()} == pytest.approx(
         {
             "mouth width": 51,
             "lid opening, right": 7,
             "lid opening, left": 4,
-            "brow height, right": 30 + eye_right,
-            "brow height, left": 20 + eye_left,
+            "brow height, right": 32,
+            "brow height, left": 20,
         }
     )
     assert all(np.isnan(values[1]) for values in found.values())
+    # Landmarks of lids that meet lie beside each other; the brow stays where it is.
+    points[[37, 38, 40, 41], 1] = 4
+    closed = report.distances(table_of(points, turn))
+    assert closed["lid opening, right"][0] == pytest.approx(0, abs=1e-9)
+    assert closed["brow height, right"][0] == pytest.approx(32)
 
 
 def test_page_of_photographs(tmp_path: Path) -> None:
