@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["distances", "write_image_report", "write_video_report"]
 
-# Points of a curve: longer videos show the range within each of so many parts.
+# Points of a curve: longer videos show the range within each of half as many parts.
 MAX_POINTS = 1500
 WORST_FRAMES = 8
 MAX_PICTURES = 200
@@ -166,8 +166,8 @@ def _chart(
     data: dict[str, dict[str, list[float]]],
 ) -> str:
     """Return a chart as SVG, and put its values into *data* for the readings under the mouse."""
-    shown = {label: _thinned(time, values) for label, values in lines.items()}
-    low, high = _padded(np.concatenate([v for _, v in shown.values()]))
+    times, shown = _thinned(time, lines)
+    low, high = _padded(np.concatenate(list(shown.values())))
     if title == "Confidence":
         low, high = -0.05, 1.05
     begin, end = (float(time.min()), float(time.max())) if len(time) else (0.0, 1.0)
@@ -188,17 +188,16 @@ def _chart(
     for tick in _ticks(begin, end, 8):
         at = x(tick)
         parts.append(f'<text x="{at:.1f}" y="{HEIGHT - 4}" text-anchor="middle">{tick:g} s</text>')
-    for colour, (t, v) in zip(COLOURS, shown.values(), strict=False):
+    for colour, v in zip(COLOURS, shown.values(), strict=False):
         for run in _runs(np.isfinite(v)):
-            points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x(t[run]), y(v[run]), strict=True))
+            points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x(times[run]), y(v[run]), strict=True))
             shape = "polyline" if run.stop - run.start > 1 else "circle"
             if shape == "circle":
                 a, b = points.split(",")
                 parts.append(f'<circle cx="{a}" cy="{b}" r="1.2" fill="{colour}"/>')
             else:
                 parts.append(f'<polyline points="{points}" stroke="{colour}"/>')
-    first = next(iter(shown.values()))[0]
-    data[name] = {"t": _rounded(first), **{label: _rounded(v) for label, (_, v) in shown.items()}}
+    data[name] = {"t": _rounded(times), **{label: _rounded(v) for label, v in shown.items()}}
     legend = " ".join(
         f'<span><i style="background:{colour}"></i>{html.escape(label)} <b></b></span>'
         for colour, label in zip(COLOURS, shown, strict=False)
@@ -211,19 +210,22 @@ def _chart(
     )
 
 
-def _thinned(time: Float, values: Float) -> tuple[Float, Float]:
-    """Return a curve of at most MAX_POINTS points: the least and the greatest of each part."""
-    if len(values) <= MAX_POINTS:
-        return time, values
-    edges = np.linspace(0, len(values), MAX_POINTS // 2 + 1).astype(int)
-    kept = []
+def _thinned(time: Float, lines: dict[str, Float]) -> tuple[Float, dict[str, Float]]:
+    """Return the curves at common times: of each part the least and the greatest of each, and a gap."""
+    if len(time) <= MAX_POINTS:
+        return time, lines
+    edges = np.linspace(0, len(time), MAX_POINTS // 2 + 1).astype(int)
+    kept = set()
     for begin, end in pairwise(edges.tolist()):
-        part = values[begin:end]
-        if np.isnan(part).all():
-            kept += [begin, end - 1]
-        else:
-            kept += sorted((begin + int(np.nanargmin(part)), begin + int(np.nanargmax(part))))
-    return time[kept], values[kept]
+        for values in lines.values():
+            part = values[begin:end]
+            gaps = np.isnan(part)
+            if gaps.any():
+                kept.add(begin + int(gaps.argmax()))
+            if not gaps.all():
+                kept |= {begin + int(np.nanargmin(part)), begin + int(np.nanargmax(part))}
+    rows = sorted(kept)
+    return time[rows], {label: values[rows] for label, values in lines.items()}
 
 
 def _runs(valid: NDArray[np.bool_]) -> list[slice]:

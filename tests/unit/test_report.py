@@ -123,13 +123,30 @@ def test_a_long_video_keeps_its_peaks(tmp_path: Path) -> None:
     values = np.sin(time)
     values[54_321], values[77_777] = 9.0, -9.0
     values[10_000:12_000] = np.nan
-    t, v = report._thinned(time, values)
+    t, lines = report._thinned(time, {"values": values})
+    v = lines["values"]
     assert len(t) <= report.MAX_POINTS
     assert np.all(np.diff(t) >= 0)
     assert np.nanmax(v) == 9.0
     assert np.nanmin(v) == -9.0
     assert t[np.nanargmax(v)] == time[54_321]
     assert np.isnan(v[(t > 340) & (t < 390)]).all()
+
+
+def test_curves_of_a_long_video_are_read_at_the_same_times() -> None:
+    """Both eyes blink together, the peaks about it lie on either side of it; one frame has failed."""
+    time = np.arange(9000) / 30
+    right = np.where(np.arange(9000) % 127 < 5, 0.0, 7.0)
+    left = right.copy()
+    right[6::127] += 0.1
+    left[126::127] += 0.1
+    right[4000] = left[4000] = np.nan
+    data: dict[str, dict[str, list[float]]] = {}
+    chart = report._chart("c", "Lid opening", "mm", time, {"right": right, "left": left}, data)
+    read = {name: np.array(values, float) for name, values in data["c"].items()}
+    assert np.nanmax(np.abs(read["right"] - read["left"])) == pytest.approx(0.1)
+    assert np.isnan(read["left"]).sum() == 1
+    assert chart.count("<polyline") == 4
 
 
 def table_of(points: NDArray[np.float64], turn: tuple[float, float, float]) -> Table:
