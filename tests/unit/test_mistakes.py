@@ -194,7 +194,7 @@ def test_a_failed_fit_does_not_hide_a_good_one() -> None:
     apart = [(fits[success][0] + 1000 * k, fits[success][1]) for k, success in enumerate((True, False, True))]
 
     class Apart(CLNF):
-        def fit(self, image: object, box: object, **options: object) -> object:  # type: ignore[override]
+        def _fit(self, image: object, box: object, **options: object) -> object:  # type: ignore[override]
             return apart.pop(0)
 
     faces = Apart().detect(image, detector=lambda _: np.array([box, box, box]))
@@ -203,7 +203,7 @@ def test_a_failed_fit_does_not_hide_a_good_one() -> None:
         found = iter(fits[success] for success in order)
 
         class Fits(CLNF):
-            def fit(self, image: object, box: object, **options: object) -> object:  # type: ignore[override]
+            def _fit(self, image: object, box: object, **options: object) -> object:  # type: ignore[override]
                 return next(found)  # noqa: B023 - used within this turn of the loop
 
         faces = Fits().detect(image, detector=lambda _: np.array([box, box]))
