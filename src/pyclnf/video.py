@@ -439,7 +439,9 @@ def _image_files(source: str | Path | Sequence[str | Path]) -> list[Path] | None
         number = re.compile(re.escape(before) + r"\d+" + re.escape(after))
         files = [p for p in _in_folder(path) if number.fullmatch(p.name)]
     elif re.search(r"[*?\[]", path.name):
-        files = list(path.parent.glob(path.name))
+        # As shells do, and `glob.glob` of other inputs: "*" takes no hidden files.
+        hidden = path.name.startswith(".")
+        files = [p for p in path.parent.glob(path.name) if hidden or not p.name.startswith(".")]
     else:
         return None
     if not files:

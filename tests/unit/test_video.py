@@ -697,7 +697,9 @@ def test_a_file_of_several_pictures_is_no_video(tmp_path: Path) -> None:
 
 def test_hidden_files_are_no_frames(pictures: Path) -> None:
     (pictures / "._frame1.png").write_bytes(b"of another system")
-    assert levels(Video(pictures)) == [10, 20, 90, 100]
+    for source in (pictures, pictures / "*.png", pictures / "frame%d.png"):
+        assert levels(Video(source)) == [10, 20, 90, 100]
+    assert levels(Video(pictures / "._*.png")) == [None]
 
 
 def test_patterns_and_folders_without_images(tmp_path: Path) -> None:
