@@ -454,7 +454,8 @@ class Tracker:
 
     def _changed(self, before: Float, shape: Float) -> float:
         """Return by how many of its standard deviations a mode of the shape changed, root mean square."""
-        return math.sqrt(((shape - before) ** 2 / self.clnf.model.pdm.eigenvalues).mean())
+        squares = (shape - before) ** 2 / self.clnf.model.pdm.eigenvalues
+        return math.sqrt(squares.sum() / max(squares.size, 1))
 
     def _fit_box(self, image: NDArray[Any], detection: Float) -> _Outcome:
         starts = self.clnf.starts_in(image, detection[:4], looks=self.looks)

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generate_model import tiny_model
-from pyclnf import CLNF, _image_size, _limits, images
+from pyclnf import CLNF, Tracker, _image_size, _limits, images
 from pyclnf.detection import find_faces
 from pyclnf.errors import DetectionError, FormatError, ImageError, ModelError, ParameterError, VideoError
 from pyclnf.formats import read_csv, read_parquet, read_pts
@@ -157,6 +157,14 @@ def test_tracking_with_a_video_set_that_names_no_windows() -> None:
     tiny = tiny_model()
     model = Model(tiny.pdm, tiny.scales, metadata={"fit": {"video": {"sigma": 2.0}}})
     assert CLNF(model, parameters="video").settings("tracking").sigma == 2.0
+
+
+def test_a_face_without_modes_is_followed() -> None:
+    tiny = tiny_model()
+    rigid = Model(PDM(tiny.pdm.mean, tiny.pdm.components[:, :0], []), tiny.scales)
+    tracker = Tracker(CLNF(rigid), detector=lambda _: [(5, 5, 50, 50)], min_likelihood=-100.0)
+    image = np.random.default_rng(0).integers(0, 256, (60, 60), dtype=np.uint8)
+    assert [tracker.update(image)[0].success for _ in range(2)] == [True, True]
 
 
 def test_what_a_fit_says_of_landmarks_that_are_not_finite() -> None:
