@@ -590,6 +590,17 @@ def test_a_damaged_file_is_named(data, work, tmp_path, name, cut):
             assemble_scales(str(tmp_path), work[1].pdm, CONFIG)
 
 
+@pytest.mark.parametrize("name", ["expert_0.25_0_8.npz", "views.npz", "fits.npz"])
+def test_a_damaged_file_may_be_deleted(data, work, tmp_path, name):
+    shutil.copytree(work[0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / name).unlink()
+    again = trained(data, tmp_path)
+    assert np.array_equal(again.scales[0].view(0).weights, work[1].scales[0].view(0).weights)
+    with np.load(tmp_path / name) as new, np.load(work[0] / name) as old:
+        for key in old:
+            np.testing.assert_allclose(new[key], old[key], rtol=0, atol=1e-4)
+
+
 def test_folders_that_cannot_be(data, tmp_path):
     path = tmp_path / "file"
     path.write_text("")

@@ -457,7 +457,9 @@ def _claim(
             temporary.write_text(text, encoding="utf-8")
         return
     same = path.read_text(encoding="utf-8") == text
-    if same:
+    # A file that is damaged is to be deleted, as its error says.
+    known = same and fits_path.exists()
+    if known:
         # Not to the bit: another number of threads rounds otherwise.
         before = _read(fits_path)
         same = all(np.allclose(before[name], fits[name], rtol=0, atol=1e-4) for name in fits)
@@ -465,6 +467,8 @@ def _claim(
         raise TrainingError(
             f"{work_dir} holds results of other data or another configuration: give an empty folder"
         )
+    if not known:
+        _write(fits_path, fits)
 
 
 def _expert_path(work_dir: Path, scale: float, view: int, landmark: int) -> Path:
