@@ -41,6 +41,7 @@ _SEVERAL = (".gif", ".png", ".tif", ".tiff", ".webp")
 # What files with an 'ftyp' box are that are no MP4.
 _HEIF_BRANDS = (b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
+_RAW_BRANDS = (b"crx ",)
 
 
 def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
@@ -144,6 +145,8 @@ def _other_kind(data: bytes) -> str | None:
         return f"HEIC {remedy}"
     if brand in _AVIF_BRANDS:
         return f"AVIF {remedy}"
+    if brand in _RAW_BRANDS:
+        return f"a camera's raw file {remedy}"
     if data.startswith(b"%PDF"):
         return f"PDF {remedy}"
     if data[128:132] == b"DICM":

@@ -572,6 +572,7 @@ def test_bitmaps_have_no_white_of_their_own(tmp_path: Path) -> None:
         (b"\0\0\0\x18ftypheic" + bytes(99), "HEIC is not read: convert it to JPEG or PNG"),
         (b"\0\0\0\x18ftypmif1" + bytes(99), "HEIC is not read: convert it to JPEG or PNG"),
         (b"\0\0\0\x18ftypavif" + bytes(99), "AVIF is not read: convert it to JPEG or PNG"),
+        (b"\0\0\0\x18ftypcrx " + bytes(99), "a camera's raw file is not read: convert it to JPEG or PNG"),
         (b"%PDF-1.4" + bytes(99), "PDF is not read: convert it to JPEG or PNG"),
         (bytes(128) + b"DICM" + bytes(99), "DICOM is not read: convert it to JPEG or PNG"),
         (b"\0\0\0\x18ftypisom" + bytes(99), "this is a video: use pyclnf track"),
