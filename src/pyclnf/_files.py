@@ -49,7 +49,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
-    """Remove the temporary files that killed processes left beside *paths*; folders are listed once."""
+    """Remove the temporary files that killed processes left beside *paths*; folders are listed once.
+
+    One that cannot be removed, as where another process has it open, keeps nobody from working.
+    """
     names: dict[Path, set[tuple[str, str]]] = defaultdict(set)
     for path in paths:
         names[path.parent].add((_short_stem(path), path.suffix))
@@ -57,7 +60,8 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
         for file in folder.glob(".*.tmp*"):
             found = _TEMPORARY.fullmatch(file.name)
             if found is not None and (found[1], found[2]) in own:
-                file.unlink(missing_ok=True)
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
 
 
 def _short_stem(path: Path) -> str:

@@ -18,7 +18,7 @@ import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from multiprocessing import get_context, parent_process
@@ -398,8 +398,7 @@ def run(
         try:
             yield from _run_in_processes(settings, waiting, min(workers, len(waiting)), running)
         except BaseException:  # interrupted: what the processes had begun to write
-            with suppress(OSError):
-                _remove_leftovers(settings, running.values())
+            _remove_leftovers(settings, running.values())
             raise
 
 
