@@ -39,7 +39,9 @@ def as_tuples(config: Any, *names: str) -> None:
     """
     for name in names:
         value = getattr(config, name)
-        if isinstance(value, str) or not isinstance(value, Iterable):
+        # An array of no dimension is iterable by its type alone.
+        single = isinstance(value, np.ndarray) and not value.ndim
+        if single or isinstance(value, str) or not isinstance(value, Iterable):
             raise TrainingError(f"{name} are several numbers, ({value!r},) for example, not {value!r}")
         numbers = tuple(one.item() if isinstance(one, np.generic) else one for one in value)
         if not are_numbers(*numbers):

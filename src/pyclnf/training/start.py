@@ -107,10 +107,10 @@ class DescentConfig:
         ):
             raise TrainingError("extent, scales, blurs and floor of a descent are positive")
         counts = (self.directions, self.around, self.max_samples)
-        if not are_whole(*counts) or min(counts) < 1 or not self.penalty > 0:
+        if not are_whole(*counts) or min(counts) < 1 or not are_numbers(self.penalty) or self.penalty <= 0:
             raise TrainingError("the counts of a descent are at least 1 and whole, its penalty is positive")
-        if not are_numbers(self.penalty, self.margin, self.spread) or min(self.margin, self.spread) < 0:
-            raise TrainingError("penalty, margin and spread of a descent are not negative")
+        if not are_numbers(self.margin, self.spread) or min(self.margin, self.spread) < 0:
+            raise TrainingError("margin and spread of a descent are not negative")
         if not all(0 < a < b for a, b in pairwise((0.001, *self.edges))):
             raise TrainingError(f"the edges between the views are rising yaws, not {self.edges}")
         beyond = (
