@@ -402,6 +402,13 @@ def _measured_rate(file: str, rate: float) -> float:
 
 def _is_whole_mp4(path: Path) -> bool:
     """Return whether the boxes of an MP4 file end where the file does; False for other files."""
+    try:
+        return _has_whole_boxes(path)
+    except OSError:  # taken away since it was opened
+        return False
+
+
+def _has_whole_boxes(path: Path) -> bool:
     size, place = path.stat().st_size, 0
     with path.open("rb") as file:
         if file.read(8)[4:] != b"ftyp":

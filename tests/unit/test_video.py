@@ -516,6 +516,16 @@ def test_an_edit_list_leaves_out_frames_and_cuts_nothing_short(tmp_path: Path) -
         assert (video.cut_short is not None) == short
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be taken away there")
+def test_a_file_that_is_taken_away_while_it_is_read_ends_as_any_other(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", [grey_frame(9)] * 5, 25.0, "mp4v")
+    with Video(path) as video:
+        video.frame_count = 100
+        path.unlink()
+        assert len(list(video)) == 5
+        assert video.cut_short == "ends after 0.2 of 4.0 s, as if cut short"
+
+
 @pytest.mark.parametrize(
     ("data", "whole"),
     [
