@@ -124,7 +124,7 @@ def test_the_shipped_model_has_lids_and_lips_that_meet() -> None:
 @pytest.mark.parametrize(
     ("contacts", "message"),
     [
-        ([1, 2], r"pairs of landmarks \(k, 2\), not int64 \(2,\)"),
+        ([1, 2], r"pairs of landmarks \(k, 2\), not int(32|64) \(2,\)"),
         ([(1.0, 2.0)], r"pairs of landmarks \(k, 2\), not float64 \(1, 2\)"),
         ([(1, 2, 3)], r"\(1, 3\)"),
         ([(0, 4)], "each landmark of 0..3 once"),
