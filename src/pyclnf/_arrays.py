@@ -1,4 +1,4 @@
-"""Arrays of a model file's learned start, in the dtypes that the kernels take."""
+"""Arrays of a model file's learned start, and images, in the dtypes that the kernels take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["converted"]
+__all__ = ["as_bytes", "converted"]
+
+
+def as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return floats in 0..255 rounded, what is no number as 0; bytes as they are."""
+    if image.dtype == np.uint8:
+        return image
+    return np.asarray(np.rint(np.clip(np.nan_to_num(image), 0, 255)), np.uint8)
 
 
 def converted(arrays: Mapping[str, NDArray[Any]], name: str, dtype: DTypeLike) -> NDArray[Any]:

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from pyclnf._arrays import as_bytes
 from pyclnf._files import is_utf8
 from pyclnf._limits import MAX_FACES_IN_IMAGE
 from pyclnf._mtcnn import Networks, resized
 from pyclnf.errors import DetectionError, ParameterError, PyclnfError
-from pyclnf.images import as_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyclnf._arrays import as_bytes
 from pyclnf._files import is_utf8, replacing
 from pyclnf.errors import ParameterError, VideoError
-from pyclnf.images import as_bytes, as_pixels
+from pyclnf.images import as_pixels
 from pyclnf.pdm import check_box, euler_to_matrix
 
 if TYPE_CHECKING:

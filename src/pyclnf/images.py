@@ -17,7 +17,7 @@ from pyclnf.errors import ImageError, ParameterError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["IMAGE_SUFFIXES", "as_bytes", "as_pixels", "count_pictures", "read_photograph", "write_image"]
+__all__ = ["IMAGE_SUFFIXES", "as_pixels", "count_pictures", "read_photograph", "write_image"]
 
 # Of pixels that the kernels read.
 _DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
@@ -246,13 +246,6 @@ def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
     if image.dtype != np.uint8:
         _check_range(image)
     return image[:, :, :3]
-
-
-def as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return floats in 0..255 rounded, what is no number as 0; bytes as they are."""
-    if image.dtype == np.uint8:
-        return image
-    return np.asarray(np.rint(np.clip(np.nan_to_num(image), 0, 255)), np.uint8)
 
 
 def _check_range(image: NDArray[Any]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf._arrays import converted
+from pyclnf._arrays import as_bytes, converted
 from pyclnf._limits import MAX_NUMBER
 from pyclnf.cascade import Cascade
 from pyclnf.crop import Crop
@@ -352,7 +352,7 @@ class LearnedStart:
         before: shapes in the frame before, where the pose is that of the frame before, too.
         """
         crop = Crop.cut(image, centre, length, self.side)
-        pixels = crop.pixels if crop.pixels.dtype == np.uint8 else np.rint(crop.pixels).astype(np.uint8)
+        pixels = as_bytes(crop.pixels)
         step, total = crop.step, self.pdm.n_modes
         seen = np.array([(scale / step, *crop.point_in(x, y)) for scale, x, y in placements])
         shapes = np.zeros((len(seen), self.predictor.n_modes))

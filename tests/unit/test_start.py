@@ -469,6 +469,20 @@ def test_a_second_look_depends_less_on_the_box() -> None:
     assert start.hypotheses(image, boxes[0], again=True).disagreements is None
 
 
+@pytest.mark.parametrize(("value", "seen"), [(-20.0, 0.0), (275.0, 255.0), (np.nan, 0.0), (np.inf, 255.0)])
+def test_floats_beyond_bytes_are_seen_as_black_and_white(value: float, seen: float) -> None:
+    """Where enlarging a picture has made them, or nothing is known, beside the face."""
+    clnf, image = CLNF(), cv2.imread(str(EXAMPLE)).astype(np.float32)
+    assert clnf.learned_start is not None
+    found = []
+    for number in (value, seen):
+        image[:, :110] = number
+        found += clnf.learned_start.hypotheses(image, (165, 108, 222, 267), mirrored=True)
+    points = [clnf.model.pdm.landmarks_2d(guess) for guess in found]
+    # Apart but for the edge, in whose pixels of the crop values are mixed.
+    assert np.abs(points[0] - points[1]).max() < 0.5
+
+
 def test_failed_fits_have_no_confidence() -> None:
     calibrated = {"video": {"intercept": 9.0, "likelihood": 2.0, "shape": -0.5}}
     model = Model(MODEL.pdm, MODEL.scales, metadata={"confidence": calibrated})
