@@ -34,9 +34,10 @@ def captured_stderr() -> Iterator[list[bytes]]:
             yield written
             return
         stack.enter_context(file)
-        if file.fileno() != _STDERR:
-            os.dup2(file.fileno(), _STDERR)
         try:
+            # Within: an interrupt may come as soon as it is done.
+            if file.fileno() != _STDERR:
+                os.dup2(file.fileno(), _STDERR)
             yield written
         finally:
             if real is not None:

@@ -33,6 +33,23 @@ def test_an_error_within_leaves_stderr_as_it_was(capfd: pytest.CaptureFixture[st
     assert capfd.readouterr().err == "after"
 
 
+def test_an_interrupt_at_once_leaves_stderr_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dup2 = os.dup2
+
+    def interrupted(source: int, target: int) -> None:
+        monkeypatch.setattr(os, "dup2", dup2)
+        dup2(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "dup2", interrupted)
+    with pytest.raises(KeyboardInterrupt), captured_stderr():
+        pytest.fail("it was interrupted before")
+    write_stderr(b"after")
+    assert capfd.readouterr().err == "after"
+
+
 def test_without_a_place_for_a_file_nothing_is_captured(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
