@@ -296,12 +296,15 @@ class Video:
         for it: the last one that they converted, of this video or of another.
         """
         before = self._rows
-        if before is None or self._interlaced:
+        # Cameras may give a frame once only.
+        if not self._is_camera and (before is None or self._interlaced):
             ok, image, message = self._converted_and_heard()
         else:
             (ok, image), message = self._capture.retrieve(), False
         if not ok or image is None or not image.size:
             return None, None
+        if self._is_camera:
+            return image, None
         self._rows = image[::_ROWS_APART].tobytes()
         if before == self._rows and not self._interlaced:
             _, _, message = self._converted_and_heard()
@@ -316,10 +319,6 @@ class Video:
 
     def _converted_and_heard(self) -> tuple[bool, NDArray[np.uint8] | None, bool]:
         """Return what OpenCV gives for the grabbed frame, and whether it says that it is interlaced."""
-        # Cameras may give a frame once only.
-        if self._is_camera:
-            ok, image = self._capture.retrieve()
-            return ok, image, False
         with captured_stderr() as written:
             ok, image = self._capture.retrieve()
         rest, found = _INTERLACED.subn(b"", b"".join(written))

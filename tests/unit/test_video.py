@@ -424,6 +424,15 @@ def test_a_frame_that_was_drawn_on_is_compared_as_it_came(interlaced) -> None:
     assert frame.image is None
 
 
+def test_frames_of_a_camera_are_asked_for_once(monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    capture = InterlacedCapture([grey_frame(1)] * 3)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: capture)
+    monkeypatch.setattr(video_module, "captured_stderr", pytest.fail)
+    assert levels(Video(0)) == [1, 1, 1]
+    assert capture.conversions == 3
+    assert capfd.readouterr().err == "[h264 @ 0x1] another message\n" * 3
+
+
 @pytest.mark.parametrize("rate", [0, -1.0, float("inf"), float("nan")])
 def test_refuses_impossible_rates(pictures: Path, rate: float) -> None:
     with pytest.raises(VideoError, match="frame rate"):
