@@ -316,7 +316,13 @@ def test_rates_are_those_of_the_frames(
 
 # --- interlaced videos
 
+# As docs/video.md says of it.
+unheard = pytest.mark.xfail(
+    sys.platform == "win32", reason="FFmpeg's library may have a stderr of its own there", strict=False
+)
 
+
+@unheard
 def test_an_interlaced_video_is_read_or_refused(tmp_path: Path) -> None:
     """OpenCV with FFmpeg 8 gives what lies in the memory, of other videos too."""
     list(Video(write_video(tmp_path / "other.avi", [grey_frame(20)] * 3, 25.0)))
@@ -331,6 +337,7 @@ def test_an_interlaced_video_is_read_or_refused(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, 175, atol=3)
 
 
+@unheard
 def test_interlaced_frames_among_others_have_no_image_of_another(tmp_path: Path) -> None:
     path = tmp_path / "mixed.m2v"
     path.write_bytes(PROGRESSIVE + INTERLACED)
