@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -177,17 +178,29 @@ def cache_dir() -> Path:
     """Return the folder of imported and downloaded models; it need not exist.
 
     ``$PYCLNF_HOME`` if set, else the platform's cache folder of the user.
+
+    Raises
+    ------
+    ModelError
+        If the user has no home.
     """
     own = os.environ.get("PYCLNF_HOME")
     if own:
         return Path(own)
+    try:
+        return _users_cache() / "pyclnf"
+    except RuntimeError as error:
+        raise ModelError(f"the user has no home to keep models in ({error}): set PYCLNF_HOME") from error
+
+
+def _users_cache() -> Path:
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "pyclnf"
+    return Path(base)
 
 
 def models() -> Iterator[StoredModel]:
@@ -195,11 +208,14 @@ def models() -> Iterator[StoredModel]:
     shipped = _shipped()
     if shipped.is_file():
         yield StoredModel(DEFAULT, shipped, "shipped")
-    for path in sorted(cache_dir().glob("*.npz")):
-        yield StoredModel(path.stem, path, "imported")
-    folder = _openface_folder()
-    if (folder / OPENFACE_MAIN).is_file():
-        yield StoredModel(OPENFACE, folder, "downloaded")
+    # Who has no home, or may not look into it, as containers' users may not, has no models of their own.
+    with suppress(ModelError, PermissionError):
+        for path in sorted(cache_dir().glob("*.npz")):
+            if not path.name.startswith("."):  # left by an import that was killed
+                yield StoredModel(path.stem, path, "imported")
+        folder = _openface_folder()
+        if (folder / OPENFACE_MAIN).is_file():
+            yield StoredModel(OPENFACE, folder, "downloaded")
 
 
 def resolve(source: str | Path | None) -> Path:

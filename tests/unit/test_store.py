@@ -245,3 +245,43 @@ def test_a_part_that_is_whole_is_not_asked_for(server: Server, home: Path) -> No
     part.write_bytes(data)
     _download.receive(server.url + name, part, len(data))
     assert server.requests == []
+
+
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_the_shipped_model_needs_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a service's user, and on Windows without the variables that name it."""
+    for name in ("PYCLNF_HOME", "LOCALAPPDATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(store.Path, "home", no_home)
+    assert store.resolve(None).name == "default.npz"
+    assert {model.origin for model in store.models()} <= {"shipped"}
+    with pytest.raises(ModelError, match=r"no home to keep models in .*: set PYCLNF_HOME"):
+        store.imported_path("mine")
+    with pytest.raises(ModelError, match="get it with 'pyclnf models download openface'"):
+        store.resolve("openface")
+
+
+def test_the_shipped_model_needs_no_home_that_may_be_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose user is another than the one that HOME belongs to."""
+
+    def is_file(path: Path) -> bool:
+        if path.is_relative_to(tmp_path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return True
+
+    monkeypatch.setenv("PYCLNF_HOME", str(tmp_path / "home"))
+    # As before Python 3.14.
+    monkeypatch.setattr(store.Path, "is_file", is_file)
+    assert store.resolve(None).name == "default.npz"
+    assert [model.origin for model in store.models()] == ["shipped"]
+
+
+def test_an_import_that_was_killed_leaves_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYCLNF_HOME", str(tmp_path))
+    (tmp_path / ".mine.0123abcd.tmp.npz").touch()
+    assert all(model.origin == "shipped" for model in store.models())
