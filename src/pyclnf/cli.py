@@ -553,7 +553,7 @@ def _download(options: argparse.Namespace) -> int:
 
     print(OPENFACE_TERMS, flush=True)
     accepted = options.accept_terms
-    if not accepted and sys.stdin.isatty():
+    if not accepted and sys.stdin is not None and sys.stdin.isatty():
         try:
             accepted = input("\nDo you accept these terms? [y/N] ").strip().lower() in ("y", "yes")
         except EOFError:  # Ctrl-D

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 import time
@@ -29,7 +30,8 @@ class Progress:
 
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
         self.total = total
-        self.stream = sys.stdout if stream is None else stream
+        # An application without a console has no stdout: what it would say is lost.
+        self.stream = stream or sys.stdout or io.StringIO()
         self.is_terminal = self.stream.isatty()
         self.outcomes: list[Outcome] = []
         self._started = time.monotonic()

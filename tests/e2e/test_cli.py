@@ -624,6 +624,16 @@ def test_progress_when_piped() -> None:
     assert pipe.getvalue() == "[1/1] v.mp4: 1 face in 10 frames\n"
 
 
+def test_progress_without_a_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a windowed application: there is no stdout."""
+    monkeypatch.setattr(sys, "stdout", None)
+    progress = Progress(1)
+    progress.frame_done(3, 10)
+    progress.file_done(batch.Outcome("v.mp4", faces=1, frames=10))
+    progress.close()
+    assert len(progress.outcomes) == 1
+
+
 # --- real photographs
 
 

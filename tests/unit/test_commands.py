@@ -267,13 +267,14 @@ def test_a_download_asks_on_a_terminal(
     assert ("nothing was downloaded: accept the terms" in err) == (not accepted)
 
 
+@pytest.mark.parametrize("stdin", [io.StringIO("y\n"), None])
 def test_a_download_does_not_ask_without_a_terminal(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stdin: io.StringIO | None
 ) -> None:
     def download(*, accept_terms: bool, progress) -> Path:  # type: ignore[no-untyped-def]
         raise DownloadError("https://example.org: the server answers 404")
 
-    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    monkeypatch.setattr(sys, "stdin", stdin)
     monkeypatch.setattr(store, "download_openface", download)
     assert run("models", "download", "openface") == 1
     assert "accept the terms with --accept-terms" in capsys.readouterr().err
