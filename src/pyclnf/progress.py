@@ -36,6 +36,7 @@ class Progress:
         self.outcomes: list[Outcome] = []
         self._started = time.monotonic()
         self._drawn = 0.0
+        self._width = 0  # of what stands in the line, characters
 
     def file_done(self, outcome: Outcome) -> None:
         """Take note of a file."""
@@ -76,7 +77,9 @@ class Progress:
         self.stream.flush()
 
     def _clear(self) -> None:
-        self.stream.write("\r\x1b[K")
+        # Not by an escape sequence, which consoles of Windows print.
+        self.stream.write("\r" + " " * self._width + "\r")
+        self._width = 0
 
     def _draw(self, done: int, total: int | None, unit: str, *, force: bool = False) -> None:
         now = time.monotonic()
@@ -91,7 +94,9 @@ class Progress:
             text = f"[{bar}] {done}/{total} {unit}, {rate:.1f}/s, {left} left"
         else:
             text = f"{done} {unit}, {rate:.1f}/s"
-        self.stream.write("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1])
+        text = text[: shutil.get_terminal_size().columns - 1]
+        self.stream.write("\r" + text.ljust(self._width))
+        self._width = len(text)
         self.stream.flush()
 
 

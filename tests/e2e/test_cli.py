@@ -588,7 +588,8 @@ def test_progress_on_a_terminal() -> None:
     assert " left" in text
     assert "b.jpg: failed: broken\n" in text
     assert "a.jpg: 2 faces" not in text
-    last = text.rpartition("\x1b[K")[2]
+    assert "\x1b" not in text
+    last = text.rpartition("\r")[2]
     assert last.startswith("3 files: 1 done, 1 skipped, already done, 1 failed; 2 faces; ")
     assert last.endswith("  failed: b.jpg: broken\n")
 
@@ -603,8 +604,10 @@ def test_progress_of_one_video(monkeypatch: pytest.MonkeyPatch) -> None:
     for done, total in ((1, 7500), (2, 7500), (30, 7500), (40, None), (10, 10)):
         terminal.truncate(terminal.seek(0))
         progress.frame_done(done, total)
-        shown.append(terminal.getvalue().rpartition("\x1b[K")[2])
-    assert shown == [
+        shown.append(terminal.getvalue().rpartition("\r")[2])
+    # Each covers what stood in the line before.
+    assert len(shown[2]) == len(shown[1]) and len(shown[3]) == len(shown[2].rstrip())
+    assert [text.rstrip() for text in shown] == [
         "",  # too soon after the last
         f"[{'.' * 24}] 2/7500 frames, 2.0/s, 1:02:29 left",
         f"[{'.' * 24}] 30/7500 frames, 15.0/s, 8:18 left",
