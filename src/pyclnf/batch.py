@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 import time
+import unicodedata
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -266,12 +267,15 @@ def plan(
         raise ParameterError(f"--draw {draw} is one file for {len(found)} inputs: name a folder")
     names = {source: str(path) for source, path in found.items()} if frames else _short_names(found)
     _check_unique(names, numbered="pts" in formats)
-    sources = {_resolved(source) for source in found}
+    sources: dict[str, list[Path]] = {}
+    for source in found:
+        sources.setdefault(_folded(_resolved(source)), []).append(source)
     for source, name in names.items():
         picture = None
         if draw is not None:
             picture = str(draw if one_picture else draw / f"{name}{'.jpg' if command == 'fit' else '.mp4'}")
-            if _resolved(Path(picture)) in sources:
+            alike = sources.get(_folded(_resolved(Path(picture))), [])
+            if any(_is_same(Path(picture), other) for other in alike):
                 raise ParameterError(f"--draw would overwrite the input {picture}: name another folder")
         result.jobs.append(Job(str(source), str(output / name), picture))
     return result
@@ -322,6 +326,22 @@ def _is_aside(path: Path) -> bool:
 def _resolved(path: Path) -> Path:
     """Return where links lead; before Python 3.13 `Path.resolve` fails at one that leads to itself."""
     return Path(os.path.realpath(path))
+
+
+def _folded(path: str | Path) -> str:
+    """Return what paths have in common that are one file to a system that tells no case or Unicode form."""
+    # Not casefold(), by which Maße and Masse are one.
+    return unicodedata.normalize("NFC", str(path)).lower()
+
+
+def _is_same(path: Path, source: Path) -> bool:
+    """Return whether a path whose folded one is a source's leads to it on the system where it is."""
+    if _resolved(path) == _resolved(source):
+        return True
+    try:
+        return path.samefile(source)
+    except OSError:
+        return False
 
 
 def _short_names(found: dict[Path, Path]) -> dict[Path, str]:

@@ -92,6 +92,19 @@ def test_plan_refuses(tmp_path: Path) -> None:
         batch.plan("fit", [str(tmp_path / "a")], Path("out"), tmp_path / "a")
 
 
+def test_no_input_is_drawn_over_whose_name_is_written_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IMG.jpg is IMG.JPG, as cameras name it, on the file systems of Windows and macOS."""
+    touch(tmp_path / "IMG.JPG")
+    arguments = ("fit", [str(tmp_path / "*.JPG")], tmp_path / "out", tmp_path)
+    if not (tmp_path / "img.jpg").exists():
+        assert len(batch.plan(*arguments).jobs) == 1
+        monkeypatch.setattr(Path, "samefile", lambda one, other: one.name.lower() == other.name.lower())
+    with pytest.raises(ParameterError, match=r"would overwrite the input .*IMG\.jpg: name another"):
+        batch.plan(*arguments)
+
+
 def test_a_folder_for_drawings_may_have_a_dot(tmp_path: Path) -> None:
     touch(tmp_path / "x.jpg", tmp_path / "y.jpg")
     (tmp_path / "drawn.v2").mkdir()
