@@ -344,11 +344,16 @@ def _is_same(path: Path, source: Path) -> bool:
         return False
 
 
+def _as_file(path: str | Path) -> str:
+    """Return what two names of outputs have in common where they would be one file."""
+    return _folded(path) if sys.platform in ("darwin", "win32") else str(path)
+
+
 def _short_names(found: dict[Path, Path]) -> dict[Path, str]:
     """Return the outputs' names: without the suffix where that tells the inputs apart."""
-    stems = Counter(path.with_suffix("") for path in found.values())
+    stems = Counter(_as_file(path.with_suffix("")) for path in found.values())
     return {
-        source: str(path.with_suffix("") if stems[path.with_suffix("")] == 1 else path)
+        source: str(path.with_suffix("") if stems[_as_file(path.with_suffix(""))] == 1 else path)
         for source, path in found.items()
     }
 
@@ -360,12 +365,13 @@ def _check_unique(names: dict[Path, str], *, numbered: bool) -> None:
     """
     by_name: dict[str, list[Path]] = {}
     for source, name in names.items():
-        by_name.setdefault(name, []).append(source)
+        by_name.setdefault(_as_file(name), []).append(source)
         first = re.fullmatch(r"(.+)\.face[1-9]\d*", name) if numbered else None
         if first is not None:
-            by_name.setdefault(first[1], []).append(source)
+            by_name.setdefault(_as_file(first[1]), []).append(source)
+    written = {_as_file(name) for name in names.values()}
     for name, twins in by_name.items():
-        if len(twins) > 1 and name in names.values():
+        if len(twins) > 1 and name in written:
             raise ParameterError(
                 f"the outputs of {' and '.join(map(str, twins))} would have the same name: run them apart, "
                 "into two folders"

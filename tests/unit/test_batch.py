@@ -92,6 +92,32 @@ def test_plan_refuses(tmp_path: Path) -> None:
         batch.plan("fit", [str(tmp_path / "a")], Path("out"), tmp_path / "a")
 
 
+@pytest.mark.parametrize("platform", ["darwin", "linux", "win32"])
+@pytest.mark.parametrize(("one", "other"), [("Face.jpg", "face.jpg"), ("\u00e9.jpg", "e\u0301.jpg")])
+def test_outputs_that_are_one_file_on_some_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, one: str, other: str
+) -> None:
+    """The second would replace the first one's where the file system tells no case or Unicode form."""
+    touch(tmp_path / "a" / one, tmp_path / "b" / other)
+    inputs = [str(tmp_path / "a"), str(tmp_path / "b")]
+    monkeypatch.setattr(sys, "platform", platform)
+    if platform == "linux":
+        assert len(batch.plan("fit", inputs, Path("out"), None).jobs) == 2
+        return
+    with pytest.raises(ParameterError, match="would have the same name"):
+        batch.plan("fit", inputs, Path("out"), None)
+
+
+def test_outputs_of_one_folder_that_are_one_file_on_some_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "Face.jpg", tmp_path / "face.png", tmp_path / "Ma\u00dfe.jpg", tmp_path / "Masse.jpg")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    jobs = batch.plan("fit", [str(tmp_path)], Path("out"), None).jobs
+    names = {"Face.jpg", "face.png", "Ma\u00dfe", "Masse"}
+    assert {Path(job.output).name for job in jobs} == names
+
+
 def test_no_input_is_drawn_over_whose_name_is_written_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
