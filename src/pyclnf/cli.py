@@ -480,11 +480,7 @@ def _report(options: argparse.Namespace) -> int:
     from pyclnf.formats import read_csv
     from pyclnf.report import find_images, find_video, write_image_report, write_video_report
 
-    paths = [
-        path
-        for given in options.inputs
-        for path in (sorted(given.rglob("*.csv")) if given.is_dir() else [given])
-    ]
+    paths = [path for given in options.inputs for path in (_csvs_in(given) if given.is_dir() else [given])]
     if not paths:
         raise ParameterError("there are no CSVs in these folders")
     photographs: list[Path] = []
@@ -504,6 +500,11 @@ def _report(options: argparse.Namespace) -> int:
         write_image_report(page, find_images(photographs, options.images))
         print(page)
     return 0
+
+
+def _csvs_in(folder: Path) -> list[Path]:
+    """Return the CSVs in a folder but hidden ones: those half written, and what macOS keeps beside files."""
+    return sorted(path for path in folder.rglob("*.csv") if not path.name.startswith("."))
 
 
 def _list_models(_: argparse.Namespace) -> int:

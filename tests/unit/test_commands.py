@@ -186,6 +186,9 @@ def test_reports_of_several_tables(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "--output is one page" in capsys.readouterr().err
     assert run("report", folder / "p.csv", "--video", tmp_path / "v.mp4") == 2
     assert "--video belongs to the CSV of one video" in capsys.readouterr().err
+    # As macOS keeps beside files on other file systems, and what a killed run has begun to write.
+    (folder / "._v.csv").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    (folder / ".w.0123abcd.tmp.csv").touch()
     assert run("report", folder) == 0
     assert capsys.readouterr().out.splitlines() == [str(folder / "v.html"), str(folder / "report.html")]
     photographs = (folder / "report.html").read_text(encoding="utf-8")
