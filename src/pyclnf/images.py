@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -180,7 +181,8 @@ def count_pictures(path: Path) -> int:
 
     if path.suffix.lower() not in _SEVERAL:
         return 1
-    if is_utf8(path):
+    # On Windows it opens files whose path the system's old encoding has, but is given UTF-8.
+    if str(path).isascii() if sys.platform == "win32" else is_utf8(path):
         return int(cv2.imcount(str(path)))
     with TemporaryDirectory() as folder:
         copy = Path(folder) / f"copy{path.suffix}"

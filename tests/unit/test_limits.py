@@ -587,6 +587,17 @@ def test_files_that_are_often_taken_for_images_are_named(tmp_path: Path, data: b
         images.read_photograph(tmp_path / "x.jpg")
 
 
+def test_pictures_are_counted_whatever_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV's functions for image files find on Windows none whose path is not ASCII."""
+    path = tmp_path / "M\u00fcller.tif"
+    cv2.imwritemulti(str(tmp_path / "two.tif"), [np.full((8, 8), 200, np.uint8)] * 2)
+    (tmp_path / "two.tif").rename(path)
+    imcount = cv2.imcount
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(cv2, "imcount", lambda name: imcount(name) if name.isascii() else 0)
+    assert images.read_photograph(path)[1] == "the first of 2 pictures in the file"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_pictures_in_files_whose_names_are_not_utf8_are_counted(tmp_path: Path) -> None:
     """OpenCV would end the process."""
