@@ -104,7 +104,8 @@ def check(wheel: Path, python: str, opencv: str, also: list[str], tests: list[st
         # Without pip: not every interpreter can put its own there.
         subprocess.run([python, "-m", "venv", "--without-pip", work / "venv"], check=True)
         binaries = work / "venv" / ("Scripts" if os.name == "nt" else "bin")
-        own = str(binaries / "python")
+        # With its suffix: pip looks for that very file.
+        own = str(binaries / ("python.exe" if os.name == "nt" else "python"))
         subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "--python", own, "install", "--quiet"),
