@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,7 +230,8 @@ def test_photographs_are_found_by_their_names(tmp_path: Path) -> None:
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
-    name = "<b>&amp;"
+    # Windows has no names with angle brackets.
+    name = "&amp;" if sys.platform == "win32" else "<b>&amp;"
     formats.write_csv(tmp_path / f"{name}.csv", [make_face()])
     report.write_video_report(tmp_path / "v.html", tmp_path / f"{name}.csv")
     page, _ = read_page(tmp_path / "v.html")
