@@ -87,6 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit code: 0 all done, 1 something failed, 130 interrupted. Bad usage exits with 2.
     """
+    if getattr(sys, "frozen", False):
+        # The processes of --workers are the application once more, with arguments of their own.
+        import multiprocessing
+
+        multiprocessing.freeze_support()
     options = parser().parse_args(arguments)
     # Names of files may hold what a terminal, or a file of another encoding, cannot.
     for stream in (sys.stdout, sys.stderr):

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import io
 import json
+import multiprocessing
 import os
 import runpy
 import subprocess
@@ -42,6 +43,22 @@ def test_the_package_is_a_program(
         runpy.run_module("pyclnf", run_name="__main__")
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"pyclnf {pyclnf.__version__}\n"
+
+
+def test_a_frozen_command_line_lets_its_processes_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They have the application's arguments, which are none of ours."""
+
+    def worker() -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(multiprocessing, "freeze_support", worker)
+    arguments = ["--multiprocessing-fork", "parent_pid=1", "pipe_handle=2"]
+    assert run(*arguments) == 2
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert run(*arguments) == 0
+    assert capsys.readouterr().err.count("usage: ") == 1
 
 
 def test_a_tool_that_imports_every_module_starts_no_program() -> None:
