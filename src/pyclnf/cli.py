@@ -38,7 +38,7 @@ FIT_EXAMPLES = """\
 examples:
   pyclnf fit face.jpg                           landmarks into processed/face.csv
   pyclnf fit photographs/ --output landmarks --draw pictures --workers 4
-  pyclnf fit 'faces/*.png' --format csv --format pts
+  pyclnf fit "faces/*.png" --format csv --format pts
   pyclnf fit face.jpg --box 210,70,160,180 --draw face_fit.png
   pyclnf fit photographs/ --resume              go on where a run was interrupted
   pyclnf fit face.jpg --starts multiview --set iterations=20
@@ -209,9 +209,10 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
 
     what = "photographs" if name == "fit" else "videos"
     kind = "picture" if name == "fit" else "video"
-    example = "x/*.jpg" if name == "fit" else "x/*.mp4"
+    # In double quotes: single ones are part of the name on Windows' command line.
+    example = '"x/*.jpg"' if name == "fit" else '"x/*.mp4"'
     command.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help=f"{what}, folders of them, or patterns such as {example!r}"
+        "inputs", nargs="+", metavar="INPUT", help=f"{what}, folders of them, or patterns such as {example}"
     )
     command.add_argument(
         "--output",

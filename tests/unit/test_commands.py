@@ -8,6 +8,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -43,6 +44,14 @@ def test_the_package_is_a_program(
         runpy.run_module("pyclnf", run_name="__main__")
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"pyclnf {pyclnf.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["fit", "track"])
+def test_the_help_quotes_patterns_as_all_shells_do(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """A single quote is a character of the name on Windows' command line."""
+    assert run(command, "--help") == 0
+    text = capsys.readouterr().out
+    assert "*." in text and not re.search(r"'[^\s']*\*", text)
 
 
 def test_a_frozen_command_line_lets_its_processes_start(
