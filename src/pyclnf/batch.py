@@ -22,11 +22,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyclnf._files import remove_leftovers
+from pyclnf._processes import end_with_parent
 from pyclnf.draw import VIDEO_CODECS, VideoOverlay, draw_faces
 from pyclnf.errors import BoxError, FormatError, ParameterError, PyclnfError
 from pyclnf.formats import (
@@ -505,17 +506,9 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 def _start_worker() -> None:
     import cv2
 
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     # The processes share the cores.
     cv2.setNumThreads(1)
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that started it is gone, however it ended: nobody else would."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _run_on_dask(settings: Settings, jobs: Sequence[Job], scheduler: str) -> Iterator[Outcome]:

@@ -25,6 +25,7 @@ import numpy as np
 
 from pyclnf._files import replacing
 from pyclnf._limits import MAX_PATCH_SCALE, MAX_SCALES, MAX_SIGMA_BYTES, MAX_VIEW_BYTES, MAX_WINDOW
+from pyclnf._processes import end_with_parent
 from pyclnf.errors import TrainingError
 from pyclnf.model import Model, as_python
 from pyclnf.patch_experts import PatchScale, ViewExperts
@@ -566,7 +567,7 @@ def _executor(workers: int) -> Iterator[Callable[..., Future[None]]]:
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     if sys.platform == "win32":
         workers = min(workers, 61)  # Windows does not wait for more
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)
     try:
         yield pool.submit
     finally:
