@@ -177,7 +177,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, kind: str) -> None:
 def test_reads_openface_with_further_columns(tmp_path: Path) -> None:
     path = tmp_path / "openface.csv"
     header = "frame, timestamp, confidence, success, gaze_0_x, x_0, y_0, AU01_r"
-    path.write_text(f"{header}\r\n1, 0.0, 0.98, 1, 0.1, 5, 6, 0.2\r\n")
+    path.write_bytes(f"{header}\r\n1, 0.0, 0.98, 1, 0.1, 5, 6, 0.2\r\n".encode())
     table = formats.read_csv(path)
     assert table["gaze_0_x"].tolist() == [0.1]
     assert table.landmarks.tolist() == [[[5.0, 6.0]]]
