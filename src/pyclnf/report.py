@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import os
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -401,16 +402,20 @@ def find_video(csv: Path) -> Path | None:
     """Return the video of a CSV's name beside it or one folder up, if there is one."""
     from pyclnf.batch import VIDEO_SUFFIXES
 
-    return _find(csv.stem, [csv.parent, csv.parent.parent], VIDEO_SUFFIXES, {})
+    return _find(csv.stem, _around(csv), VIDEO_SUFFIXES, {})
 
 
 def find_images(csvs: Sequence[Path], folder: Path | None) -> list[tuple[Path, Path | None]]:
     """Return each CSV with the photograph of its name in a folder, or beside it or one folder up, if any."""
     known: dict[Path, dict[str, Path]] = {}
     return [
-        (csv, _find(csv.stem, [folder] if folder else [csv.parent, csv.parent.parent], IMAGE_SUFFIXES, known))
-        for csv in csvs
+        (csv, _find(csv.stem, [folder] if folder else _around(csv), IMAGE_SUFFIXES, known)) for csv in csvs
     ]
+
+
+def _around(csv: Path) -> list[Path]:
+    """Return the folder of a CSV and the one above it, which v.csv and ../v.csv alone do not tell."""
+    return [csv.parent, Path(os.path.abspath(csv.parent)).parent]  # noqa: PTH100
 
 
 def _find(

@@ -229,6 +229,21 @@ def test_photographs_are_found_by_their_names(tmp_path: Path) -> None:
     assert report.find_images(csvs[:1], tmp_path / "nowhere") == [(csvs[0], None)]
 
 
+def test_what_a_table_is_of_is_found_from_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path v.csv does not tell the folder above it, and ../v.csv another one."""
+    inner = tmp_path / "processed" / "inner"
+    inner.mkdir(parents=True)
+    for path in (tmp_path / "v.mp4", tmp_path / "p.png"):
+        path.touch()
+    for folder, before in ((tmp_path / "processed", ""), (inner, "../")):
+        monkeypatch.chdir(folder)
+        assert report.find_video(Path(f"{before}v.csv")) == tmp_path / "v.mp4"
+        csv = Path(f"{before}p.csv")
+        assert report.find_images([csv], None) == [(csv, tmp_path / "p.png")]
+
+
 def test_names_are_escaped(tmp_path: Path) -> None:
     # Windows has no names with angle brackets.
     name = "&amp;" if sys.platform == "win32" else "<b>&amp;"
