@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import re
+import sys
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -32,6 +33,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():  # said before the work is done that is to be written
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if sys.platform == "win32" and path.exists():
+        # Likewise: no file takes the place of one that another program, such as Excel, has open.
+        with path.open("r+b"):
+            pass
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{_short_stem(path)}.{os.urandom(4).hex()}.tmp{path.suffix}")
     try:

@@ -24,6 +24,25 @@ def test_a_name_may_be_as_long_as_the_file_system_has_it(tmp_path: Path, name: s
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
+def test_a_file_that_cannot_be_replaced_on_windows_is_no_surprise_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a table that is open in Excel: what replaces it may be the work of hours."""
+    path = tmp_path / "v.csv"
+
+    def refuse(path: Path, mode: str = "r", **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    for _ in range(2):
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"a table")
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError, match=r"v\.csv"), replacing(path):
+        pytest.fail("the work was begun")
+    assert [file.name for file in tmp_path.iterdir()] == ["v.csv"]
+
+
 def test_what_was_left_of_long_names_is_removed_and_of_no_others(tmp_path: Path) -> None:
     paths = [tmp_path / f"{'n' * 230}{end}.csv" for end in "ab"]
     left = []
