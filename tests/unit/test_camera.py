@@ -192,16 +192,24 @@ def test_the_shipped_model_turns_the_inner_face_within_the_outline() -> None:
     [
         ([[0, 1]], r"numbers \(r,\), not int(32|64) \(1, 2\)"),
         ([0.0, 1.0], r"not float64 \(2,\)"),
-        ([0, 4], "each of 0..3 once"),
-        ([-1, 2], "each of 0..3 once"),
-        ([1, 1], "each of 0..3 once"),
+        ([0, 6], "each of 0..5 once"),
+        ([-1, 2], "each of 0..5 once"),
+        ([1, 1], "each of 0..5 once"),
         ([2], "do not lie apart"),
         ([2, 3], "do not lie apart"),
+        ([4, 5], "do not lie apart"),
     ],
 )
 def test_impossible_rigid_landmarks(rigid: object, message: str) -> None:
+    mean = [0, 1, 2, 2, 0, 1e-9, 0, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0]
     with pytest.raises(ModelError, match=message):
-        PDM([0, 1, 2, 2, 0, 1, 2, 3, 0, 0, 0, 0], np.zeros((12, 0)), [], rigid=rigid)  # type: ignore[arg-type]
+        PDM(mean, np.zeros((18, 0)), [], rigid=rigid)  # type: ignore[arg-type]
+
+
+def test_rigid_landmarks_may_lie_apart_in_depth_alone() -> None:
+    mean, deeper = [0, 0, 3, 1, 2, 0, 0, 8, 0], [0, 0, 0, 0, 0, 0, 0, 1, 0]
+    pdm = PDM(mean, np.reshape(deeper, (9, 1)), [1.0], rigid=[0, 1])
+    np.testing.assert_array_equal(pdm.turn([2.0]), np.eye(3))
 
 
 def test_intrinsics_may_be_any_numbers() -> None:
