@@ -180,10 +180,9 @@ class Video:
         if not capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1):
             self._turn = int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
         rate = capture.get(cv2.CAP_PROP_FPS)
-        credible = rate
-        if rate >= HIGH_RATE and isinstance(source, str):
-            credible = _measured_rate(source, rate)
-        self.frame_rate = self._fixed_rate or (credible if credible > 0 else DEFAULT_RATE)
+        self.frame_rate = self._fixed_rate or (rate if rate > 0 else DEFAULT_RATE)
+        if self._fixed_rate is None and rate >= HIGH_RATE and isinstance(source, str):
+            self.frame_rate = _measured_rate(source, rate)
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.frame_count = int(count) if 0 < count < 1e9 else None
         # By the header's own rate: frames without a steady one are counted in whatever it names.
