@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyclnf import _kernels
 from pyclnf._limits import MAX_LANDMARKS, MAX_MODES, MAX_NUMBER, MIN_VARIANCE
-from pyclnf.errors import BoxError, ModelError, ParameterError
+from pyclnf.errors import BoxError, ModelError, ParameterError, PyclnfError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     Float = NDArray[np.float64]
 
@@ -209,6 +209,10 @@ class Parameters:
         """The rotation matrix, (3, 3)."""
         return euler_to_matrix(self.pose[1:4])
 
+    def copy(self) -> Parameters:
+        """Return the same with arrays of its own."""
+        return Parameters(np.array(self.pose), np.array(self.shape))
+
 
 class PDM:
     """A point distribution model of *n* landmarks and *m* shape modes.
@@ -260,15 +264,16 @@ class PDM:
         contacts: ArrayLike | None = None,
         rigid: ArrayLike | None = None,
     ) -> None:
-        if np.ndim(mean) == 2 and np.shape(mean)[1] == 3 != np.shape(mean)[0]:
+        # Copies: the caller's arrays stay as they are, and this one's, too.
+        self.mean: Float = _array_of(mean, "a PDM's mean", np.float64)
+        if self.mean.ndim == 2 and self.mean.shape[1] == 3 != self.mean.shape[0]:
             raise ModelError(
-                f"a PDM's mean is x1 .. xn, y1 .. yn, z1 .. zn, (3n,) or (3, n), not {np.shape(mean)}: of "
+                f"a PDM's mean is x1 .. xn, y1 .. yn, z1 .. zn, (3n,) or (3, n), not {self.mean.shape}: of "
                 "landmarks (n, 3) it is their transpose"
             )
-        # Copies: the caller's arrays stay as they are, and this one's, too.
-        self.mean: Float = np.array(mean, np.float64, order="C").reshape(-1)
-        self.components: Float = np.array(components, np.float64, order="C")
-        self.eigenvalues: Float = np.array(eigenvalues, np.float64, order="C").reshape(-1)
+        self.mean = self.mean.reshape(-1)
+        self.components: Float = _array_of(components, "a PDM's components", np.float64)
+        self.eigenvalues: Float = _array_of(eigenvalues, "a PDM's eigenvalues", np.float64).reshape(-1)
         if self.mean.size == 0 or self.mean.size % 3:
             raise ModelError(f"a PDM's mean has three coordinates a landmark; got {self.mean.size} values")
         if self.components.shape != (self.mean.size, self.eigenvalues.size):
@@ -302,7 +307,7 @@ class PDM:
 
     def _checked_contacts(self, contacts: ArrayLike | None) -> NDArray[np.int32]:
         n = self.n_landmarks
-        pairs = np.array([] if contacts is None else contacts)
+        pairs = _array_of([] if contacts is None else contacts, "a PDM's contacts")
         if not pairs.size:
             return np.empty((0, 2), np.int32)
         if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
@@ -320,7 +325,7 @@ class PDM:
 
     def _checked_rigid(self, rigid: ArrayLike | None) -> NDArray[np.int32]:
         n = self.n_landmarks
-        chosen = np.array([] if rigid is None else rigid)
+        chosen = _array_of([] if rigid is None else rigid, "a PDM's rigid landmarks")
         if not chosen.size:
             return np.empty(0, np.int32)
         if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
@@ -552,7 +557,7 @@ class PDM:
         ParameterError
             If the landmarks have another shape, are not finite where visible, or span no area.
         """
-        points = np.array(landmarks, dtype=np.float64)
+        points = _array_of(landmarks, "landmarks", np.float64, ParameterError)
         n = self.n_landmarks
         if points.shape != (n, 2):
             raise ParameterError(f"this PDM has {n} landmarks: give an array ({n}, 2), not {points.shape}")
@@ -711,6 +716,16 @@ def box_of(landmarks: ArrayLike) -> Float:
     points = np.asarray(landmarks, dtype=np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
     return np.concatenate([low, high - low])
+
+
+def _array_of(
+    values: ArrayLike, what: str, dtype: DTypeLike | None = None, kind: type[PyclnfError] = ModelError
+) -> NDArray[Any]:
+    """Return a copy as an array, or raise an error of the kind that says what is none."""
+    try:
+        return np.array(values, dtype, order="C")
+    except (TypeError, ValueError) as error:
+        raise kind(f"{what} are an array of numbers, rows of one length: {error}") from error
 
 
 def check_box(box: ArrayLike) -> tuple[float, float, float, float]:

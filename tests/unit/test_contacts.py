@@ -131,6 +131,7 @@ def test_the_shipped_model_has_lids_and_lips_that_meet() -> None:
         ([1, 2], r"pairs of landmarks \(k, 2\), not int(32|64) \(2,\)"),
         ([(1.0, 2.0)], r"pairs of landmarks \(k, 2\), not float64 \(1, 2\)"),
         ([(1, 2, 3)], r"\(1, 3\)"),
+        ([(1, 2), (3,)], "a PDM's contacts are an array of numbers, rows of one length"),
         ([(0, 4)], "each landmark of 0..3 once"),
         ([(-1, 2)], "each landmark of 0..3 once"),
         ([(0, 1), (1, 2)], "each landmark of 0..3 once"),

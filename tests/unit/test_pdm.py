@@ -495,6 +495,9 @@ def test_steps_of_another_length(pdm: PDM) -> None:
     ("mean", "components", "eigenvalues", "message"),
     [
         (np.zeros(4), np.zeros((4, 1)), [1.0], "three coordinates"),
+        ([[1, 2], [3]], np.zeros((6, 1)), [1.0], "a PDM's mean are an array of numbers"),
+        (np.zeros(6), [[1.0], [1.0, 2.0]], [1.0], "a PDM's components are an array of numbers"),
+        (np.zeros(6), np.zeros((6, 1)), ["large"], "a PDM's eigenvalues are an array of numbers"),
         (np.zeros(0), np.zeros((0, 1)), [1.0], "three coordinates"),
         (np.zeros(6), np.zeros((6, 2)), [1.0], "components of shape"),
         (np.full(6, np.nan), np.zeros((6, 1)), [1.0], "mean"),
