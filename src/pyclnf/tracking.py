@@ -102,17 +102,18 @@ class OneEuro:
         -------
         ndarray, shape (k,), float64
         """
-        x = np.asarray(values, dtype=np.float64)
+        # Copies, in and out: the filter's own numbers are nobody else's to change.
+        x = np.array(values, dtype=np.float64)
         if self._last is None or timestamp <= self._last[0]:
             self._last = (timestamp, x, np.zeros_like(x))
-            return x
+            return x.copy()
         before, filtered, speed = self._last
         step = timestamp - before
         speed = speed + _share(self.speed_cutoff, step) * ((x - filtered) / step - speed)
         cutoff = self.min_cutoff + self.beta * np.abs(speed) / np.asarray(unit)
         filtered = filtered + _share(cutoff, step) * (x - filtered)
         self._last = (timestamp, filtered, speed)
-        return np.asarray(filtered)
+        return np.array(filtered)
 
 
 def _share(cutoff: Any, step: float) -> Any:
@@ -616,7 +617,8 @@ class Tracker:
         track.lost = not found
         return Face.from_fit(
             self.clnf.model.pdm,
-            result.parameters,
+            # The caller may change its arrays; the next frame is fitted from the track's.
+            result.parameters.copy(),
             result.landmarks,
             now.camera,
             failure=outcome.failure,

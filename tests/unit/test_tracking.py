@@ -494,6 +494,40 @@ def test_confidence_is_for_the_numbers_that_it_is_calibrated_for(own: CLNF, rend
         assert tuple(face.confidence is not None for face in faces) == calibrated
 
 
+@pytest.mark.parametrize("smooth", [False, True])
+def test_a_face_may_be_changed_by_whom_it_was_given_to(own: CLNF, rendered: np.ndarray, smooth: bool) -> None:
+    """Moved into another picture's coordinates, for example; the next frame is fitted as it would be."""
+
+    def tracked(change: bool) -> list[bytes]:
+        tracker, found = Tracker(own, detector=no_detector, smooth=smooth), []
+        for shift in range(4):
+            boxes = [RENDERED_BOX] if shift == 0 else None
+            (face,) = tracker.update(np.roll(rendered, 2 * shift, axis=1), boxes=boxes)
+            found.append(face.landmarks.tobytes() + face.params.shape.tobytes())
+            if change:
+                for array in (
+                    face.landmarks,
+                    face.landmarks_3d,
+                    face.pose,
+                    face.params.pose,
+                    face.params.shape,
+                ):
+                    array += 30
+        return found
+
+    assert tracked(change=True) == tracked(change=False)
+
+
+def test_a_filter_keeps_its_own_numbers() -> None:
+    smoother, values = OneEuro(), np.zeros(2)
+    first = smoother(values, 0.0)
+    values += 1
+    first += 1
+    second = smoother([0.0, 0.0], 0.1)
+    second += 1
+    assert smoother([0.0, 0.0], 0.2).tolist() == [0.0, 0.0]
+
+
 def test_numbers_of_a_clnf_hold_for_its_videos(own: CLNF, rendered: np.ndarray) -> None:
     """But for the windows, which belong to a set."""
     clnf = CLNF(own.model, min_face_scale=1.2, windows=(0, 0, 7, 7))
