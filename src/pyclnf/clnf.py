@@ -556,7 +556,8 @@ class CLNF:
         from concurrent.futures import ThreadPoolExecutor
 
         results: list[tuple[NDArray[np.float32], FitInfo] | PyclnfError | None] = [None] * len(listed)
-        left, lock = iter(range(len(listed))), threading.Lock()
+        left: Iterator[int] = iter(range(len(listed)))
+        lock = threading.Lock()
 
         def work() -> None:
             # One task a worker: a future a face would wake this thread, and take Python's lock, each time.
@@ -568,8 +569,12 @@ class CLNF:
                 results[index] = one(index)
 
         with ThreadPoolExecutor(min(workers, len(listed)), thread_name_prefix="pyclnf") as pool:
-            for future in [pool.submit(work) for _ in range(min(workers, len(listed)))]:
-                future.result()
+            try:
+                for future in [pool.submit(work) for _ in range(min(workers, len(listed)))]:
+                    future.result()
+            except BaseException:  # an interruption: the pool waits for its threads, which are not to go on
+                left = iter(())
+                raise
         return results  # type: ignore[return-value]
 
     def detect(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -96,6 +97,24 @@ def test_programming_errors_are_not_swallowed(clnf: CLNF, picture, monkeypatch: 
     monkeypatch.setattr(clnf, "fit", broken)
     with pytest.raises(ZeroDivisionError):
         clnf.fit_many(picture.image, [picture.box] * 3, workers=2)
+
+
+def test_an_interruption_ends_the_fits_of_other_threads(
+    clnf: CLNF, picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook it would end the call only after all faces."""
+    calls = []
+
+    def slow(image: np.ndarray, box: np.ndarray, **_: object) -> None:
+        calls.append(box)
+        if box[0] == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.02)
+
+    monkeypatch.setattr(clnf, "fit", slow)
+    with pytest.raises(KeyboardInterrupt):
+        clnf.fit_many(picture.image, [(number, 0, 9, 9) for number in range(200)], workers=2)
+    assert len(calls) < 200
 
 
 def test_threads_that_all_start_on_a_fresh_model(picture) -> None:
