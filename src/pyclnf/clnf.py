@@ -124,7 +124,9 @@ class CLNF:
     """Constrained Local Neural Fields: 68 landmarks from an image and a box.
 
     All state of a fit is local: a CLNF is safe to share between threads, and
-    a fit depends on its image and box alone. Picklable.
+    a fit depends on its image and box alone. Picklable. A subclass that fits in
+    another way overrides `fit_from`, by which `fit`, `fit_many`, `detect`, `track` and
+    `Tracker` all fit.
 
     Parameters
     ----------

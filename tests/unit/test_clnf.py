@@ -14,7 +14,17 @@ import numpy as np
 import pytest
 
 from generate_model import generate_image
-from pyclnf import CLNF, BoxError, FitParameters, ImageError, Model, ModelError, ParameterError, Parameters
+from pyclnf import (
+    CLNF,
+    BoxError,
+    FitParameters,
+    ImageError,
+    Model,
+    ModelError,
+    ParameterError,
+    Parameters,
+    Tracker,
+)
 from pyclnf import clnf as clnf_module
 from pyclnf.clnf import FitInfo
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, PARAMETER_SETS
@@ -345,6 +355,26 @@ def test_another_set_must_suit_the_model(clnf: CLNF) -> None:
     assert clnf.settings("tracking").windows[0] == 0
     with pytest.raises(ParameterError, match="give a window for each, not \\(9, 7\\)"):
         clnf.settings(FitParameters((9, 7)))
+
+
+def test_a_subclass_that_fits_in_another_way_does_so_everywhere(model: Model, picture) -> None:
+    fitted = []
+
+    class Own(CLNF):
+        def fit_from(self, *given, **named):
+            fitted.append(given)
+            return super().fit_from(*given, **named)
+
+    own, image, box = Own(model, parameters="video"), picture.image, picture.box
+    for fit in (
+        lambda: own.fit(image, box),
+        lambda: own.fit_many(image, [box, box], workers=2),
+        lambda: own.detect(image, detector=lambda _: [box]),
+        lambda: Tracker(own).update(image, boxes=[box]),
+    ):
+        fitted.clear()
+        fit()
+        assert fitted
 
 
 def test_one_face_found_twice_is_one(clnf: CLNF, picture) -> None:
