@@ -100,6 +100,12 @@ class Camera:
         return np.stack([self.fx * X / Z + self.cx, self.fy * Y / Z + self.cy], axis=1)
 
 
+def check_camera(camera: Camera | None) -> None:
+    """Refuse a camera that is none: its four numbers, or the focal length, are no `Camera` yet."""
+    if camera is not None and not isinstance(camera, Camera):
+        raise ParameterError(f"camera is a Camera, not {camera!r}: give Camera(fx, fy, cx, cy)")
+
+
 def head_pose(pdm: PDM, parameters: Parameters, landmarks: ArrayLike, camera: Camera) -> Float:
     """Return where the head is and how it is turned, seen by a perspective camera.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pyclnf import nu_rlms
 from pyclnf._limits import MAX_FACES_AT_ONCE, MAX_NUMBER
-from pyclnf.camera import Camera
+from pyclnf.camera import Camera, check_camera
 from pyclnf.confidence import confidence
 from pyclnf.crop import Crop
 from pyclnf.detection import find_faces, make_detector
@@ -29,7 +29,7 @@ from pyclnf.start import BOX_CHANGES, Guesses, LearnedStart
 from pyclnf.tracking import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -507,7 +507,8 @@ class CLNF:
         Raises
         ------
         ParameterError
-            If there are not as many images as boxes, or `workers` is not a positive number.
+            If there are not as many images as boxes, `workers` is not a positive number, or `starts` are
+            wrong.
         BoxError
             If the boxes are not a sequence of boxes.
 
@@ -545,6 +546,8 @@ class CLNF:
             workers = _available_cores()
         if not isinstance(workers, int | np.integer) or workers < 1:
             raise ParameterError(f"workers is a whole number from 1 on, not {workers!r}")
+        if starts is not None:
+            self._check_starts(starts)
 
         def one(index: int) -> tuple[NDArray[np.float32], FitInfo] | PyclnfError:
             try:
@@ -612,6 +615,8 @@ class CLNF:
             If the image has another shape or dtype.
         DetectionError
             If the detector is missing or fails.
+        ParameterError
+            If the detector's name is unknown, or the camera is no `Camera`.
 
         Examples
         --------
@@ -622,6 +627,7 @@ class CLNF:
         ...     print(face.landmarks.shape, face.success)
         (68, 2) True
         """
+        check_camera(camera)
         height, width = as_pixels(image).shape[:2]
         camera = Camera.from_size(width, height) if camera is None else camera
         boxes = find_faces(self._detector_named(detector), image)
@@ -652,7 +658,7 @@ class CLNF:
             faces.append(face)
         return faces
 
-    def track(self, video: VideoSource, **options: Any) -> Iterator[Face]:
+    def track(self, video: VideoSource, **options: Any) -> Generator[Face, None, None]:
         """Follow faces through a video.
 
         Parameters
@@ -667,7 +673,15 @@ class CLNF:
         Yields
         ------
         Face
-            At least one a frame, failed or not.
+            At least one a frame, failed or not. The video is opened for the first, and closed after
+            the last, or by the generator's ``close()``.
+
+        Raises
+        ------
+        ParameterError, DetectionError
+            At once, if an option is wrong, see `Tracker`.
+        VideoError
+            With the first face, if the video cannot be opened.
 
         Examples
         --------

@@ -230,21 +230,28 @@ def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
         If the image has another shape or dtype, is larger than `MAX_PIXELS`, or has floats beyond 0..255.
     """
     if not isinstance(image, np.ndarray):
-        raise ImageError(
-            f"an image is a NumPy array, not {type(image).__name__}: read files with cv2.imread, "
-            "which returns None for a file that it cannot read"
-        )
+        remedy = "read files with cv2.imread, which returns None for a file that it cannot read"
+        if hasattr(image, "__array__") or hasattr(image, "__array_interface__"):  # of PIL or torch
+            remedy = "give np.asarray(image), (H, W, 3) with blue first: [:, :, ::-1] of RGB"
+        raise ImageError(f"an image is a NumPy array, not {type(image).__name__}: {remedy}")
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
-        raise ImageError(f"an image is grey (H, W) or BGR (H, W, 3), not an array of shape {image.shape}")
+        first = image.ndim == 3 and image.shape[0] in (1, 3)
+        hint = ": image.transpose(1, 2, 0) puts the channels last" if first else ""
+        raise ImageError(
+            f"an image is grey (H, W) or BGR (H, W, 3), not an array of shape {image.shape}{hint}"
+        )
     if 0 in image.shape:
         raise ImageError(f"the image is empty: its shape is {image.shape}")
     _check_size("the image", image.shape[1], image.shape[0])
     if image.dtype == np.uint16:
         raise ImageError("the image has 16 bits: scale it to 0..255, e.g. (image / 257).astype(np.uint8)")
     if image.dtype not in _DTYPES:
-        raise ImageError(f"an image is uint8, or float32 or float64 in 0..255, not {image.dtype}")
+        raise ImageError(
+            f"an image is uint8, or float32 or float64 in 0..255, not {image.dtype}: convert it, e.g. "
+            "image.astype(np.float32)"
+        )
     if image.dtype != np.uint8:
         _check_range(image)
     return image[:, :, :3]

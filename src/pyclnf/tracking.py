@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf.camera import Camera
+from pyclnf.camera import Camera, check_camera
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ParameterError
 from pyclnf.face import SAME_FACE, Face, box_distance, box_overlap, low_likelihood
@@ -33,7 +33,7 @@ from pyclnf.pdm import (
 from pyclnf.video import DEFAULT_RATE, Video
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
@@ -291,8 +291,9 @@ class Tracker:
             raise ParameterError(f"min_likelihood is a number, not {min_likelihood!r}")
         if not isinstance(smooth, bool | OneEuro):
             raise ParameterError(f"smooth is True, False or a OneEuro filter, not {smooth!r}")
-        if camera is not None and not isinstance(camera, Camera):
-            raise ParameterError(f"camera is a Camera, not {camera!r}")
+        if not hasattr(clnf, "fit_from"):
+            raise ParameterError(f"a tracker is made of a CLNF, Tracker(CLNF(...)), not of {clnf!r}")
+        check_camera(camera)
         self.clnf = clnf
         self.detector = make_detector(detector)
         self.max_faces = int(max_faces)
@@ -319,7 +320,7 @@ class Tracker:
         self._last_timestamp: float | None = None
         self._last_detection = -math.inf
 
-    def track(self, video: str | Path | int | Sequence[str | Path] | Video) -> Iterator[Face]:
+    def track(self, video: str | Path | int | Sequence[str | Path] | Video) -> Generator[Face, None, None]:
         """Follow the faces of a video, from its beginning.
 
         Parameters

@@ -21,6 +21,7 @@ from pyclnf import (
     ParameterError,
     Parameters,
     PyclnfError,
+    Tracker,
     VideoError,
 )
 from pyclnf.detection import find_faces
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 IMAGE = np.full((200, 200), 128, np.uint8)
 POINTS = np.array([[10.0, 10.0], [20.0, 30.0]])
 BOX = (20.0, 20.0, 150.0, 150.0)
+
+
+class LikeAnArray:
+    """What PIL's images and torch's tensors have in common."""
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return IMAGE
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +58,13 @@ def clnf() -> CLNF:
         (lambda c: c.settings(123), ParameterError, "not 123"),
         (lambda c: c.fit(IMAGE, (0, 0, 1e-300, 1e-300)), BoxError, "no area"),
         (lambda c: c.fit_many(None, [BOX]), ImageError, "not NoneType"),
+        (lambda c: c.fit_many(IMAGE, [BOX], starts="upright"), ParameterError, "not 'upright'"),
+        (lambda c: c.fit(LikeAnArray(), BOX), ImageError, r"not LikeAnArray: give np\.asarray\(image\)"),
+        (lambda c: c.fit(np.empty((3, 9, 8), np.uint8), BOX), ImageError, r"transpose\(1, 2, 0\)"),
+        (lambda c: c.fit(IMAGE.astype(np.int32), BOX), ImageError, r"int32: convert it, .*float32"),
+        (lambda c: c.detect(IMAGE, camera=(9, 9, 4, 4)), ParameterError, r"give Camera\(fx, fy, cx, cy\)"),
+        (lambda c: Tracker(c.model), ParameterError, r"a tracker is made of a CLNF"),
+        (lambda c: c.model.pdm.fit_landmarks([[1, 2], [3]]), ParameterError, "rows of one length"),
         (lambda c: next(c.track([IMAGE])), VideoError, r"Tracker\.update, one by one"),
         (lambda c: next(c.track(None)), VideoError, "not NoneType"),
         (lambda c: next(c.track(IMAGE)), VideoError, "not ndarray"),
