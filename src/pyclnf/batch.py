@@ -34,7 +34,7 @@ from pyclnf.formats import (
     CSVWriter,
     ParquetWriter,
     Writer,
-    layout_of_csv,
+    layout_of,
     write_csv,
     write_parquet,
     write_pts,
@@ -407,7 +407,7 @@ def run(
     waiting = []
     for job in jobs:
         outputs = job.outputs(settings.formats)
-        if (failure := _foreign_csv(settings.command, outputs)) is not None:
+        if (failure := _foreign_table(settings.command, outputs)) is not None:
             yield Outcome(job.source, failure=failure)
             continue
         if resume and all(path.is_file() for path in outputs):
@@ -434,14 +434,15 @@ def _remove_leftovers(settings: Settings, jobs: Iterable[Job]) -> None:
     remove_leftovers(path for job in jobs for path in job.outputs(settings.formats))
 
 
-def _foreign_csv(command: Command, outputs: Iterable[Path]) -> str | None:
-    """Return why outputs are not to be replaced: fit and track name their CSVs alike, after the input."""
+def _foreign_table(command: Command, outputs: Iterable[Path]) -> str | None:
+    """Return why outputs are not to be replaced: fit and track name their tables alike, after the input."""
     own, other, layout = (
         ("photograph", "video", "video") if command == "fit" else ("video", "photograph", "image")
     )
     for path in outputs:
-        if path.suffix == ".csv" and layout_of_csv(path) == layout:
-            return f"{path} is the CSV of a {other}: give the {own} another --output"
+        kind = {".csv": "CSV", ".parquet": "Parquet file"}.get(path.suffix)
+        if kind is not None and path.is_file() and layout_of(path) == layout:
+            return f"{path} is the {kind} of a {other}: give the {own} another --output"
     return None
 
 
@@ -673,7 +674,8 @@ def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None
     if name == "csv":
         write_csv(path, faces, n_landmarks=pdm.n_landmarks, n_modes=pdm.n_modes, layout="image")
     elif name == "parquet":
-        write_parquet(path, faces, n_landmarks=pdm.n_landmarks, n_modes=pdm.n_modes, source=job.source)
+        sizes = {"n_landmarks": pdm.n_landmarks, "n_modes": pdm.n_modes}
+        write_parquet(path, faces, **sizes, source=job.source, layout="image")
     else:
         good = [face for face in faces if face.success]
         _remove_further(path, len(good))

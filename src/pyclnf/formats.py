@@ -63,6 +63,9 @@ OPENFACE_SIZES = (68, 34)
 ROW_GROUP = 1024
 
 
+# Of a Parquet file's metadata.
+_LAYOUT = b"layout"
+
 # Names and formats of the columns that come first.
 _FIRST: dict[Layout, list[tuple[str, str]]] = {
     "video": [
@@ -78,11 +81,17 @@ _FIRST: dict[Layout, list[tuple[str, str]]] = {
 
 def csv_columns(n_landmarks: int, n_modes: int, layout: Layout) -> tuple[list[str], list[str]]:
     """Return the names of the CSV's columns and the formats of their values."""
+    _check_layout(layout)
     rest = [(name, "%.1f") for name in POSE[:3]] + [(name, "%.3f") for name in POSE[3:]]
     rest += [(f"{axis}_{i}", "%.1f") for axis in "xyXYZ" for i in range(n_landmarks)]
     rest += [(name, "%.3f") for name in PARAMETERS] + [(f"p_{i}", "%.3f") for i in range(n_modes)]
     names, formats = zip(*_FIRST[layout], *rest, strict=True)
     return list(names), list(formats)
+
+
+def _check_layout(layout: str) -> None:
+    if layout not in _FIRST:
+        raise FormatError(f"a layout is 'video' or 'image', not {layout!r}")
 
 
 def _missing(requirement: str, error: ImportError) -> FormatError:
@@ -209,7 +218,7 @@ def write_csv(
     Raises
     ------
     FormatError
-        If a face has other numbers of landmarks or modes.
+        If a face has other numbers of landmarks or modes, or the layout is another.
     """
     rows, n, m = _sized(faces, n_landmarks, n_modes)
     with CSVWriter(path, n, m, layout) as writer:
@@ -332,14 +341,30 @@ def read_csv(path: str | Path) -> Table:
 # --- .pts
 
 
-def layout_of_csv(path: Path) -> Layout | None:
-    """Return whose landmarks a CSV holds, by the name of its first column; None if it cannot be told."""
+def layout_of(path: Path) -> Layout | None:
+    """Return whose landmarks a CSV (by its first column) or Parquet file holds; None if it cannot be told."""
+    return _layout_of_parquet(path) if path.suffix == ".parquet" else _layout_of_csv(path)
+
+
+def _layout_of_csv(path: Path) -> Layout | None:
     try:
         with path.open("rb") as file:
             name = file.read(16).partition(b",")[0].strip().decode("utf-8-sig")
     except (OSError, ValueError):
         return None
     return next((layout for layout, columns in _FIRST.items() if columns[0][0] == name), None)
+
+
+def _layout_of_parquet(path: Path) -> Layout | None:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise _missing("pyarrow>=14", error) from error
+    try:
+        said = (parquet.read_schema(path).metadata or {}).get(_LAYOUT)
+    except (OSError, ValueError, ArrowException):
+        return None
+    return next((layout for layout in _FIRST if layout.encode() == said), None)
 
 
 def write_pts(path: str | Path, landmarks: ArrayLike) -> None:
@@ -463,7 +488,10 @@ def to_dataframe(faces: Iterable[Face], source: str = "") -> Any:
     except ImportError as error:
         raise _missing("pandas>=2.1", error) from error
     rows = [record(face, source) for face in faces]
-    return pandas.DataFrame.from_records(rows, columns=None if rows else _record_names(*OPENFACE_SIZES))
+    frame = pandas.DataFrame.from_records(rows, columns=None if rows else _record_names(*OPENFACE_SIZES))
+    # Also where there is no row, or no confidence, to tell it by.
+    kinds = {name: _KINDS.get(name, "float64").rstrip("_") for name in frame.columns}
+    return frame.astype({name: kind for name, kind in kinds.items() if kind != "string"})
 
 
 def _record_names(n_landmarks: int, n_modes: int) -> list[str]:
@@ -482,14 +510,19 @@ class ParquetWriter:
         Of the model's PDM.
     source : str
         The file that the faces were found in.
+    layout : {"video", "image"}
+        What that is: the columns are the same, but the file says it.
 
     Raises
     ------
     FormatError
-        If pyarrow is not installed.
+        If pyarrow is not installed, or the layout is another.
     """
 
-    def __init__(self, path: str | Path, n_landmarks: int, n_modes: int, source: str = "") -> None:
+    def __init__(
+        self, path: str | Path, n_landmarks: int, n_modes: int, source: str = "", layout: Layout = "video"
+    ) -> None:
+        _check_layout(layout)
         try:
             import pyarrow
             import pyarrow.parquet
@@ -498,16 +531,9 @@ class ParquetWriter:
         self.path, self.source = Path(path), source
         self._sizes = n_landmarks, n_modes
         self._pyarrow = pyarrow
-        kinds = {
-            "source": pyarrow.string(),
-            "frame": pyarrow.int64(),
-            "face_id": pyarrow.int64(),
-            "success": pyarrow.bool_(),
-            "failure": pyarrow.string(),
-            "detected": pyarrow.bool_(),
-        }
         names = _record_names(n_landmarks, n_modes)
-        self._schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in names])
+        kinds = {name: getattr(pyarrow, _KINDS.get(name, "float64"))() for name in names}
+        self._schema = pyarrow.schema(kinds, metadata={_LAYOUT: layout})
         self._stack = ExitStack()
         self._writer: Any = None
         self._rows: list[dict[str, Any]] = []
@@ -548,6 +574,15 @@ class ParquetWriter:
         self._stack.__exit__(kind, error, trace)
 
 
+# Of the columns that are no float64, as pyarrow calls it.
+_KINDS = {
+    "source": "string",
+    "frame": "int64",
+    "face_id": "int64",
+    "success": "bool_",
+    "failure": "string",
+    "detected": "bool_",
+}
 _RECORD_START = (
     "source",
     "frame",
@@ -569,6 +604,7 @@ def write_parquet(
     n_landmarks: int | None = None,
     n_modes: int | None = None,
     source: str = "",
+    layout: Layout = "video",
 ) -> None:
     """Write faces as Parquet, at full precision.
 
@@ -576,16 +612,16 @@ def write_parquet(
     ----------
     path, faces, n_landmarks, n_modes
         See `write_csv`.
-    source : str
-        The file that the faces were found in.
+    source, layout
+        See `ParquetWriter`.
 
     Raises
     ------
     FormatError
-        If a face has other numbers of landmarks or modes, or pyarrow is not installed.
+        If a face has other numbers of landmarks or modes, the layout is another, or pyarrow is not installed.
     """
     rows, n, m = _sized(faces, n_landmarks, n_modes)
-    with ParquetWriter(path, n, m, source) as writer:
+    with ParquetWriter(path, n, m, source, layout) as writer:
         for face in rows:
             writer.write(face)
 

@@ -211,30 +211,60 @@ def test_what_is_no_frame_is_left_out_and_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(("form", "kind"), [("csv", "CSV"), ("parquet", "Parquet file")])
 @pytest.mark.parametrize(
     ("command", "layout", "remedy"),
     [
-        ("fit", "video", r"x\.csv is the CSV of a video: give the photograph another --output"),
-        ("track", "image", r"x\.csv is the CSV of a photograph: give the video another --output"),
+        ("fit", "video", "of a video: give the photograph another --output"),
+        ("track", "image", "of a photograph: give the video another --output"),
     ],
 )
-def test_the_csv_of_the_other_command_is_kept(
-    tmp_path: Path, command: batch.Command, layout: Any, remedy: str, resume: bool
+def test_the_table_of_the_other_command_is_kept(
+    tmp_path: Path, command: batch.Command, layout: Any, remedy: str, form: str, kind: str, resume: bool
 ) -> None:
-    """A photograph and a video of one name have one name for their CSVs."""
-    path = tmp_path / "x.csv"
-    formats.write_csv(path, [make_face()], layout=layout)
+    """A photograph and a video of one name have one name for their tables."""
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
+    write = {"csv": formats.write_csv, "parquet": formats.write_parquet}[form]
+    path = tmp_path / f"x.{form}"
+    write(path, [make_face()], layout=layout)
     before = path.read_bytes()
     job = batch.Job("x.png", str(tmp_path / "x"))
-    (outcome,) = batch.run(batch.Settings(command, model="missing.npz"), [job], resume=resume)
+    settings = batch.Settings(command, model="missing.npz", formats=(form,))
+    (outcome,) = batch.run(settings, [job], resume=resume)
     assert not outcome.skipped
-    assert re.search(remedy, str(outcome.failure))
+    assert f"{path} is the {kind} {remedy}" in str(outcome.failure)
     assert path.read_bytes() == before
     # Its own is done, or done again.
-    formats.write_csv(path, [], layout="image" if command == "fit" else "video")
-    (outcome,) = batch.run(batch.Settings(command, model="missing.npz"), [job], resume=resume)
+    write(path, [], layout="image" if command == "fit" else "video")
+    (outcome,) = batch.run(settings, [job], resume=resume)
     assert outcome.skipped == resume
     assert "--output" not in str(outcome.failure)
+
+
+def test_a_damaged_parquet_file_is_replaced(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 no")
+    settings = batch.Settings("fit", model="missing.npz", formats=("parquet",))
+    (outcome,) = batch.run(settings, [batch.Job("x.png", str(tmp_path / "x"))])
+    assert "--output" not in str(outcome.failure)
+
+
+@pytest.mark.parametrize("command", ["fit", "track"])
+def test_a_parquet_file_says_whose_it_is(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch, command: batch.Command
+) -> None:
+    pytest.importorskip("pyarrow")
+    model.save(tmp_path / "model.npz")
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "x.png"), np.full((48, 64), 90, np.uint8))
+    settings = batch.Settings(
+        command, str(tmp_path / "model.npz"), box=(9.0, 9.0, 30.0, 30.0), formats=("parquet",)
+    )
+    source = tmp_path / "in" / "x.png" if command == "fit" else tmp_path / "in"
+    (outcome,) = batch.run(settings, [batch.Job(str(source), str(tmp_path / "x"))])
+    assert outcome.failure is None
+    assert formats.layout_of(tmp_path / "x.parquet") == ("image" if command == "fit" else "video")
 
 
 def test_a_picture_that_cannot_be_drawn_takes_no_table_with_it(

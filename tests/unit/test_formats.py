@@ -355,6 +355,24 @@ def test_a_table_of_no_faces_has_the_columns() -> None:
     assert len(none) == 0
 
 
+def test_columns_of_a_dataframe_have_one_kind_whatever_is_in_them() -> None:
+    """A column of None, or of nothing, would hold objects: no mean, and no concatenation with others."""
+    pytest.importorskip("pandas")
+    usual = formats.to_dataframe([make_face()]).drop(columns=["source", "failure"]).dtypes
+    for faces in ([], [make_face(confidence=None)], [missing_face(confidence=None), make_face()]):
+        frame = formats.to_dataframe(faces)
+        assert frame.drop(columns=["source", "failure"]).dtypes.equals(usual)
+    assert np.isnan(frame["confidence"][0]) and frame["confidence"].mean() == 0.875
+    assert set(usual.astype(str)) == {"float64", "int64", "bool"}
+
+
+def test_layouts_that_there_are_none_of(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    for write in (formats.write_csv, formats.write_parquet):
+        with pytest.raises(FormatError, match="a layout is 'video' or 'image', not 'photo'"):
+            write(tmp_path / "x", [make_face()], layout="photo")
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_supervision() -> None:
     pytest.importorskip("supervision")
