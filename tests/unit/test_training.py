@@ -326,11 +326,18 @@ def test_as_little_as_possible_moves_besides(loose_pdm, rng):
         ([([37], [])], "landmarks from 0 to 67"),
         ([(np.array([37.5]), np.array([41]))], "landmarks from 0 to 67"),
         ([LIDS[0], LIDS[0]], "cannot move the openings one by one"),
+        ([([37, 38],)], "an opening is its upper and its lower edge"),
+        ([37, 41], "an opening is its upper and its lower edge, not 37"),
     ],
 )
 def test_openings_that_cannot_grow(loose_pdm, openings, message):
     with pytest.raises(TrainingError, match=message):
         shape_expansion(loose_pdm, openings, 0.1)
+
+
+def test_a_share_of_openings_is_a_number(loose_pdm):
+    with pytest.raises(TrainingError, match=r"a share is a number, not '0\.1'"):
+        shape_expansion(loose_pdm, LIDS, "0.1")
 
 
 def test_modes_that_move_nothing_cannot_open_lids():
@@ -467,6 +474,21 @@ def test_of_several_people_one_is_held_out_and_one_is_not():
         most = held_out(np.arange(3), 0.9, seed)
         assert 1 <= most.sum() <= 2
     assert held_out(np.zeros(5, int), 0.12).sum() in (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("identities", "share", "message"),
+    [
+        (["ann", "bob"], 0.1, "number names by"),
+        ([0, -1], 0.1, "numbers >= 0"),
+        ([[0, 1]], 0.1, "one a face"),
+        ([0, 1], 10, "a share lies in"),
+        ([0, 1], "most", "a share lies in"),
+    ],
+)
+def test_people_that_cannot_be_held_out(identities, share, message):
+    with pytest.raises(TrainingError, match=message):
+        held_out(identities, share)
 
 
 # --- one expert

@@ -400,6 +400,34 @@ def test_landmarks_that_most_images_have_not(data, change, message):
         assert len(AnnotatedFaces.fitted(pdm, images[:10], some)) == 10
 
 
+def test_mirror_images_whose_landmarks_were_not_renumbered(data):
+    """As some augment their data: half of the heads would be learned from behind."""
+    images, landmarks, _, shapes = data
+    pdm = build_pdm(shapes, n_modes=4)
+    flipped = landmarks[3:6] * [-1, 1] + [images[0].shape[1] - 1, 0]
+    points = np.concatenate([landmarks[:3], flipped])
+    with pytest.raises(TrainingError, match=r"image 3, 4, 5: .* is left exchanged with right"):
+        AnnotatedFaces.fitted(pdm, images[:6], points)
+    renumbered = np.concatenate([landmarks[:3], flipped[:, MIRROR_68]])
+    assert repr(AnnotatedFaces.fitted(pdm, images[:6], renumbered)) == "AnnotatedFaces(6 faces, 68 landmarks)"
+
+
+def test_landmarks_outside_of_their_image_are_named_when_it_is_read(data):
+    """Hidden ones may be there: of a face that the picture's edge cuts."""
+    images, landmarks, _, shapes = data
+    pdm = build_pdm(shapes, n_modes=4)
+    points = landmarks[:10].copy()
+    points[4] += 1000
+    points[7] += 1000
+    with pytest.raises(
+        TrainingError, match=r"image 4, 7 cannot be used.* \(most landmarks of image 4 lie outs"
+    ):
+        AnnotatedFaces.fitted(pdm, images[:10], points).digest()
+    visible = np.ones((10, 68))
+    visible[[4, 7]] = 0
+    assert AnnotatedFaces.fitted(pdm, images[:10], points, visible=visible).digest()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyclnf.errors import TrainingError
-from pyclnf.training.checks import are_whole
+from pyclnf.training.checks import are_numbers, are_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,14 +55,20 @@ def shape_expansion(
     Raises
     ------
     TrainingError
-        If a landmark does not exist, an edge has none, or the modes cannot move the openings one by one.
+        If an opening is no pair of edges, a landmark does not exist, an edge has none, or the modes cannot
+        move the openings one by one.
     """
     n = pdm.n_landmarks
     heights = pdm.components[n : 2 * n]
     used: set[int] = set()
     rows = []
+    if not are_numbers(share):
+        raise TrainingError(f"a share is a number, not {share!r}")
     for opening in openings:
-        upper, lower = (list(edge) for edge in opening)
+        try:
+            upper, lower = (list(edge) for edge in opening)
+        except (TypeError, ValueError) as error:
+            raise TrainingError(f"an opening is its upper and its lower edge, not {opening!r}") from error
         if not upper or not lower or not all(are_whole(i) and 0 <= i < n for i in (*upper, *lower)):
             raise TrainingError(f"an opening has edges of landmarks from 0 to {n - 1}, not {opening}")
         used |= {*upper, *lower}

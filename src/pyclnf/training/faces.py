@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 
 from pyclnf.errors import ImageError, ParameterError, TrainingError
 from pyclnf.pdm import PDM, Parameters
-from pyclnf.training.checks import as_floats, listed
+from pyclnf.training.checks import are_numbers, as_floats, listed
 from pyclnf.training.symmetry import mirror_points
 
 if TYPE_CHECKING:
@@ -26,9 +26,15 @@ __all__ = ["AnnotatedFaces", "Images", "held_out", "to_grey"]
 # Faces of fewer px, or fitted worse than by this share of their size, are none: annotated ones are off by
 # 0.02 to 0.08, landmarks in another order by more than 1.
 MIN_SIZE, MAX_ERROR = 4.0, 0.5
+# Share of a face's landmarks that may lie outside of its image.
+MAX_OUTSIDE = 0.5
 # Where a fit misses a landmark by this share of the face's size, hidden ones may be no guesses: annotated
 # ones are off by up to 0.22.
 MAX_GUESS = 0.25
+
+# Below this cosine of a head's turn, that of 104 degrees, it is seen from behind. So look landmarks that are
+# numbered as those of the mirror image; more than such a share of them is no single mistake.
+FROM_BEHIND, MAX_BEHIND = -0.25, 0.2
 
 # Rotations from which the PDM is fitted to landmarks whose pose is not given, radians.
 YAWS = (0.0, -0.6, 0.6, -1.2, 1.2)
@@ -38,10 +44,11 @@ class Images(Protocol):
     """A sequence of uint8 images, grey (H, W) or BGR (H, W, 3), which may be read when they are asked for."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> NDArray[np.uint8]: ...
+    # Any: OpenCV's own type of what cv2.imread returns is wider.
+    def __getitem__(self, index: int, /) -> NDArray[Any]: ...
 
 
-def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def to_grey(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Return a grey (H, W) or BGR (H, W, 3) uint8 image as grey values."""
     if not isinstance(image, np.ndarray):
         raise ImageError(f"a training image is an array, not {type(image).__name__}: cv2.imread gives None")
@@ -70,8 +77,18 @@ def held_out(identities: ArrayLike, share: float, seed: int = 0) -> NDArray[np.b
     Returns
     -------
     ndarray, shape (N,), bool
+
+    Raises
+    ------
+    TrainingError
+        If identities are no such numbers, or the share is none.
     """
-    numbers, index = np.unique(np.asarray(identities), return_inverse=True)
+    people = _numbers_of_people(identities)
+    if people.ndim != 1 or (people < 0).any() or not (are_numbers(share) and 0 <= share <= 1):
+        raise TrainingError(
+            f"identities are numbers >= 0, one a face, and a share lies in [0, 1], not {share!r}"
+        )
+    numbers, index = np.unique(people, return_inverse=True)
     draws = np.array([np.random.default_rng([seed, int(i)]).random() for i in numbers])
     aside = draws < share
     if numbers.size > 1:
@@ -150,7 +167,7 @@ class AnnotatedFaces:
             raise TrainingError(f"images have len() and [], a list for example, not {type(images).__name__}")
         n = len(images)
         if n == 0:
-            raise TrainingError("there are no images to train on")
+            raise TrainingError("there are no images")
         if points.shape != (n, pdm.n_landmarks, 2):
             raise TrainingError(
                 f"{n} images and a PDM of {pdm.n_landmarks} landmarks need landmarks of shape "
@@ -184,9 +201,18 @@ class AnnotatedFaces:
     def __len__(self) -> int:
         return len(self.landmarks)
 
+    def __repr__(self) -> str:
+        return f"AnnotatedFaces({len(self)} faces, {self.landmarks.shape[1]} landmarks)"
+
     def some(self) -> range:
         """Return the indices of some faces, at most 16, evenly spread: an image may have to be read."""
         return range(0, len(self), 1 + len(self) // 16)
+
+    def check_seen(self) -> None:
+        """Refuse faces of which nothing can be seen: there is nothing to measure a fit by."""
+        unseen = np.flatnonzero(~(self.visible > 0).any(axis=1))
+        if unseen.size:
+            raise TrainingError(f"image {listed(unseen)}: no landmark can be seen: leave it out")
 
     def parameters(self, index: int) -> Parameters:
         """Return the PDM's parameters for one face."""
@@ -207,7 +233,7 @@ class AnnotatedFaces:
         Raises
         ------
         TrainingError
-            If images cannot be read, or show nothing: it names them all.
+            If images cannot be read, show nothing, or are not where their landmarks are: it names them all.
         """
         digest, bad, why = hashlib.sha256(), [], ""
         for i in range(len(self)):
@@ -215,6 +241,9 @@ class AnnotatedFaces:
                 image = self.grey(i)
                 if image.min() == image.max():
                     raise TrainingError(f"image {i} has one grey level only")
+                seen = self.landmarks[i][self.visible[i] > 0]
+                if len(seen) and _share_outside(seen, image) > MAX_OUTSIDE:
+                    raise TrainingError(f"most landmarks of image {i} lie outside of it")
                 digest.update(repr(image.shape).encode())
                 digest.update(np.ascontiguousarray(image).data)
             except TrainingError as error:
@@ -277,13 +306,12 @@ def _check_plausible(faces: AnnotatedFaces, pdm: PDM, used: NDArray[np.bool_], *
     checked = []
     for i in faces.some():
         try:
-            height, width = faces.grey(i).shape
+            image = faces.grey(i)
         except TrainingError:
             continue  # it is named with all others like it, when they are read
         checked.append(i)
-        x, y = faces.landmarks[i].T
-        outside.append(np.mean((x < -1) | (y < -1) | (x > width) | (y > height)))
-    if outside and np.median(outside) > 0.5:
+        outside.append(_share_outside(faces.landmarks[i], image))
+    if outside and np.median(outside) > MAX_OUTSIDE:
         worst = checked[int(np.argmax(outside))]
         raise TrainingError(
             f"most landmarks lie outside their image, those of image {worst} for "
@@ -302,16 +330,31 @@ def _check_plausible(faces: AnnotatedFaces, pdm: PDM, used: NDArray[np.bool_], *
         raise TrainingError(
             "the PDM does not fit the landmarks of most images: are they in the order of the PDM's?"
         )
-    if not turned and np.mean([fit.rotation[2, 2] < 0 for fit in fits]) > 0.5:
+    depths = np.array([fit.rotation[2, 2] for fit in fits])
+    if not turned and np.mean(depths < 0) > 0.5:
         raise TrainingError(
-            "most heads are seen from behind: is x exchanged with y, or does y point up, in the landmarks or "
-            "in the shapes that the PDM is made of? x is right, y down, z away from the camera"
+            "most heads are seen from behind: is x exchanged with y, left with right, or does y point up, in "
+            "the landmarks or in the shapes that the PDM is made of? x is right, y down, z away from the "
+            "camera"
         )
     if bad.any():
         raise TrainingError(
             f"image {listed(np.flatnonzero(bad))}: the landmarks are not those of a face, the PDM does not "
             "fit them: leave it out, or mend its landmarks (hidden ones are marked by 0 in visible)"
         )
+    behind = np.flatnonzero(depths < FROM_BEHIND)
+    if not turned and len(behind) > MAX_BEHIND * len(faces):
+        raise TrainingError(
+            f"image {listed(behind)}: the heads are seen from behind: is left exchanged with right, as in "
+            "mirror images whose landmarks were not renumbered? Mend their landmarks, leave the images out, "
+            "or give rotations"
+        )
+
+
+def _share_outside(landmarks: Float, image: NDArray[np.uint8]) -> float:
+    height, width = image.shape
+    x, y = landmarks.T
+    return float(np.mean((x < -1) | (y < -1) | (x > width) | (y > height)))
 
 
 def _starts(rotations: ArrayLike | None, n: int) -> list[Float]:
