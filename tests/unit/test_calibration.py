@@ -86,6 +86,28 @@ def test_what_cannot_be_calibrated_with(model: Model, data: Data, change: dict, 
         calibrate(model, images, landmarks, **options)
 
 
+def test_hidden_landmarks_do_not_count(model: Model, data: Data) -> None:
+    images, landmarks, mouth = data[0][:10], data[1][:10].copy(), slice(48, 68)
+    visible = np.ones(landmarks.shape[:2])
+    visible[:, mouth] = 0
+    guessed = landmarks[0].copy()
+    guessed[mouth] += 9.0  # within the box of the others
+    clnf = CLNF(model, parameters="video")
+    rows, same, all_of_them = (
+        sample_fits(clnf, images[0], points, 7.0, np.random.default_rng(0), weights)
+        for points, weights in ((landmarks[0], visible[0]), (guessed, visible[0]), (guessed, None))
+    )
+    np.testing.assert_array_equal(rows, same)
+    assert all_of_them[0][3] > rows[0][3] + 0.2
+    landmarks[:, mouth] = np.nan
+    assert (
+        "video" in calibrate(model, images, landmarks, visible=visible, parameters=("video",))["confidence"]
+    )
+    visible[2] = 0
+    with pytest.raises(TrainingError, match="image 2: no landmark can be seen"):
+        calibrate(model, images, data[1][:10], visible=visible)
+
+
 def test_what_is_fitted_for_a_face(model: Model, data: Data) -> None:
     """Noise is never right, boxes outside are left out; of the sets' bounds the least counts."""
     image, points = data[0][0], data[1][0]

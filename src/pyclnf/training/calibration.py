@@ -49,6 +49,7 @@ def calibrate(
     images: Images,
     landmarks: ArrayLike,
     *,
+    visible: ArrayLike | None = None,
     parameters: Sequence[str] = ("image", "video"),
     tolerance: float = 7.0,
     seed: int = 0,
@@ -66,7 +67,9 @@ def calibrate(
     images : sequence of N uint8 arrays, (H, W) grey or (H, W, 3) BGR
         Of people that the model was not trained on; some hundred.
     landmarks : array_like, shape (N, n, 2)
-        Pixels, 0-based.
+        Pixels, 0-based; hidden landmarks at their best guess, or NaN.
+    visible : array_like of bool or float in [0, 1], shape (N, n), optional
+        How well each landmark can be seen, which it counts by; hidden ones do not count.
     parameters : sequence of str
         Parameter sets to calibrate for.
     tolerance : float
@@ -94,7 +97,8 @@ def calibrate(
         raise TrainingError(f"tolerance is a positive number of mm, not {tolerance!r}")
     if isinstance(parameters, str) or not parameters:
         raise TrainingError(f"parameters are names of parameter sets, ('image', 'video'), not {parameters!r}")
-    faces = AnnotatedFaces.fitted(model.pdm, images, landmarks)
+    faces = AnnotatedFaces.fitted(model.pdm, images, landmarks, visible=visible)
+    faces.check_seen()
     faces.digest()  # which names all images that cannot be read
     found: dict[str, dict[str, float]] = {}
     bounds = []
@@ -102,7 +106,8 @@ def calibrate(
         clnf, random = CLNF(model, parameters=name), np.random.default_rng(seed)
         rows: list[tuple[float, ...]] = []
         for i in range(len(faces)):
-            rows += sample_fits(clnf, images[i], faces.landmarks[i], tolerance * faces.poses[i, 0], random)
+            tolerated, seen = tolerance * faces.poses[i, 0], faces.visible[i]
+            rows += sample_fits(clnf, images[i], faces.landmarks[i], tolerated, random, seen)
             if progress:
                 progress(name, i + 1, len(faces))
         table = np.array(rows)
@@ -123,7 +128,12 @@ def calibrate(
 
 
 def sample_fits(
-    clnf: CLNF, image: NDArray[Any], truth: Float, tolerance: float, random: np.random.Generator
+    clnf: CLNF,
+    image: NDArray[Any],
+    truth: Float,
+    tolerance: float,
+    random: np.random.Generator,
+    visible: Float | None = None,
 ) -> list[tuple[float, float, float, float]]:
     """Fit a face from good boxes and bad ones, and noise.
 
@@ -136,6 +146,8 @@ def sample_fits(
     tolerance : float
         Mean distance from the truth up to which a fit is right, px.
     random : Generator
+    visible : ndarray, shape (n,), optional
+        What each landmark's distance counts in the mean.
 
     Returns
     -------
@@ -151,7 +163,8 @@ def sample_fits(
         result, _ = clnf.fit_from(pixels, clnf.starts_in(pixels, box), clnf.parameters)
         error = np.inf
         if picture is image:
-            error = float(np.linalg.norm(result.landmarks - truth, axis=1).mean()) / tolerance
+            distances = np.linalg.norm(result.landmarks - truth, axis=1)
+            error = float(np.average(distances, weights=visible)) / tolerance
         apart = np.nan if result.disagreement is None else float(np.log1p(result.disagreement))
         rows.append((result.likelihood, shape_energy(clnf.model.pdm, result), apart, error))
     return rows
