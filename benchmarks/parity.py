@@ -23,9 +23,9 @@ import cv2
 import numpy as np
 
 from pyclnf import CLNF, _kernels
+from pyclnf.training import landmark_errors
 
 QUANTILES = (50, 75, 90, 95, 99, 100)
-OUTER_EYE_CORNERS = (36, 45)
 PARTS = {
     "jaw": slice(0, 17),
     "brows": slice(17, 27),
@@ -40,23 +40,6 @@ def read_points(path: Path) -> np.ndarray:
     rows = [line.replace(",", " ").split() for line in path.read_text().splitlines()]
     numbers = [[float(a) for a in row] for row in rows if len(row) == 2 and row[0][0] in "-.0123456789"]
     return np.array(numbers) - 1.0
-
-
-def eye_distance(points: np.ndarray) -> float:
-    """Return the distance of the outer eye corners, px."""
-    a, b = OUTER_EYE_CORNERS
-    return float(np.linalg.norm(points[a] - points[b]))
-
-
-def part_errors(points: np.ndarray, truth: np.ndarray) -> list[float]:
-    """Return the same for each part of the face."""
-    distance = np.linalg.norm(points - truth, axis=1) / eye_distance(truth)
-    return [float(distance[part].mean()) for part in PARTS.values()]
-
-
-def mean_error(points: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean distance of the points over the distance of the outer eye corners."""
-    return float(np.linalg.norm(points - truth, axis=1).mean() / eye_distance(truth))
 
 
 @dataclass(frozen=True)
@@ -100,13 +83,14 @@ def compare(clnf: CLNF, golden: Path, images: Path, *, workers: int = 1) -> Comp
         landmarks, _ = clnf.fit(image, other["bbox"])
         seconds = time.perf_counter() - begin
         points = np.array(other["landmarks"])
-        deviation = float(np.linalg.norm(landmarks - points, axis=1).max() / eye_distance(points))
+        deviation = float(landmark_errors(landmarks, points).max())
         annotation = path.with_suffix(".pts")
         if not annotation.exists():
             return [deviation, seconds, *[np.nan] * (2 + len(PARTS))]
         truth = read_points(annotation)
-        errors = [mean_error(landmarks, truth), mean_error(points, truth)]
-        return [deviation, seconds, *errors, *part_errors(landmarks, truth)]
+        errors, others = landmark_errors(landmarks, truth), landmark_errors(points, truth)
+        parts = [errors[part].mean() for part in PARTS.values()]
+        return [deviation, seconds, errors.mean(), others.mean(), *parts]
 
     with ThreadPoolExecutor(workers) as pool:
         columns = np.array(list(pool.map(one, golden.read_text().splitlines()))).T

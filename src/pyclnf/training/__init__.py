@@ -2,6 +2,7 @@
 
 from pyclnf.training.calibration import calibrate
 from pyclnf.training.ccnf import sigma_components
+from pyclnf.training.evaluation import Evaluation, evaluate, landmark_errors
 from pyclnf.training.expansion import shape_expansion
 from pyclnf.training.experts import ExpertConfig, train_ccnf
 from pyclnf.training.faces import AnnotatedFaces, held_out
@@ -17,6 +18,7 @@ __all__ = [
     "AnnotatedFaces",
     "DescentConfig",
     "DrawConfig",
+    "Evaluation",
     "ExpertConfig",
     "StartConfig",
     "TrainingConfig",
@@ -24,7 +26,9 @@ __all__ = [
     "assemble_scales",
     "build_pdm",
     "calibrate",
+    "evaluate",
     "held_out",
+    "landmark_errors",
     "refine_start",
     "shape_expansion",
     "sigma_components",
