@@ -381,7 +381,10 @@ def write_pts(path: str | Path, landmarks: ArrayLike) -> None:
     FormatError
         If the landmarks have another shape or are not finite.
     """
-    points = np.asarray(landmarks, np.float64)
+    try:
+        points = np.asarray(landmarks, np.float64)
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"{path}: landmarks are (n, 2) finite numbers: {error}") from error
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
         raise FormatError(f"{path}: landmarks are (n, 2) finite numbers, not an array {points.shape}")
     lines = [f"{x:.3f} {y:.3f}" for x, y in points + 1]

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,11 +125,14 @@ class Video:
     def __init__(
         self, source: str | Path | int | Sequence[str | Path], *, frame_rate: float | None = None
     ) -> None:
-        if frame_rate is not None and not 0 < frame_rate < float("inf"):
+        if frame_rate is not None and not (isinstance(frame_rate, Real) and 0 < frame_rate < float("inf")):
             raise VideoError(f"a frame rate is a positive number of frames a second, not {frame_rate!r}")
         self._fixed_rate = frame_rate
         self._capture: Any = None
         self.cut_short, self.notes = None, []
+        # OpenCV ends the process at -1, any camera, where there is none.
+        if isinstance(source, bool) or (isinstance(source, int) and not 0 <= source < 2**31):
+            raise VideoError(f"a camera's number is 0, 1, 2 and so on, not {source!r}")
         self._is_camera = isinstance(source, int)
         try:
             self._images = None if isinstance(source, int) else _image_files(source)

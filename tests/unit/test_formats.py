@@ -247,6 +247,9 @@ def test_damaged_pts(tmp_path: Path, text: str, message: str) -> None:
 def test_pts_refuses_what_is_not_finite(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="finite"):
         formats.write_pts(tmp_path / "x.pts", [[np.nan, 1]])
+    for wrong in ([[1, 2], [3]], make_face()):
+        with pytest.raises(FormatError, match=r"x\.pts: landmarks are \(n, 2\) finite numbers"):
+            formats.write_pts(tmp_path / "x.pts", wrong)
     assert not list(tmp_path.iterdir())
 
 

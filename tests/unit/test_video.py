@@ -8,6 +8,7 @@ import re
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -196,6 +197,12 @@ def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("this is no video " * 100)
     with pytest.raises(VideoError, match="cannot be opened"):
         Video(tmp_path / "text.mp4")
+
+
+@pytest.mark.parametrize("number", [-1, 2**31, True])
+def test_numbers_that_no_camera_has(number: int) -> None:
+    with pytest.raises(VideoError, match=f"a camera's number is 0, 1, 2 and so on, not {number}"):
+        Video(number)
 
 
 def test_no_such_camera() -> None:
@@ -440,8 +447,8 @@ def test_frames_of_a_camera_are_asked_for_once(monkeypatch: pytest.MonkeyPatch, 
     assert capfd.readouterr().err == "[h264 @ 0x1] another message\n" * 3
 
 
-@pytest.mark.parametrize("rate", [0, -1.0, float("inf"), float("nan")])
-def test_refuses_impossible_rates(pictures: Path, rate: float) -> None:
+@pytest.mark.parametrize("rate", [0, -1.0, float("inf"), float("nan"), "25"])
+def test_refuses_impossible_rates(pictures: Path, rate: Any) -> None:
     with pytest.raises(VideoError, match="frame rate"):
         Video(pictures, frame_rate=rate)
 
