@@ -59,7 +59,7 @@ class Detector(Protocol):
     Parameters
     ----------
     image : ndarray, shape (H, W) or (H, W, 3), uint8
-        Grey or BGR.
+        Grey or BGR. Not to be changed: it may be the caller's own, and is fitted next.
 
     Returns
     -------

@@ -19,6 +19,7 @@ import pyclnf
 from pyclnf import (
     CLNF,
     BoxError,
+    DetectionError,
     Face,
     ImageError,
     ParameterError,
@@ -412,6 +413,32 @@ def test_a_video_that_is_cut_short(clnf: CLNF, tmp_path: Path, frames: list[np.n
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
     with pytest.warns(UserWarning, match=r"v\.avi ends after 0\.\d of 1\.2 s, as if cut short"):
         assert 0 < len(list(clnf.track(path))) < 15
+
+
+@pytest.mark.parametrize("end", ["closed", "forgotten", "failed"])
+def test_a_video_that_is_not_tracked_to_its_end_is_released(own: CLNF, end: str) -> None:
+    closed = []
+
+    class Watched(Video):
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    def fails_later(image: np.ndarray) -> list[list[float]]:
+        raise RuntimeError("no memory")
+
+    path = str(Path(__file__).parents[2] / "examples" / "rendered_face.jpg")
+    faces = own.track(Watched([path] * 3), detector=fails_later if end == "failed" else no_detector)
+    if end == "failed":
+        with pytest.raises(DetectionError, match="RuntimeError: no memory"):
+            next(faces)
+    else:
+        next(faces)
+        assert not closed
+    if end == "closed":
+        faces.close()
+    del faces
+    assert closed
 
 
 def test_missing_videos(clnf: CLNF, tmp_path: Path) -> None:
