@@ -88,16 +88,24 @@ class Camera:
 
         Parameters
         ----------
-        points : array_like, shape (n, 3)
+        points : array_like, shape (..., 3)
             Camera coordinates, mm.
 
         Returns
         -------
-        ndarray, shape (n, 2), float64
+        ndarray, shape (..., 2), float64
             Pixels.
+
+        Raises
+        ------
+        ParameterError
+            If the points have not three coordinates.
         """
-        X, Y, Z = np.asarray(points, dtype=np.float64).T
-        return np.stack([self.fx * X / Z + self.cx, self.fy * Y / Z + self.cy], axis=1)
+        places = np.asarray(points, dtype=np.float64)
+        if not places.ndim or places.shape[-1] != 3:
+            raise ParameterError(f"points have three coordinates, (..., 3), not {places.shape}")
+        X, Y, Z = np.moveaxis(places, -1, 0)
+        return np.stack([self.fx * X / Z + self.cx, self.fy * Y / Z + self.cy], axis=-1)
 
 
 def check_camera(camera: Camera | None) -> None:

@@ -183,12 +183,17 @@ def draw_faces(image: NDArray[Any], faces: Iterable[Face], *, title: str = "") -
     ImageError
         If the image has another shape, dtype or range.
     ParameterError
-        If the faces are none.
+        If the faces are no list of `Face`.
     """
     picture = draw_landmarks(image, np.empty((0, 2)))
     if not isinstance(faces, Iterable):
         raise ParameterError(f"faces are a list of Face, not {faces!r}: for one, [face]")
     for face in faces:
+        if not hasattr(face, "success"):
+            raise ParameterError(
+                f"faces are a list of Face, not of {type(face).__name__}: landmarks are drawn by "
+                "draw_landmarks"
+            )
         if not face.success:
             continue
         colour = confidence_colour(1.0 if face.confidence is None else face.confidence)

@@ -225,3 +225,15 @@ def test_intrinsics_may_be_any_numbers() -> None:
     for wrong in ("wide", None, [1, 2], 1j):
         with pytest.raises(ParameterError, match="intrinsics are numbers"):
             Camera(wrong, 600, 320, 240)  # type: ignore[arg-type]
+
+
+def test_points_of_any_number_are_projected() -> None:
+    camera = Camera(500, 400, 320, 240)
+    points = np.array([[10.0, 20.0, 500.0], [-10.0, 5.0, 1000.0]])
+    expected = np.array([[330.0, 256.0], [315.0, 242.0]])
+    np.testing.assert_allclose(camera.project(points), expected)
+    np.testing.assert_allclose(camera.project(points[0]), expected[0])
+    np.testing.assert_allclose(camera.project(np.stack([points] * 4)), np.stack([expected] * 4))
+    for wrong in (5.0, points[:, :2]):
+        with pytest.raises(ParameterError, match=r"points have three coordinates, \(\.\.\., 3\)"):
+            camera.project(wrong)

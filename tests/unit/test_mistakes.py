@@ -76,6 +76,7 @@ def clnf() -> CLNF:
         (lambda c: draw_landmarks(IMAGE, [[1, 2], [3]]), ParameterError, "not .*3"),
         (lambda c: draw_landmarks(IMAGE, POINTS, box=(1, 2, 3)), BoxError, "four numbers"),
         (lambda c: draw_faces(IMAGE, 3), ParameterError, "list of Face, not 3"),
+        (lambda c: draw_faces(IMAGE, [POINTS]), ParameterError, "not of ndarray: .* by draw_landmarks"),
     ],
 )
 def test_says_what_is_wrong(
