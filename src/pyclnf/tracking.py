@@ -54,6 +54,8 @@ MAX_REACH = 5.0
 # A shape changes by less from frame to frame, nearly always: by more where there is no face any more. In
 # standard deviations of its modes.
 JUMP = 0.3
+# A face takes the place of one that stands in for another if its box is so many times as large.
+LARGER = 1.5
 # px per mm of the template that follows fast motion.
 TEMPLATE_SCALE = 0.3
 
@@ -164,6 +166,8 @@ class _Track:
     last_seen: float
     last_fitted: float
     lost: bool = False
+    # In the place of the one face that was to be followed.
+    stands_in: bool = False
     template: NDArray[np.float32] | None = None
     smoother: _Smoother | None = None
 
@@ -191,8 +195,7 @@ class _Outcome:
 
     def is_on(self, others: Iterable[_Outcome]) -> bool:
         """Say whether the fit shows the same face as one of others."""
-        box = self.fitted_box
-        return any(box_overlap(box, other.fitted_box) >= SAME_FACE for other in others)
+        return _is_among(self.fitted_box, [other.fitted_box for other in others])
 
 
 @dataclass(frozen=True)
@@ -218,14 +221,17 @@ class Tracker:
     detector : str, callable or None
         See `make_detector`.
     max_faces : int
-        Follow at most so many. With 1 the face is always number 0; with more a
+        Follow at most so many. With 1 the face is number 0, wherever it comes back; with more a
         face that was lost for longer than `patience`, or comes back elsewhere, gets a new number.
+        A face that was seen beside one that is lost is another: with 1 it is followed after `patience`,
+        with a number of its own, until a larger face comes.
     parameters, tracking_parameters : str or FitParameters
         Parameter sets for faces that were just detected or failed, and for those that were followed.
     min_likelihood : float, optional
         Fits below have failed. Default: that of the CLNF.
     search_interval : float
-        Look for new faces every so many seconds while fewer than `max_faces` are followed.
+        Look for new faces every so many seconds while fewer than `max_faces` are followed, and for where
+        the others are while more are seen.
     retry_interval : float
         Detect a lost face again at once and then every so many seconds.
     patience : float
@@ -315,6 +321,8 @@ class Tracker:
     def reset(self) -> None:
         """Forget all faces, for another video."""
         self._tracks: list[_Track] = []
+        # Boxes of faces beside those that are followed, and when they were seen.
+        self._others: list[tuple[Float, float]] = []
         self._next_id = 0
         self._next_frame = 0
         self._last_timestamp: float | None = None
@@ -387,7 +395,7 @@ class Tracker:
         boxes : array_like, shape (k, 4) or (k, 5), optional
             Instead of the detector's, even in frames in which it would not be asked: for faces that failed
             and, while fewer than `max_faces` are followed, for new ones. Faces that are followed well stay
-            where they are, and boxes that are left over are not used: `reset` to go over to another face.
+            where they are, and boxes that are left over are of others: `reset` to go over to another face.
 
         Returns
         -------
@@ -485,18 +493,24 @@ class Tracker:
             newly_failed
             or (bool(failed) and waited >= self.retry_interval)
             or (not self._tracks and waited >= self.retry_interval)
-            or (len(self._tracks) < self.max_faces and waited >= self.search_interval)
+            or (self._has_to_search and waited >= self.search_interval)
         )
         if not wanted:
             return None
         self._last_detection = now.timestamp
         return find_faces(self.detector, now.image)
 
+    @property
+    def _has_to_search(self) -> bool:
+        """Whether there may be a new face to follow, or others that a lost one could be taken for."""
+        more = len(self._tracks) < self.max_faces or bool(self._others)
+        return more or any(track.stands_in for track in self._tracks)
+
     def _use_detections(self, now: _Now, outcomes: dict[int, _Outcome], detections: Float) -> None:
         """Give boxes to the faces that failed, and begin to follow new ones."""
         good = [outcome for outcome in outcomes.values() if outcome.failure is None]
         taken = [outcome.fitted_box for outcome in good]
-        free = [d for d in detections if all(box_overlap(d[:4], box) < SAME_FACE for box in taken)]
+        free = [d for d in detections if not _is_among(d[:4], taken)]
         failed = [track for track in self._tracks if outcomes[track.face_id].failure is not None]
         # The nearest pairs first, whatever the order of tracks and boxes.
         pairs = sorted(
@@ -527,16 +541,28 @@ class Tracker:
                     good.append(better)
         for i in range(len(free)):
             stale = self._stale(now, outcomes)
+            leaving = stale or self._smaller(free[i])
             has_room = len(self._tracks) < self.max_faces
-            if i in used.values() or not (has_room or stale) or not shows_another(i):
+            if i in used.values() or not (has_room or leaving) or not shows_another(i):
                 continue
             if not has_room:
-                self._tracks.remove(stale[0])
+                self._tracks.remove(leaving[0])
+            if leaving and not stale:
+                self._others.append((leaving[0].box, now.timestamp))
             good.append(fits[i])
-            outcomes[self._begin(fits[i], now).face_id] = fits[i]
+            track = self._begin(fits[i], now, stands_in=self.max_faces == 1 and bool(stale))
+            outcomes[track.face_id] = replace(fits[i], box=free[i][:4])
+        # While one is lost, a face that was not seen before may be that one.
+        lost = any(outcomes[track.face_id].failure is not None for track in self._tracks)
+        beside = [
+            free[i][:4]
+            for i in range(len(free))
+            if i not in used.values() and (self._is_other(free[i][:4]) or (not lost and shows_another(i)))
+        ]
+        self._note_others(now, beside)
 
     def _stale(self, now: _Now, outcomes: dict[int, _Outcome]) -> list[_Track]:
-        """Return those who make room for a new face: the detector has seen them for long, but no fit."""
+        """Return those who make room for a new face: no fit has seen them for long."""
         return [
             track
             for track in self._tracks
@@ -544,21 +570,43 @@ class Tracker:
             and abs(now.timestamp - track.last_fitted) > self.patience
         ]
 
+    def _smaller(self, detection: Float) -> list[_Track]:
+        """Return those who stand in for another and make room for a larger face."""
+        area = detection[2] * detection[3] / LARGER
+        return [track for track in self._tracks if track.stands_in and track.box[2:].prod() < area]
+
+    def _note_others(self, now: _Now, boxes: Sequence[Float]) -> None:
+        """Keep where there are faces that are not followed, and for a while where there were some."""
+        before = [
+            (box, seen)
+            for box, seen in self._others
+            if abs(now.timestamp - seen) <= self.patience and not _is_among(box, boxes)
+        ]
+        seen_now = [(box, now.timestamp) for box in boxes]
+        followed = [track.box for track in self._tracks]
+        self._others = [other for other in before + seen_now if not _is_among(other[0], followed)]
+
+    def _is_other(self, box: Float) -> bool:
+        return _is_among(box, [other for other, _ in self._others])
+
     def _may_be(self, track: _Track, detection: Float, now: _Now) -> bool:
-        """Say whether a box can be a face that was lost: not far away, of a like size."""
-        if self.max_faces == 1:
+        """Say whether a box can be a lost face: not seen beside it before, not far away, of a like size."""
+        if self._is_other(detection[:4]):
+            return False
+        if self.max_faces == 1 and not track.stands_in:
             return True
         reach = min(1.0 + FACE_SPEED * abs(now.timestamp - track.last_seen), MAX_REACH)
         ratio = math.sqrt(detection[2] * detection[3] / (track.box[2] * track.box[3]))
         return box_distance(track.box, detection[:4]) <= reach and 0.5 < ratio < 2.0
 
-    def _begin(self, outcome: _Outcome, now: _Now) -> _Track:
+    def _begin(self, outcome: _Outcome, now: _Now, *, stands_in: bool) -> _Track:
         track = _Track(
-            self._next_id,
+            0 if self.max_faces == 1 and not stands_in else self._next_id,
             outcome.result.parameters,
             box_of(outcome.result.landmarks),
             now.timestamp,
             now.timestamp,
+            stands_in=stands_in,
             smoother=None if self._smoother is None else self._smoother.fresh(),
         )
         self._next_id += 1
@@ -632,6 +680,10 @@ class Tracker:
             frame=now.index,
             timestamp=now.timestamp,
         )
+
+
+def _is_among(box: Float, others: Iterable[Float]) -> bool:
+    return any(box_overlap(box, other) >= SAME_FACE for other in others)
 
 
 def _as_boxes(boxes: ArrayLike) -> Float:

@@ -678,6 +678,54 @@ def test_a_face_that_no_fit_sees_makes_room(own: CLNF) -> None:
     assert numbers[11] == {1: True, 2: True}
 
 
+@pytest.mark.parametrize("max_faces", [1, 2])
+def test_a_hidden_face_is_not_taken_for_one_that_was_beside_it(own: CLNF, max_faces: int) -> None:
+    """A portrait on the wall, which the detector goes on to see while a hand is before the face."""
+    face, portrait, third = (20.0, 50.0, False), (300.0, 50.0, True), (600.0, 50.0, False)
+    size = (800, 280)
+    heads = (face, portrait, third)[: 2 if max_faces == 1 else 3]
+    # The last head is one too many.
+    tracker = Tracker(own, detector=lambda _: [head_box(*head) for head in shown], max_faces=max_faces)
+    rows = []
+    for i in range(30):
+        shown = heads[1:] if 5 <= i < 22 else heads
+        faces = tracker.update(scene(*shown, size=size), i / 12)
+        assert [face.face_id for face in faces] == list(range(max_faces))
+        rows.append(faces[0].success and abs(at(faces[0]) - head_box(*face)[0] - RENDERED_BOX[2] / 2) < 15)
+        assert rows[-1] is faces[0].success
+    assert rows[:5] == [True] * 5
+    assert rows[5:22] == [False] * 17
+    # It is tried every 0.2 s.
+    assert rows[25:] == [True] * 5
+
+
+def test_another_face_stands_in_under_its_own_number_until_the_larger_is_back(own: CLNF) -> None:
+    small = (400.0, 50.0, True)
+    large = np.array(head_box(20.0, 10.0, False)) * 1.5
+
+    def picture(with_large: bool) -> np.ndarray:
+        out = scene(small)
+        if with_large:
+            out[:, :280] = cv2.resize(scene((20.0, 10.0, False)), None, fx=1.5, fy=1.5)[:280, :280]
+        return out
+
+    boxes: list[object] = [large, head_box(*small)]
+    tracker = Tracker(own, detector=lambda _: boxes, patience=0.5)
+    numbers = []
+    for i in range(45):
+        away = 5 <= i < 25
+        boxes[:] = [head_box(*small)] if away else [large, head_box(*small)]
+        (face,) = tracker.update(picture(not away), i / 10)
+        numbers.append(face.face_id if face.success else None)
+        if face.success:
+            assert (at(face) > 280) is (face.face_id == 1)
+    assert numbers[:5] == [0] * 5
+    assert numbers[5:10] == [None] * 5
+    assert numbers[11:25] == [1] * 14
+    # Larger ones are looked for once a second.
+    assert numbers[35:] == [0] * 10
+
+
 @pytest.mark.parametrize("speed", [10, 20])
 def test_a_face_that_another_hides_keeps_its_number(own: CLNF, speed: int) -> None:
     """One stays, one passes in front, whichever came first; while hidden it is lost."""
