@@ -54,6 +54,9 @@ MAX_REACH = 5.0
 # A shape changes by less from frame to frame, nearly always: by more where there is no face any more. In
 # standard deviations of its modes.
 JUMP = 0.3
+# By more only where another face, or another take, is cut to: within rendered videos by 0.51 at most, from
+# one person to another by 0.66 at least.
+CUT = 0.6
 # A face takes the place of one that stands in for another if its box is so many times as large.
 LARGER = 1.5
 # px per mm of the template that follows fast motion.
@@ -646,12 +649,13 @@ class Tracker:
         found = outcome.failure is None
         result = outcome.result
         if found:
+            cut = self._changed(track.parameters.shape, result.parameters.shape) > CUT
             track.parameters = result.parameters
             track.box = outcome.fitted_box
             track.last_seen = track.last_fitted = now.timestamp
             if self.template:
                 track.template = _template(now.image, result.parameters, track.box)
-            if track.smoother is not None and (track.lost or outcome.detected):
+            if track.smoother is not None and (track.lost or outcome.detected or cut):
                 track.smoother = track.smoother.fresh()
         elif outcome.box is not None:
             # The detector saw the face, the fit did not hold: the next one begins there.

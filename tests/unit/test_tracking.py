@@ -917,6 +917,19 @@ def test_a_head_that_turns_all_the_way_round_is_smoothed_without_a_jump(axis: in
     assert steps[60:].min() > 0.5
 
 
+def test_smoothing_does_not_reach_over_a_cut(own: CLNF, rendered: np.ndarray) -> None:
+    """Another face in the same place is followed without a failure: nothing of the last one is in it."""
+    other = cv2.resize(rendered, None, fx=1.0, fy=1.5)[len(rendered) // 4 :][: len(rendered)]
+    raw, smooth = (Tracker(own, detector=lambda _: [RENDERED_BOX], smooth=on) for on in (False, True))
+    apart = []
+    for i, image in enumerate([rendered, np.roll(rendered, 2, axis=0), other, np.roll(other, 2, axis=0)]):
+        (a,), (b,) = (tracker.update(image, i / 25) for tracker in (raw, smooth))
+        assert a.success and a.detected is (i == 0)
+        apart.append(np.abs(a.landmarks - b.landmarks).max())
+    assert apart[0] == apart[2] == 0
+    assert min(apart[1], apart[3]) > 0.1
+
+
 def test_smoothing_is_for_the_eye_only(clnf: CLNF, frames: list[np.ndarray]) -> None:
     """Smoothed landmarks jitter less, are those of one set of parameters, and change no later fit."""
     rows = {}
