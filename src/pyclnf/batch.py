@@ -655,6 +655,7 @@ class FixedBox:
 def _fit(settings: Settings, job: Job) -> Outcome:
     clnf, detector = _tools(settings)
     image, note = read_photograph(Path(job.source))
+    notes = [text for text in (note, _doubt(settings.camera, image)) if text]
     faces = clnf.detect(image, detector=detector, camera=settings.camera)
     # First what does not fail: a photograph without a face has no .pts, but a table and a picture.
     for name in settings.formats:
@@ -666,7 +667,11 @@ def _fit(settings: Settings, job: Job) -> Outcome:
     finally:
         if "pts" in settings.formats:
             _write_faces("pts", job, clnf, faces)
-    return Outcome(job.source, faces=sum(face.success for face in faces), note=note)
+    return Outcome(job.source, faces=sum(face.success for face in faces), note="; ".join(notes) or None)
+
+
+def _doubt(camera: Camera | None, image: NDArray[Any]) -> str | None:
+    return None if camera is None else camera.doubt(image.shape[1], image.shape[0])
 
 
 def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None:
@@ -715,6 +720,7 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
     pdm = tracker.clnf.model.pdm
     frames = rows = broken = 0
     first = ""  # reason of a broken frame
+    doubt: str | None = None
     with ExitStack() as stack:
         video = stack.enter_context(Video(job.source, frame_rate=settings.frame_rate))
         # The blocks end in the reverse order: the first format appears last and says that all is done.
@@ -736,6 +742,7 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
                 broken, first = broken + 1, first or reason
             else:
                 faces = tracker.update(frame.image, frame.timestamp)
+                doubt = doubt or _doubt(settings.camera, frame.image)
             for face in faces:
                 for writer in writers:
                     writer.write(face)
@@ -747,6 +754,6 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
                 tick(frames, video.frame_count)
         count = f"{broken} broken frames, the first" if broken > 1 else "1 broken frame"
         notes = [f"{count}: {first}"] if broken else []
-        notes += [video.cut_short] if video.cut_short else []
+        notes += [text for text in (video.cut_short, doubt) if text]
         notes += video.notes
     return Outcome(job.source, faces=rows, frames=frames, note="; ".join(notes) or None)

@@ -30,6 +30,8 @@ MAX_ITERATIONS = 50
 TOLERANCE = 1e-12
 # The nearest part of a head is taken to be so far from the camera, or further, mm.
 MIN_DISTANCE = 10.0
+# The principal point of a camera is nearer to the middle of its pictures, as a share of their size.
+MAX_OFF_MIDDLE = 0.15
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,24 @@ class Camera:
         """
         focal = (500.0 * width / 640.0 + 500.0 * height / 480.0) / 2.0
         return cls(focal, focal, width / 2.0, height / 2.0)
+
+    def doubt(self, width: int, height: int) -> str | None:
+        """Return why this is hardly the camera of images of a size, or None.
+
+        Intrinsics of another size, or of an image that was turned, give other distances and angles.
+
+        Parameters
+        ----------
+        width, height : int
+            Size of the image, px.
+        """
+        off = abs(self.cx / width - 0.5), abs(self.cy / height - 0.5)
+        if max(off) <= MAX_OFF_MIDDLE:
+            return None
+        return (
+            f"the camera's principal point {self.cx:g},{self.cy:g} is far from the middle of "
+            f"{width} x {height} px: is it that of another size, or not turned?"
+        )
 
     def project(self, points: ArrayLike) -> Float:
         """Return the image of points.

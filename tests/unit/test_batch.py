@@ -21,7 +21,7 @@ import pytest
 
 from faces import make_face, missing_face
 from generate_model import generate_model
-from pyclnf import CLNF, Model, batch, formats
+from pyclnf import CLNF, Camera, Model, batch, formats
 from pyclnf.errors import FormatError, ParameterError
 
 
@@ -201,6 +201,23 @@ def test_what_is_unusual_with_frames_is_said(tmp_path: Path, model: Model) -> No
     assert re.fullmatch(
         r"2 broken frames, the first: .*2\.png: the file is empty; 2 images: very dark: .*", str(outcome.note)
     )
+
+
+@pytest.mark.parametrize("command", ["fit", "track"])
+def test_a_camera_of_another_size_is_said(tmp_path: Path, model: Model, command: batch.Command) -> None:
+    model.save(tmp_path / "model.npz")
+    cv2.imwrite(str(tmp_path / "0.png"), np.full((48, 64), 90, np.uint8))
+    job = batch.Job(str(tmp_path / ("0.png" if command == "fit" else "*.png")), str(tmp_path / "out"))
+    notes = []
+    for camera in (Camera(60, 60, 64, 48), Camera(60, 60, 32, 24)):
+        settings = batch.Settings(
+            command, str(tmp_path / "model.npz"), box=(9.0, 9.0, 30.0, 30.0), camera=camera
+        )
+        (outcome,) = batch.run(settings, [job])
+        assert outcome.failure is None
+        notes.append(outcome.note)
+    assert "principal point 64,48 is far from the middle of 64 x 48 px" in str(notes[0])
+    assert notes[1] is None
 
 
 def test_what_is_no_frame_is_left_out_and_named(tmp_path: Path) -> None:

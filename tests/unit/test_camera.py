@@ -32,6 +32,21 @@ def weak_perspective(
     return Parameters(np.array([scale, *rotation, *shift]), shape)
 
 
+@pytest.mark.parametrize(
+    ("size", "doubtful"),
+    [((1920, 1080), False), ((1280, 720), True), ((2880, 1620), True), ((1080, 1920), True)],
+)
+def test_a_camera_is_doubted_for_images_of_another_size_or_turned(
+    size: tuple[int, int], doubtful: bool
+) -> None:
+    # Those of a calibration are not quite in the middle.
+    text = Camera(1400, 1400, 1020, 490).doubt(*size)
+    assert (text is not None) is doubtful
+    if doubtful:
+        assert "principal point 1020,490" in str(text)
+        assert f"{size[0]} x {size[1]} px" in str(text)
+
+
 def test_guessed_intrinsics() -> None:
     assert Camera.from_size(640, 480) == Camera(500.0, 500.0, 320.0, 240.0)
     wide = Camera.from_size(1920, 1080)
