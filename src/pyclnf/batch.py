@@ -754,6 +754,6 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
                 tick(frames, video.frame_count)
         count = f"{broken} broken frames, the first" if broken > 1 else "1 broken frame"
         notes = [f"{count}: {first}"] if broken else []
-        notes += [text for text in (video.cut_short, doubt) if text]
+        notes += [text for text in (video.cut_short, tracker.larger_beside, doubt) if text]
         notes += video.notes
     return Outcome(job.source, faces=rows, frames=frames, note="; ".join(notes) or None)

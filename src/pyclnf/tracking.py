@@ -59,6 +59,8 @@ JUMP = 0.3
 CUT = 0.6
 # A face takes the place of one that stands in for another if its box is so many times as large.
 LARGER = 1.5
+# How often to see whether there is one, so large, beside the only face that is followed, seconds.
+GLANCE_INTERVAL = 5.0
 # px per mm of the template that follows fast motion.
 TEMPLATE_SCALE = 0.3
 
@@ -247,6 +249,12 @@ class Tracker:
     camera : Camera, optional
         Default: `Camera.from_size` of the frame.
 
+    Attributes
+    ----------
+    larger_beside : str or None
+        What to say where a face half as large again as the only one that is followed is seen beside it:
+        the one that is meant may have come after another. It is looked for every five seconds.
+
     Raises
     ------
     ParameterError
@@ -326,6 +334,7 @@ class Tracker:
         self._tracks: list[_Track] = []
         # Boxes of faces beside those that are followed, and when they were seen.
         self._others: list[tuple[Float, float]] = []
+        self.larger_beside: str | None = None
         self._next_id = 0
         self._next_frame = 0
         self._last_timestamp: float | None = None
@@ -352,7 +361,8 @@ class Tracker:
         Warns
         -----
         UserWarning
-            After the last frame of a video that is cut short, see `Video.cut_short`.
+            After the last frame of a video that is cut short, see `Video.cut_short`, or where a larger face
+            was seen beside the only one that was followed, see `larger_beside`.
         """
         self.reset()
         with video if isinstance(video, Video) else Video(video) as frames:
@@ -363,6 +373,8 @@ class Tracker:
                     yield from self.update(frame.image, frame.timestamp)
             if frames.cut_short:
                 warnings.warn(f"{frames.name} {frames.cut_short}", stacklevel=2)
+            if self.larger_beside is not None:
+                warnings.warn(f"{frames.name}: {self.larger_beside}", stacklevel=2)
 
     def skip(self, reason: str, timestamp: float | None = None) -> list[Face]:
         """Pass over a frame that cannot be read.
@@ -497,6 +509,7 @@ class Tracker:
             or (bool(failed) and waited >= self.retry_interval)
             or (not self._tracks and waited >= self.retry_interval)
             or (self._has_to_search and waited >= self.search_interval)
+            or (self.max_faces == 1 and self.larger_beside is None and waited >= GLANCE_INTERVAL)
         )
         if not wanted:
             return None
@@ -588,6 +601,13 @@ class Tracker:
         seen_now = [(box, now.timestamp) for box in boxes]
         followed = [track.box for track in self._tracks]
         self._others = [other for other in before + seen_now if not _is_among(other[0], followed)]
+        if self.max_faces == 1 and self.larger_beside is None:
+            area = LARGER * followed[0][2:].prod() if followed else math.inf
+            if any(box[2:].prod() > area for box, seen in self._others if seen == now.timestamp):
+                self.larger_beside = (
+                    f"at {now.timestamp:.1f} s a larger face is seen than the only one that is followed: "
+                    "follow more (--max-faces, max_faces)"
+                )
 
     def _is_other(self, box: Float) -> bool:
         return _is_among(box, [other for other, _ in self._others])

@@ -726,6 +726,33 @@ def test_another_face_stands_in_under_its_own_number_until_the_larger_is_back(ow
     assert numbers[35:] == [0] * 10
 
 
+@pytest.mark.parametrize("max_faces", [1, 2])
+def test_it_is_said_where_a_larger_face_comes_beside_the_only_one(
+    own: CLNF, tmp_path: Path, max_faces: int
+) -> None:
+    """The patient sits down a second after a video's beginning, in which there is a portrait alone."""
+    small = scene((400.0, 50.0, True))
+    both = small.copy()
+    both[:, :280] = cv2.resize(scene((20.0, 10.0, False)), None, fx=1.5, fy=1.5)[:280, :280]
+    for i in range(14):
+        cv2.imwrite(str(tmp_path / f"{i:02}.png"), small if i < 2 else both)
+    boxes = [head_box(400.0, 50.0, True), tuple(np.array(head_box(20.0, 10.0, False)) * 1.5)]
+    detector = Counted(lambda image: boxes[: 1 if (image[:, :280] == 90).all() else 2])
+    tracker = Tracker(own, detector=detector, max_faces=max_faces)
+    video = Video(tmp_path, frame_rate=2)
+    if max_faces == 1:
+        with pytest.warns(UserWarning, match="at 5.0 s a larger face is seen than the only one"):
+            faces = list(tracker.track(video))
+        assert {face.face_id for face in faces} == {0}
+        assert all(at(face) > 280 for face in faces)
+    else:
+        faces = list(tracker.track(video))
+        assert {face.face_id for face in faces} == {0, 1}
+        assert tracker.larger_beside is None
+    tracker.reset()
+    assert tracker.larger_beside is None
+
+
 @pytest.mark.parametrize("speed", [10, 20])
 def test_a_face_that_another_hides_keeps_its_number(own: CLNF, speed: int) -> None:
     """One stays, one passes in front, whichever came first; while hidden it is lost."""
