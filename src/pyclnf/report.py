@@ -37,6 +37,9 @@ MAX_PICTURES = 200
 THUMBNAIL = 360  # px, the longer side
 WIDTH, HEIGHT, MARGIN = 900, 150, 52  # of a chart, px
 SCATTER = 260  # px
+# Both sides of a face are compared in frames that show it from within so many degrees of its front, and
+# that can be trusted: of a turned head the far brow comes out too low.
+FRONTAL, TRUSTED = 15.0, 0.5
 COLOURS = ("#1f77b4", "#d95f02", "#2a9d55")
 
 
@@ -248,15 +251,25 @@ def _rounded(values: Float) -> list[float]:
 
 
 def _left_against_right(table: Table) -> str:
-    found = distances(table)
+    rows = table.success & (_seen_from_the_side(table) <= FRONTAL) & (table["confidence"] >= TRUSTED)
+    found = {name: values[rows] for name, values in distances(table).items()}
+    count = f"{rows.sum()} of {table.success.sum()} frames with success"
     return (
         '<div class="row">'
         + "".join(
             _scatter(name, found[f"{name}, right"], found[f"{name}, left"])
             for name in ("lid opening", "brow height")
         )
-        + "</div>"
+        + f"</div><p><small>Left against right: {count}, seen from within {FRONTAL:g}° of the front with a "
+        f"confidence of {TRUSTED:g} or more. In a mirrored recording they have changed places.</small></p>"
     )
+
+
+def _seen_from_the_side(table: Table) -> Float:
+    """Return how far from its front the camera sees each face, degrees: the yaw, wherever the head is."""
+    turns = np.array([euler_to_matrix(turn) for turn in table.pose[:, 3:]]).reshape(-1, 3, 3)
+    ahead = np.einsum("nji,nj->ni", turns, table.pose[:, :3])
+    return np.asarray(np.degrees(np.abs(np.arctan2(ahead[:, 0], ahead[:, 2]))))
 
 
 def _scatter(name: str, right: Float, left: Float) -> str:
@@ -318,6 +331,7 @@ def _worst_frames(table: Table, video: Path) -> str:
         rows = sorted({int(row) for row in np.linspace(0, len(table) - 1, WORST_FRAMES)})
         title = "Frames"
     wanted = {int(table["frame"][row]) - 1: row for row in rows}
+    several = "face_id" in table.columns and len(np.unique(table["face_id"])) > 1
     cards = {}
     with Video(video) as frames:
         for frame in frames:
@@ -325,6 +339,8 @@ def _worst_frames(table: Table, video: Path) -> str:
                 row = wanted[frame.index]
                 picture = _with_face(frame.image, table, row)
                 state = f"confidence {table['confidence'][row]:.2f}" if table.success[row] else "failed"
+                if several:
+                    state = f"face {table['face_id'][row]:g}, {state}"
                 cards[row] = _card(picture, f"{frame.timestamp:.2f} s, frame {frame.index + 1}, {state}")
             if len(cards) == len(wanted) or frame.index > max(wanted, default=-1):
                 break

@@ -99,6 +99,39 @@ def test_page_of_a_video(tmp_path: Path) -> None:
     assert "1.20 s, frame 13, failed" in page.words
 
 
+def test_sides_are_compared_where_the_face_is_seen_from_the_front(tmp_path: Path) -> None:
+    """Also of a head beside the middle, whose yaw before the camera is not that from which it is seen."""
+    beside = (300.0, 0.0, 600.0)  # seen from 27 degrees if it is turned as the camera is
+    poses = [
+        *[(0.0, 0, 600, 0, 0.2, 0), (0.0, 0, 600, 0, 0.35, 0)],
+        *[(*beside, 0, 0.0, 0), (*beside, 0, np.arctan(0.5), 0), (*beside, 0, -np.arctan(0.5), 0)],
+    ]
+    faces = [
+        make_face(i, frame=i, timestamp=i / 10, pose=np.array(pose, float)) for i, pose in enumerate(poses)
+    ]
+    faces += [make_face(5, frame=5, timestamp=0.5, confidence=0.3), missing_face(frame=6, timestamp=0.6)]
+    formats.write_csv(tmp_path / "v.csv", faces)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv")
+    page, _ = read_page(tmp_path / "v.html")
+    assert "2 of 6 frames with success, seen from within 15° of the front" in page.words
+    found = report.distances(formats.read_csv(tmp_path / "v.csv"))
+    for name in ("lid opening", "brow height"):
+        apart = found[f"{name}, left"] - found[f"{name}, right"]
+        # The first, and the one that looks into the camera.
+        assert f"left minus right: mean {apart[[0, 3]].mean():+.2f} mm" in page.words
+
+
+def test_the_worst_frames_of_several_faces_say_whose_they_are(tmp_path: Path) -> None:
+    faces = [
+        make_face(i, frame=i // 2, timestamp=i // 2 / 10, face_id=i % 2, confidence=0.9 - 0.1 * (i % 2))
+        for i in range(20)
+    ]
+    formats.write_csv(tmp_path / "v.csv", faces)
+    write_video(tmp_path / "v.avi", 10)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv", tmp_path / "v.avi")
+    assert "0.00 s, frame 1, face 1, confidence 0.80" in read_page(tmp_path / "v.html")[0].words
+
+
 def test_page_of_a_video_with_two_faces(tmp_path: Path) -> None:
     faces = [make_face(i, frame=i // 2, timestamp=i // 2 / 10, face_id=i % 2) for i in range(20)]
     formats.write_csv(tmp_path / "v.csv", faces)
