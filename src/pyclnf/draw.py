@@ -217,7 +217,11 @@ def write_text(
     size = float(np.clip(max(height, width) / 1300, 0.5, 2.0))
     thickness = max(1, round(size * 2))
     # Within the picture, as far as it can.
-    corner = (int(np.clip(place[0], 0, width - 1)), int(np.clip(place[1], 30 * size, height - 1)))
+    length = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thickness)[0][0]
+    corner = (
+        int(np.clip(place[0], 0, max(width - length, 0))),
+        int(np.clip(place[1], 30 * size, height - 1)),
+    )
     for ink, extra in (((0, 0, 0), 2), (colour, 0)):
         cv2.putText(
             picture, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size, ink, thickness + extra, cv2.LINE_AA

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyclnf import ImageError, ParameterError
-from pyclnf.draw import IBUG_68_LINES, draw_landmarks
+from pyclnf.draw import IBUG_68_LINES, draw_landmarks, write_text
 
 GREEN = (0, 255, 0)
 
@@ -52,6 +52,17 @@ def test_box_and_numbers() -> None:
     assert boxed[20, 40].any() and boxed[70, 40].any() and boxed[45, 10].any() and boxed[45, 70].any()
     assert not boxed[25, 15].any()
     assert (draw_landmarks(image, [(40, 40)], numbers=True) != plain).any()
+
+
+@pytest.mark.parametrize("place", [(298.0, 90.0), (-40.0, 90.0), (50.0, -20.0), (50.0, 300.0)])
+def test_labels_are_whole_at_the_border(place: tuple[float, float]) -> None:
+    """Of a face at the right border 0: 0.97 read 0."""
+    amounts = []
+    for where in ((100.0, 90.0), place):
+        picture = np.zeros((180, 300, 3), np.uint8)
+        write_text(picture, "0: 0.97", where, (255, 255, 255))
+        amounts.append(np.count_nonzero(picture))
+    assert amounts[0] == amounts[1] > 0
 
 
 def test_points_outside_and_unknown() -> None:
