@@ -26,6 +26,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from pyclnf._files import remove_leftovers
 from pyclnf._processes import end_with_parent
 from pyclnf.draw import VIDEO_CODECS, VideoOverlay, draw_faces
@@ -655,8 +657,10 @@ class FixedBox:
 def _fit(settings: Settings, job: Job) -> Outcome:
     clnf, detector = _tools(settings)
     image, note = read_photograph(Path(job.source))
-    notes = [text for text in (note, _doubt(settings.camera, image)) if text]
     faces = clnf.detect(image, detector=detector, camera=settings.camera)
+    count = sum(face.success for face in faces)
+    turned = None if count else _turned(settings, image)
+    notes = [text for text in (note, _doubt(settings.camera, image), turned) if text]
     # First what does not fail: a photograph without a face has no .pts, but a table and a picture.
     for name in settings.formats:
         if name != "pts":
@@ -667,11 +671,24 @@ def _fit(settings: Settings, job: Job) -> Outcome:
     finally:
         if "pts" in settings.formats:
             _write_faces("pts", job, clnf, faces)
-    return Outcome(job.source, faces=sum(face.success for face in faces), note="; ".join(notes) or None)
+    return Outcome(job.source, faces=count, note="; ".join(notes) or None)
 
 
 def _doubt(camera: Camera | None, image: NDArray[Any]) -> str | None:
     return None if camera is None else camera.doubt(image.shape[1], image.shape[0])
+
+
+def _turned(settings: Settings, image: NDArray[Any]) -> str | None:
+    """Return how an image without a face is to be turned, if it shows one then."""
+    if settings.box is not None:
+        return None
+    clnf, detector = _tools(settings)
+    for quarters, way in ((-1, "90° clockwise"), (1, "90° counterclockwise"), (2, "180°")):
+        faces = clnf.detect(np.ascontiguousarray(np.rot90(image, quarters)), detector=detector)
+        # Uncalibrated confidences are None.
+        if any(face.success and (face.confidence is None or face.confidence >= 0.5) for face in faces):
+            return f"there is a face if it is turned by {way}: turn it first"
+    return None
 
 
 def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None:
@@ -721,6 +738,7 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
     frames = rows = broken = 0
     first = ""  # reason of a broken frame
     doubt: str | None = None
+    sample: NDArray[Any] | None = None
     with ExitStack() as stack:
         video = stack.enter_context(Video(job.source, frame_rate=settings.frame_rate))
         # The blocks end in the reverse order: the first format appears last and says that all is done.
@@ -743,6 +761,7 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
             else:
                 faces = tracker.update(frame.image, frame.timestamp)
                 doubt = doubt or _doubt(settings.camera, frame.image)
+                sample = frame.image if sample is None else sample
             for face in faces:
                 for writer in writers:
                     writer.write(face)
@@ -754,6 +773,7 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
                 tick(frames, video.frame_count)
         count = f"{broken} broken frames, the first" if broken > 1 else "1 broken frame"
         notes = [f"{count}: {first}"] if broken else []
-        notes += [text for text in (video.cut_short, tracker.larger_beside, doubt) if text]
+        turned = None if rows or sample is None else _turned(settings, sample)
+        notes += [text for text in (video.cut_short, tracker.larger_beside, doubt, turned) if text]
         notes += video.notes
     return Outcome(job.source, faces=rows, frames=frames, note="; ".join(notes) or None)

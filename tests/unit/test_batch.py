@@ -220,6 +220,28 @@ def test_a_camera_of_another_size_is_said(tmp_path: Path, model: Model, command:
     assert notes[1] is None
 
 
+@pytest.mark.parametrize("command", ["fit", "track"])
+@pytest.mark.parametrize(
+    ("turn", "way"),
+    [
+        (cv2.ROTATE_90_CLOCKWISE, "90° counterclockwise"),
+        (cv2.ROTATE_90_COUNTERCLOCKWISE, "90° clockwise"),
+        (cv2.ROTATE_180, "180°"),
+    ],
+)
+def test_a_face_that_lies_is_said(tmp_path: Path, command: batch.Command, turn: int, way: str) -> None:
+    path = Path(__file__).parents[2] / "examples" / "rendered_face.jpg"
+    face = cv2.resize(cv2.imread(str(path)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    notes = []
+    for image in (cv2.rotate(face, turn), face, np.full_like(face, 90)):
+        cv2.imwrite(str(tmp_path / "0.png"), image)
+        job = batch.Job(str(tmp_path / ("0.png" if command == "fit" else "*.png")), str(tmp_path / "out"))
+        (outcome,) = batch.run(batch.Settings(command), [job])
+        assert outcome.failure is None
+        notes.append((outcome.faces, outcome.note))
+    assert notes == [(0, f"there is a face if it is turned by {way}: turn it first"), (1, None), (0, None)]
+
+
 def test_what_is_no_frame_is_left_out_and_named(tmp_path: Path) -> None:
     touch(*(tmp_path / "take" / name for name in ("1.png", "2.PNG", "film.mp4", "notes.txt", "._1.png")))
     (tmp_path / "take" / "more").mkdir()
