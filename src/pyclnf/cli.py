@@ -142,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
         type=_positive,
         default=1,
         metavar="N",
-        help="follow at most so many faces (default: 1, the largest)",
+        help="follow at most so many faces (default: 1, the largest of the first frame with one)",
     )
     track.add_argument(
         "--smooth", action="store_true", help="smooth the landmarks over time (One Euro filter)"
