@@ -267,7 +267,7 @@ class Video:
                 if self._is_camera or index + lost >= (self.frame_count or 0) or lost >= MAX_BROKEN_IN_A_ROW:
                     break
                 continue
-            begin = time.monotonic() if begin is None else begin
+            begin = time.perf_counter() if begin is None else begin
             timestamp = self._timestamp(index + lost, previous, begin)
             # Between their neighbours in time.
             step = (timestamp - previous) / (lost + 1) if previous is not None else 1.0 / self.frame_rate
@@ -355,7 +355,8 @@ class Video:
         import cv2
 
         if self._is_camera:
-            return time.monotonic() - begin
+            # Not monotonic(), which on Windows may go on by 16 ms at a time: two frames would be of one time.
+            return time.perf_counter() - begin
         if self._fixed_rate is not None:
             return index / self._fixed_rate
         timestamp = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000.0

@@ -250,7 +250,7 @@ def test_a_camera_gives_frames_with_the_time_they_came(monkeypatch: pytest.Monke
     frames = [np.full((3, 4), value, np.uint8) for value in (10, 20)]
     monkeypatch.setattr(cv2, "VideoCapture", lambda source: Capture(frames, {}))
     clock = iter([5.0, 5.0, 5.25])
-    monkeypatch.setattr(video_module.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(video_module.time, "perf_counter", lambda: next(clock))
     with Video(2) as camera:
         assert camera.name == "camera 2"
         assert camera.frame_count is None
