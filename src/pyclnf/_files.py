@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import sys
+import time
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 # Bytes that a name may have on most file systems: 255, less what a temporary name adds.
 _LONGEST_STEM = 200
+
+# Seconds between tries to move a file on Windows, where scanners have new ones open for a moment.
+_WAITS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
 
 # Stem and suffix of the file that a temporary one is for.
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp(|\.[^.]+)", re.DOTALL)
@@ -35,22 +39,46 @@ def replacing(path: Path) -> Iterator[Path]:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if sys.platform == "win32" and path.exists():
         # Likewise: no file takes the place of one that another program, such as Excel, has open.
-        with path.open("r+b"):
+        with _naming_the_cause(), path.open("r+b"):
             pass
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{_short_stem(path)}.{os.urandom(4).hex()}.tmp{path.suffix}")
     try:
         yield temporary
-        temporary.replace(path)
+        move(temporary, path)
     except OSError as error:
         # Who reads it knows nothing of temporary names.
         if error.filename == str(temporary):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
+            del error.filename2  # None would be written, too
         raise
     finally:
         # Where nothing can be written nothing can be removed either.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def move(source: Path, target: Path) -> None:
+    """Put a file in the place of another, on Windows as soon as whoever has one of them open lets it go."""
+    for wait in _WAITS if sys.platform == "win32" else ():
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            time.sleep(wait)
+    with _naming_the_cause():
+        source.replace(target)
+
+
+@contextmanager
+def _naming_the_cause() -> Iterator[None]:
+    """Let an error say what on Windows is behind most refusals."""
+    try:
+        yield
+    except PermissionError as error:
+        if sys.platform == "win32":
+            error.strerror = f"{error.strerror} (is it open in another program, or read-only?)"
+        raise
 
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
@@ -75,6 +103,14 @@ def _short_stem(path: Path) -> str:
     if len(encoded) <= _LONGEST_STEM:
         return path.stem
     return f"{path.stem[:40]}{hashlib.sha256(encoded).hexdigest()[:16]}"
+
+
+def is_openable(path: Path) -> bool:
+    """Return whether OpenCV opens a file by its name, if it is no video.
+
+    On Windows it opens files whose path the system's old encoding has, but is given UTF-8.
+    """
+    return str(path).isascii() if sys.platform == "win32" else is_utf8(path)
 
 
 def is_utf8(path: Path) -> bool:

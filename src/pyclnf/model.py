@@ -39,6 +39,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pyclnf._files import move
 from pyclnf._limits import MAX_NUMBER, MAX_PARTS, MAX_SCALES, MAX_TEXT_BYTES
 from pyclnf._npz import Archive, LazyArrays
 from pyclnf.errors import ModelError, ParameterError
@@ -252,7 +253,7 @@ class Model:
             try:
                 with temporary.open("xb") as file:
                     self._write(file, compression, np.dtype(dtype))
-                temporary.replace(path)
+                move(temporary, path)
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:

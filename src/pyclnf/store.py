@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyclnf._files import move
 from pyclnf.errors import DownloadError, ModelError
 
 if TYPE_CHECKING:
@@ -350,7 +351,7 @@ def fetch(url: str, target: Path, expected: RemoteFile) -> None:
             raise DownloadError(
                 f"{url}: these are not the bytes that belong there (SHA-256 {expected.sha256})"
             )
-        part.replace(target)
+        move(part, target)
     except OSError as error:
         raise DownloadError(f"{url}: {error}; run the command again to go on where it stopped") from error
 

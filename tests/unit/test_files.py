@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pyclnf._files import is_utf8, remove_leftovers, replacing
+from pyclnf import _files
+from pyclnf._files import is_openable, is_utf8, remove_leftovers, replacing
 
 
 @pytest.mark.parametrize("name", ["n" * 251 + ".csv", "ä" * 120 + ".csv", "short.csv"])
@@ -38,9 +39,65 @@ def test_a_file_that_cannot_be_replaced_on_windows_is_no_surprise_at_the_end(
         with replacing(path) as temporary:
             temporary.write_bytes(b"a table")
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(PermissionError, match=r"v\.csv"), replacing(path):
+    with pytest.raises(PermissionError, match=r"open in another program.*v\.csv"), replacing(path):
         pytest.fail("the work was begun")
     assert [file.name for file in tmp_path.iterdir()] == ["v.csv"]
+
+
+@pytest.fixture
+def refusals(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How many moves are still refused, and after it how long was waited before each try but the first."""
+    waits: list[float] = [3]
+    replace = Path.replace
+
+    def refuse(path: Path, target: Path) -> Path:
+        if waits[0] > 0:
+            waits[0] -= 1
+            raise PermissionError(13, "Access is denied", str(path), None, str(target))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(_files.time, "sleep", waits.append)
+    return waits
+
+
+def test_on_windows_what_has_a_new_file_open_for_a_moment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: list[float]
+) -> None:
+    """As virus scanners and indexers have."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    path = tmp_path / "v.csv"
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+    assert [file.name for file in tmp_path.iterdir()] == ["v.csv"]
+    assert len(refusals) == 1 + 3 and sum(refusals) < 0.2
+
+
+def test_on_windows_what_keeps_a_file_open_is_not_waited_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: list[float]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    refusals[0] = 1000
+    with pytest.raises(PermissionError) as caught, replacing(tmp_path / "v.csv") as temporary:
+        temporary.write_text("whole")
+    text = (
+        f"[Errno 13] Access is denied (is it open in another program, or read-only?): '{tmp_path / 'v.csv'}'"
+    )
+    assert str(caught.value) == text
+    assert not list(tmp_path.iterdir())
+    assert 1 < sum(refusals[1:]) < 5
+
+
+def test_elsewhere_a_refusal_is_final(tmp_path: Path, refusals: list[float]) -> None:
+    if sys.platform == "win32":
+        pytest.skip("it is not on Windows")
+    with (
+        pytest.raises(PermissionError, match=r"Access is denied: .*v\.csv"),
+        replacing(tmp_path / "v.csv") as temporary,
+    ):
+        temporary.write_text("whole")
+    assert len(refusals) == 1
 
 
 def test_what_was_left_of_long_names_is_removed_and_of_no_others(tmp_path: Path) -> None:
@@ -75,6 +132,13 @@ def test_a_leftover_that_cannot_be_removed_is_left(tmp_path: Path, monkeypatch: 
 def test_what_paths_are_utf8() -> None:
     assert is_utf8(Path("Müller") / "顔.png")
     assert not is_utf8(Path("M\udcfcller") / "a.png")
+
+
+def test_what_opencv_opens_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("a.png", "Müller.png", "M\udcfcller.png")
+    for system, openable in (("linux", [True, True, False]), ("win32", [True, False, False])):
+        monkeypatch.setattr(sys, "platform", system)
+        assert [is_openable(Path(name)) for name in names] == openable
 
 
 def test_leftovers_go_by_the_whole_name(tmp_path: Path) -> None:
