@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pyclnf._arrays import as_bytes
-from pyclnf._files import is_utf8
+from pyclnf._files import is_openable
 from pyclnf._limits import MAX_FACES_IN_IMAGE
 from pyclnf._mtcnn import Networks, resized
 from pyclnf.errors import DetectionError, ParameterError, PyclnfError
@@ -462,16 +463,30 @@ class YuNetDetector:
         import cv2
 
         if not hasattr(self._local, "network"):
+            create: Any = cv2.FaceDetectorYN.create
             try:
-                self._local.network = cv2.FaceDetectorYN.create(
-                    _path_for_opencv(self.file), "", size, self.threshold
-                )
+                self._local.network = create(*self._source(), size, self.threshold)
             except cv2.error as error:
                 raise DetectionError(
                     f"{self.file} is not a network of YuNet that this OpenCV reads: {error}"
                 ) from error
         self._local.network.setInputSize(size)
         return self._local.network
+
+    def _source(self) -> tuple[Any, ...]:
+        """Return what OpenCV is to be given: the file's name, or what is in it."""
+        import cv2
+
+        if is_openable(self.file):
+            return str(self.file), ""
+        # Old ones take names alone.
+        if "bufferModel" not in (cv2.FaceDetectorYN.create.__doc__ or ""):
+            raise DetectionError(
+                f"{self.file}: OpenCV {cv2.__version__} opens no network by such a path: name it in ASCII "
+                "(the whole path), or update OpenCV"
+            )
+        network = np.frombuffer(self.file.read_bytes(), np.uint8)
+        return "onnx", network, network[:0]
 
     def __call__(self, image: NDArray[Any], /) -> Float:
         """Return (x, y, w, h, score) a face.
@@ -573,10 +588,13 @@ class CascadeDetector:
         import cv2
 
         # By name: type checkers know OpenCV 5 only.
-        return vars(cv2)["CascadeClassifier"](_path_for_opencv(self.file))
-
-
-def _path_for_opencv(file: Path) -> str:
-    if not is_utf8(file):
-        raise DetectionError(f"{file}: OpenCV opens only files whose whole path is UTF-8: rename it")
-    return str(file)
+        make = vars(cv2)["CascadeClassifier"]
+        if is_openable(self.file):
+            return make(str(self.file))
+        classifier = make()
+        text = self.file.read_text(encoding="utf-8", errors="replace")
+        # Of OpenCV 4.8 a SystemError.
+        with suppress(cv2.error, SystemError):
+            storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+            classifier.read(storage.getFirstTopLevelNode())
+        return classifier

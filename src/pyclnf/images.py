@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf._files import is_utf8, replacing
+from pyclnf._files import is_openable, replacing
 from pyclnf._image_size import declared_maximum, declared_size
 from pyclnf._limits import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE
 from pyclnf.errors import ImageError, ParameterError
@@ -181,11 +180,13 @@ def count_pictures(path: Path) -> int:
 
     if path.suffix.lower() not in _SEVERAL:
         return 1
-    # On Windows it opens files whose path the system's old encoding has, but is given UTF-8.
-    if str(path).isascii() if sys.platform == "win32" else is_utf8(path):
+    if is_openable(path):
         return int(cv2.imcount(str(path)))
     with TemporaryDirectory() as folder:
         copy = Path(folder) / f"copy{path.suffix}"
+        # Neither, where the user's name is in it.
+        if not is_openable(copy):
+            return 1
         shutil.copyfile(path, copy)
         return int(cv2.imcount(str(copy)))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -31,6 +31,7 @@ from pyclnf.detection import (
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+FACE = REPOSITORY / "examples" / "rendered_face.jpg"
 IMAGE = np.full((100, 120, 3), 128, np.uint8)
 
 
@@ -187,15 +188,86 @@ def test_yunet_gives_boxes_and_scores(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(made) == 2
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_files_whose_names_are_not_utf8_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenCV would end the process."""
-    file = tmp_path / os.fsdecode(b"M\xfcller.onnx")
-    file.touch()
-    monkeypatch.setattr(cv2, "CascadeClassifier", pytest.fail, raising=False)
-    for kind in (YuNetDetector, CascadeDetector):
-        with pytest.raises(DetectionError, match="whole path is UTF-8: rename it"):
-            kind(file)
+# By what is not ASCII OpenCV opens no file on Windows; by what is not UTF-8 it ends the process.
+UNOPENABLE = [("linux", "M\udcfcller"), ("win32", "Müller 顔")]
+if sys.platform != "linux":
+    del UNOPENABLE[0]  # other systems have no such names
+
+
+@pytest.mark.parametrize(("platform", "name"), UNOPENABLE)
+def test_a_network_that_opencv_cannot_open_by_its_name_is_read_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, name: str
+) -> None:
+    file = tmp_path / f"{name}.onnx"
+    file.write_bytes(b"the network")
+    monkeypatch.setattr(sys, "platform", platform)
+    made = []
+
+    def create(*arguments: object) -> Stub:
+        """(bufferModel, ...)"""
+        made.append(arguments)
+        return Stub(None)
+
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", create)
+    make_detector(f"yunet:{file}")
+    ((framework, network, configuration, *rest),) = made
+    assert (framework, network.tobytes(), configuration.size, rest) == (
+        "onnx",
+        b"the network",
+        0,
+        [(320, 320), 0.7],
+    )
+
+    def create_of_old(model: str, config: str, *_: object) -> None:
+        """(model, config, input_size): OpenCV 4.8's."""
+        pytest.fail("it is given what it does not take")
+
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", create_of_old)
+    with pytest.raises(DetectionError, match="opens no network by such a path: name it in ASCII"):
+        YuNetDetector(file)
+
+
+@pytest.mark.parametrize(("platform", "name"), UNOPENABLE)
+def test_what_is_no_network_is_called_so_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, name: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    file = tmp_path / f"{name}.onnx"
+    file.write_bytes(b"no network")
+    takes_bytes = "bufferModel" in (cv2.FaceDetectorYN.create.__doc__ or "")
+    with pytest.raises(DetectionError, match="not a network" if takes_bytes else "opens no network"):
+        YuNetDetector(file)
+
+
+@pytest.mark.parametrize(("platform", "name"), UNOPENABLE)
+def test_a_cascade_that_opencv_cannot_open_by_its_name_is_read_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, name: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    file = tmp_path / f"{name}.xml"
+    if hasattr(cv2, "CascadeClassifier"):
+        default = CascadeDetector().file
+        shutil.copy(default, file)
+        face = cv2.imread(str(FACE))
+        np.testing.assert_array_equal(CascadeDetector(file)(face), CascadeDetector(default)(face))
+        assert len(CascadeDetector(file)(face)) == 1
+        for text in ("no cascade", '<?xml version="1.0"?><opencv_storage><a>1</a></opencv_storage>'):
+            file.write_text(text)
+            with pytest.raises(DetectionError, match="is not a cascade"):
+                CascadeDetector(file)
+        return
+    # As OpenCV 4 has it.
+    file.write_text('<?xml version="1.0"?><opencv_storage><a>1</a></opencv_storage>')
+    read = []
+
+    class Classifier(Stub):
+        def read(self, node: cv2.FileNode) -> bool:
+            read.append(node.real())
+            return True
+
+    monkeypatch.setattr(cv2, "CascadeClassifier", lambda *names: Classifier(names), raising=False)
+    assert CascadeDetector(file)._classifier().found == ()
+    assert read == [1.0, 1.0]
 
 
 def test_dlib_gives_boxes_and_scores(monkeypatch: pytest.MonkeyPatch) -> None:
