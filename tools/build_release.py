@@ -25,14 +25,13 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# Zig is Clang, with the symbols of every glibc at hand, but refuses one option that Clang ignores.
+# Zig is Clang, with the symbols of every glibc at hand.
 COMPILER = """\
 #!{python}
 import subprocess
 import sys
 
-options = [option for option in sys.argv[1:] if option != "-fno-predictive-commoning"]
-sys.exit(subprocess.call([{python!r}, "-m", "ziglang", "cc", "-target", {target!r}, *options]))
+sys.exit(subprocess.call([{python!r}, "-m", "ziglang", "cc", "-target", {target!r}, *sys.argv[1:]]))
 """
 
 
