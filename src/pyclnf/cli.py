@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import json
 import math
@@ -112,14 +113,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("pyclnf: interrupted; --resume goes on with what is left", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone ('| head'); Python would complain once more at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
-    except OSError as error:  # a full disk, a folder that cannot be written to
+    except OSError as error:
+        if _is_broken_pipe(error):
+            # Whoever read our output has gone ('| head'); Python would complain once more at its exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_FAILED
+        # A full disk, a folder that cannot be written to.
         print(f"pyclnf: {error}", file=sys.stderr)
         return EXIT_FAILED
     return code
+
+
+def _is_broken_pipe(error: OSError) -> bool:
+    """Return whether nobody reads what is written, which on Windows is an invalid argument."""
+    if sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None:
+        return True
+    return isinstance(error, BrokenPipeError)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -99,13 +99,21 @@ def test_what_ends_a_command(
     assert capsys.readouterr().err == message
 
 
+@pytest.mark.parametrize(
+    ("platform", "error"), [(sys.platform, BrokenPipeError()), ("win32", OSError(22, "Invalid argument"))]
+)
 def test_a_reader_that_has_gone_is_no_traceback(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    platform: str,
+    error: OSError,
 ) -> None:
     """Python writes what is left at its exit, which must not fail once more."""
+    monkeypatch.setattr(sys, "platform", platform)
 
     def fail(_: object) -> int:
-        raise BrokenPipeError
+        raise error
 
     with (tmp_path / "gone").open("w+") as gone:
         monkeypatch.setattr(cli, "_version", fail)
