@@ -7,11 +7,10 @@ import json
 import sys
 from pathlib import Path
 
-import cv2
-
 import pyclnf
 from pyclnf import CLNF, PyclnfError
 from pyclnf.draw import draw_faces
+from pyclnf.images import read_photograph, write_image
 from pyclnf.nu_rlms import KERNEL_VARIANT
 
 
@@ -27,12 +26,11 @@ def main() -> int:
     if options.picture is None:
         print(f"pyclnf {pyclnf.__version__}, kernels {KERNEL_VARIANT}, from {Path(pyclnf.__file__).parent}")
         return 0
-    image = cv2.imread(str(options.picture))
-    if image is None:
-        print(f"landmarks: {options.picture} is no picture", file=sys.stderr)
-        return 1
     try:
+        # Not by cv2.imread and imwrite, which know only ASCII paths on Windows.
+        image, _ = read_photograph(options.picture)
         faces = CLNF().detect(image)
+        write_image(options.draw, draw_faces(image, faces))
     except PyclnfError as error:
         print(f"landmarks: {error}", file=sys.stderr)
         return 1
@@ -41,7 +39,6 @@ def main() -> int:
         for face in faces
     ]
     options.json.write_text(json.dumps(found), encoding="utf-8")
-    cv2.imwrite(str(options.draw), draw_faces(image, faces))
     print(f"{options.picture}: {len(found)} face{'s' * (len(found) != 1)}")
     return 0
 

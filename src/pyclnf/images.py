@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -234,6 +235,8 @@ def as_pixels(image: NDArray[Any]) -> NDArray[Any]:
         remedy = "read files with cv2.imread, which returns None for a file that it cannot read"
         if hasattr(image, "__array__") or hasattr(image, "__array_interface__"):  # of PIL or torch
             remedy = "give np.asarray(image), (H, W, 3) with blue first: [:, :, ::-1] of RGB"
+        elif sys.platform == "win32":
+            remedy += ", such as any whose path is not ASCII: pyclnf.images.read_photograph reads those, too"
         raise ImageError(f"an image is a NumPy array, not {type(image).__name__}: {remedy}")
     if image.ndim == 2:
         image = image[:, :, None]

@@ -588,6 +588,14 @@ def test_files_that_are_often_taken_for_images_are_named(tmp_path: Path, data: b
         images.read_photograph(tmp_path / "x.jpg")
 
 
+def test_on_windows_it_is_said_why_opencv_may_not_have_read_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    for system, said in (("linux", False), ("win32", True)):
+        monkeypatch.setattr(sys, "platform", system)
+        with pytest.raises(ImageError, match=r"not NoneType: read files with cv2\.imread") as caught:
+            images.as_pixels(None)  # type: ignore[arg-type]
+        assert ("path is not ASCII: pyclnf.images.read_photograph reads" in str(caught.value)) == said
+
+
 def test_pictures_are_counted_whatever_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenCV's functions for image files find on Windows none whose path is not ASCII."""
     path = tmp_path / "M\u00fcller.tif"
