@@ -397,7 +397,8 @@ def run(
     settings : Settings
     jobs : sequence of Job
     workers : int
-        Processes; with 1 everything happens in this one. The files do not depend on it.
+        Processes; with 1 everything happens in this one. The files do not depend on it. With more than one, a
+        script needs the ``if __name__ == "__main__":`` guard of `multiprocessing`.
     resume : bool
         Skip the jobs whose outputs are there.
     scheduler : str, optional
