@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # Bytes that a name may have on most file systems: 255, less what a temporary name adds.
 _LONGEST_STEM = 200
 
+# Characters from which on paths are called missing by Windows, unless it is set up for longer ones.
+_MAX_PATH = 260
+
 # Seconds between tries to move a file on Windows, where scanners have new ones open for a moment.
 _WAITS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
 
@@ -51,6 +54,11 @@ def replacing(path: Path) -> Iterator[Path]:
         if error.filename == str(temporary):
             error.filename = str(path)
             del error.filename2  # None would be written, too
+            longest = max(len(str(name.absolute())) for name in (path, temporary))
+            if sys.platform == "win32" and longest >= _MAX_PATH:
+                error.strerror = (
+                    f"{error.strerror} (too long a path for Windows? name a folder nearer to the drive)"
+                )
         raise
     finally:
         # Where nothing can be written nothing can be removed either.

@@ -89,6 +89,21 @@ def test_on_windows_what_keeps_a_file_open_is_not_waited_for_long(
     assert 1 < sum(refusals[1:]) < 5
 
 
+def test_on_windows_it_is_said_that_a_path_may_be_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There it is called missing."""
+    for system, name, said in (
+        ("win32", "n" * 245 + ".csv", True),
+        ("win32", "n.csv", False),
+        ("linux", "n" * 245 + ".csv", False),
+    ):
+        monkeypatch.setattr(sys, "platform", system)
+        with pytest.raises(FileNotFoundError, match=r"n\.csv'$") as caught, replacing(tmp_path / name) as own:
+            raise FileNotFoundError(2, "No such file or directory", str(own))
+        assert ("too long a path for Windows? name a folder" in str(caught.value)) == said
+
+
 def test_elsewhere_a_refusal_is_final(tmp_path: Path, refusals: list[float]) -> None:
     if sys.platform == "win32":
         pytest.skip("it is not on Windows")
