@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -23,7 +24,8 @@ def receive(url: str, part: Path, size: int) -> None:
     Raises
     ------
     DownloadError
-        If the address is not https, or the server refuses or answers something else.
+        If the address is not https, its certificate cannot be verified, or the server refuses or answers
+        something else.
     OSError
         If the transfer breaks off.
     """
@@ -31,6 +33,14 @@ def receive(url: str, part: Path, size: int) -> None:
         _receive(url, part, size)
     except urllib.error.HTTPError as error:
         raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        if not isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise
+        raise DownloadError(
+            f"{url}: the server's certificate cannot be verified ({error.reason.verify_message}): on macOS "
+            "with Python from python.org run its 'Install Certificates.command'; behind a proxy that has a "
+            "certificate of its own name a file with it in SSL_CERT_FILE"
+        ) from error
     except http.client.HTTPException as error:
         raise OSError(str(error)) from error
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import ssl
 import threading
+import urllib.error
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -207,6 +209,24 @@ def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyP
         store.imported_path("mine")
     with pytest.raises(DownloadError, match="run the command again to go on where it stopped"):
         store.fetch("https://127.0.0.1:1/x", store.cache_dir() / "x", store.RemoteFile("x", 1, "0" * 64))
+
+
+def test_a_certificate_that_cannot_be_verified_is_no_transfer_to_go_on_with(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS, where Python from python.org knows no certificates before a command of its own has run."""
+
+    def refuse(*_: object) -> None:
+        cause = ssl.SSLCertVerificationError(1, "certificate verify failed")
+        cause.verify_message = "unable to get local issuer certificate"
+        raise urllib.error.URLError(cause)
+
+    monkeypatch.setattr(_download, "_receive", refuse)
+    with pytest.raises(
+        DownloadError,
+        match=r"\(unable to get local issuer certificate\).*Install Certificates.*SSL_CERT_FILE$",
+    ):
+        store.fetch("https://localhost/x", home / "x", store.RemoteFile("x", 1, "0" * 64))
 
 
 def test_a_server_that_speaks_no_http(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
