@@ -72,6 +72,7 @@ REPORT_EXAMPLES = """\
 examples:
   pyclnf report processed/interview.csv --video interview.mp4
   pyclnf report processed/ --output report.html            one page for many photographs
+  pyclnf report processed/ --measures measures.csv         openings and heights in mm, one table of all
 """
 
 
@@ -188,6 +189,12 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--video", type=Path, help="the video, for pictures of the worst frames")
     report.add_argument(
         "--images", type=Path, metavar="DIR", help="folder of the photographs, for their pictures"
+    )
+    report.add_argument(
+        "--measures",
+        type=Path,
+        metavar="OUT.csv",
+        help="write a table of mouth width, lid opening, brow height and mouth corners in mm, too",
     )
     report.set_defaults(run=_report)
 
@@ -493,6 +500,7 @@ def _write_reports(settings: Settings, jobs: Sequence[Any], output: Path) -> Non
 
 def _report(options: argparse.Namespace) -> int:
     from pyclnf.formats import read_csv
+    from pyclnf.measures import write_measures
     from pyclnf.report import find_images, find_video, write_image_report, write_video_report
 
     paths = [path for given in options.inputs for path in (_csvs_in(given) if given.is_dir() else [given])]
@@ -506,6 +514,10 @@ def _report(options: argparse.Namespace) -> int:
         raise ParameterError("--output is one page, but these CSVs make several: leave it out")
     if options.video and len(videos) != 1:
         raise ParameterError("--video belongs to the CSV of one video")
+    if options.measures and videos and photographs:
+        raise ParameterError(
+            "--measures is a table of videos or of photographs: give them one after the other"
+        )
     for path in videos:
         page = options.output or path.with_suffix(".html")
         write_video_report(page, path, options.video or find_video(path))
@@ -514,12 +526,18 @@ def _report(options: argparse.Namespace) -> int:
         page = options.output or photographs[0].parent / "report.html"
         write_image_report(page, find_images(photographs, options.images))
         print(page)
+    if options.measures:
+        write_measures(options.measures, paths)
+        print(options.measures)
     return 0
 
 
 def _csvs_in(folder: Path) -> list[Path]:
-    """Return the CSVs in a folder but hidden ones: those half written, and what macOS keeps beside files."""
-    return sorted(path for path in folder.rglob("*.csv") if not path.name.startswith("."))
+    """Return the CSVs in a folder but hidden ones, half written or kept by macOS, and tables of measures."""
+    from pyclnf.measures import is_measures
+
+    found = sorted(path for path in folder.rglob("*.csv") if not path.name.startswith("."))
+    return [path for path in found if not is_measures(path)]
 
 
 def _list_models(_: argparse.Namespace) -> int:

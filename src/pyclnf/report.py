@@ -19,7 +19,7 @@ from pyclnf.draw import confidence_colour, draw_axes, draw_landmarks
 from pyclnf.errors import FormatError, PyclnfError
 from pyclnf.formats import PARAMETERS, Table, read_csv
 from pyclnf.images import IMAGE_SUFFIXES, read_photograph
-from pyclnf.pdm import euler_to_matrix
+from pyclnf.measures import HEIGHTS, SIDES, measures, seen_from_the_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["distances", "write_image_report", "write_video_report"]
+__all__ = ["write_image_report", "write_video_report"]
 
 # Points of a curve: longer videos show the range within each of half as many parts.
 MAX_POINTS = 1500
@@ -40,43 +40,12 @@ SCATTER = 260  # px
 # Both sides of a face are compared in frames that show it from within so many degrees of its front, and
 # that can be trusted: of a turned head the far brow comes out too low.
 FRONTAL, TRUSTED = 15.0, 0.5
+TITLES = {
+    "lid_opening": "Lid opening",
+    "brow_height": "Brow height",
+    "mouth_corner": "Mouth corner, below the eye",
+}
 COLOURS = ("#1f77b4", "#d95f02", "#2a9d55")
-
-
-def distances(table: Table) -> dict[str, Float]:
-    """Return distances in the face over the rows, mm; NaN where a row has no success.
-
-    Mouth width (48 to 54), and for the face's own right and left the lid opening (from the middle of the
-    upper lid's points to that of the lower one's) and the brow height (from the middle of the eye's corners
-    to that of the brow's points). The last two are heights along the head's own vertical axis: landmarks on
-    lids that meet lie beside each other, a millimetre apart.
-
-    Parameters
-    ----------
-    table : Table
-        Of faces with 68 landmarks.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (rows,)
-    """
-    points = table.landmarks_3d
-    if points.shape[1] != 68:
-        raise FormatError(f"{table.path}: the distances are defined for 68 landmarks, not {points.shape[1]}")
-    down = np.array([euler_to_matrix(turn)[:, 1] for turn in table.pose[:, 3:]]).reshape(-1, 3)
-
-    def height(upper: Sequence[int], lower: Sequence[int]) -> Float:
-        between = points[:, lower].mean(axis=1) - points[:, upper].mean(axis=1)
-        return np.asarray((between * down).sum(axis=1))
-
-    found = {
-        "mouth width": np.linalg.norm(points[:, 48] - points[:, 54], axis=1),
-        "lid opening, right": height([37, 38], [40, 41]),
-        "lid opening, left": height([43, 44], [46, 47]),
-        "brow height, right": height(range(17, 22), [36, 39]),
-        "brow height, left": height(range(22, 27), [42, 45]),
-    }
-    return {name: np.where(table.success, values, np.nan) for name, values in found.items()}
 
 
 # --- videos
@@ -142,19 +111,15 @@ def _summary(table: Table) -> str:
 
 
 def _charts(table: Table, data: dict[str, dict[str, list[float]]]) -> list[str]:
-    found = distances(table)
+    found = measures(table)
     pose = np.where(table.success[:, None], np.degrees(table.pose[:, 3:]), np.nan)
-    right_left = {
-        name: {side: found[f"{name}, {side}"] for side in ("right", "left")}
-        for name in ("lid opening", "brow height")
-    }
     charts: list[tuple[str, str, dict[str, Float]]] = [
         ("Confidence", "", {"confidence": table["confidence"]}),
         ("Head pose", "degrees", dict(zip(("pitch (rx)", "yaw (ry)", "roll (rz)"), pose.T, strict=True))),
-        ("Mouth width", "mm", {"mouth width": found["mouth width"]}),
-        ("Lid opening", "mm", right_left["lid opening"]),
-        ("Brow height", "mm", right_left["brow height"]),
+        ("Mouth width", "mm", {"mouth width": found["mouth_width"]}),
     ]
+    for name in HEIGHTS:
+        charts.append((TITLES[name], "mm", {side: found[f"{name}_{side}"] for side in SIDES}))
     return [
         _chart(f"chart{len(data)}", title, unit, table["timestamp"], lines, data)
         for title, unit, lines in charts
@@ -251,28 +216,18 @@ def _rounded(values: Float) -> list[float]:
 
 
 def _left_against_right(table: Table) -> str:
-    rows = table.success & (_seen_from_the_side(table) <= FRONTAL) & (table["confidence"] >= TRUSTED)
-    found = {name: values[rows] for name, values in distances(table).items()}
+    rows = table.success & (seen_from_the_side(table) <= FRONTAL) & (table["confidence"] >= TRUSTED)
+    found = {name: values[rows] for name, values in measures(table).items()}
     count = f"{rows.sum()} of {table.success.sum()} frames with success"
+    scatters = [_scatter(TITLES[name], *(found[f"{name}_{side}"] for side in SIDES)) for name in HEIGHTS]
     return (
-        '<div class="row">'
-        + "".join(
-            _scatter(name, found[f"{name}, right"], found[f"{name}, left"])
-            for name in ("lid opening", "brow height")
-        )
-        + f"</div><p><small>Left against right: {count}, seen from within {FRONTAL:g}° of the front with a "
-        f"confidence of {TRUSTED:g} or more. In a mirrored recording they have changed places.</small></p>"
+        f'<div class="row">{"".join(scatters)}</div><p><small>Left against right: {count}, seen from within '
+        f"{FRONTAL:g}° of the front with a confidence of {TRUSTED:g} or more. In a mirrored recording they "
+        "have changed places.</small></p>"
     )
 
 
-def _seen_from_the_side(table: Table) -> Float:
-    """Return how far from its front the camera sees each face, degrees: the yaw, wherever the head is."""
-    turns = np.array([euler_to_matrix(turn) for turn in table.pose[:, 3:]]).reshape(-1, 3, 3)
-    ahead = np.einsum("nji,nj->ni", turns, table.pose[:, :3])
-    return np.asarray(np.degrees(np.abs(np.arctan2(ahead[:, 0], ahead[:, 2]))))
-
-
-def _scatter(name: str, right: Float, left: Float) -> str:
+def _scatter(title: str, right: Float, left: Float) -> str:
     both = np.isfinite(right) & np.isfinite(left)
     right, left = right[both], left[both]
     if not len(right):
@@ -302,7 +257,7 @@ def _scatter(name: str, right: Float, left: Float) -> str:
     parts.append(
         f'<text x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">left</text>'
     )
-    title = f"{name.capitalize()}: left against right"
+    title = f"{title}: left against right"
     return (
         f"<figure><figcaption>{title} <small>(mm)</small></figcaption>"
         f'<svg class="scatter" viewBox="0 0 {SCATTER} {bottom + 36}" role="img" aria-label="{title}">'

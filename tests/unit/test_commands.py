@@ -232,6 +232,21 @@ def test_reports_of_several_tables(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "the photograph cannot be read" in (tmp_path / "one.html").read_text(encoding="utf-8")
 
 
+def test_measures_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    faces = [make_face(i, frame=i, timestamp=i / 25) for i in range(3)]
+    formats.write_csv(tmp_path / "v.csv", faces)
+    table = tmp_path / "measures.csv"
+    for _ in range(2):  # the table is not taken for one of landmarks
+        assert run("report", tmp_path, "--measures", table) == 0
+        assert capsys.readouterr().out.splitlines() == [str(tmp_path / "v.html"), str(table)]
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 4
+    formats.write_csv(tmp_path / "p.csv", faces[:1], layout="image")
+    assert run("report", tmp_path, "--measures", table) == 2
+    assert "one after the other" in capsys.readouterr().err
+    assert run("report", tmp_path / "p.csv", "--measures", tmp_path / "v.csv") == 1
+    assert "no table of measures" in capsys.readouterr().err
+
+
 def test_no_report_of_photographs_that_all_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_model().save(tmp_path / "tiny.npz")
     (tmp_path / "a.png").write_bytes(b"no picture")

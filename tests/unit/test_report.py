@@ -8,7 +8,7 @@ import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,11 +17,7 @@ import pytest
 from faces import make_face, missing_face
 from pyclnf import formats, report
 from pyclnf.errors import FormatError
-from pyclnf.formats import Table
-from pyclnf.pdm import euler_to_matrix
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from pyclnf.measures import HEIGHTS, measures
 
 
 class Page(HTMLParser):
@@ -80,10 +76,18 @@ def test_page_of_a_video(tmp_path: Path) -> None:
     report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv", tmp_path / "v.avi")
     page, data = read_page(tmp_path / "v.html")
     assert "30 frames over 2.9 s; success in 29 (96.7%)" in page.words
-    for name in ("Confidence", "Head pose", "Mouth width", "Lid opening", "Brow height", "Worst frames"):
+    for name in (
+        "Confidence",
+        "Head pose",
+        "Mouth width",
+        "Lid opening",
+        "Brow height",
+        "Mouth corner",
+        "Worst frames",
+    ):
         assert name in page.words
     assert "left against right" in page.words
-    assert page.count("svg") == 5 + 2
+    assert page.count("svg") == 6 + 3
     table = formats.read_csv(tmp_path / "v.csv")
     np.testing.assert_allclose(data["chart0"]["confidence"], table["confidence"])
     widths = data["chart2"]["mouth width"]
@@ -114,9 +118,9 @@ def test_sides_are_compared_where_the_face_is_seen_from_the_front(tmp_path: Path
     report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv")
     page, _ = read_page(tmp_path / "v.html")
     assert "2 of 6 frames with success, seen from within 15° of the front" in page.words
-    found = report.distances(formats.read_csv(tmp_path / "v.csv"))
-    for name in ("lid opening", "brow height"):
-        apart = found[f"{name}, left"] - found[f"{name}, right"]
+    found = measures(formats.read_csv(tmp_path / "v.csv"))
+    for name in HEIGHTS:
+        apart = found[f"{name}_left"] - found[f"{name}_right"]
         # The first, and the one that looks into the camera.
         assert f"left minus right: mean {apart[[0, 3]].mean():+.2f} mm" in page.words
 
@@ -139,7 +143,7 @@ def test_page_of_a_video_with_two_faces(tmp_path: Path) -> None:
     page, data = read_page(tmp_path / "v.html")
     assert "Face 0" in page.words
     assert "Face 1" in page.words
-    assert len(data) == 10
+    assert len(data) == 12
     assert len(data["chart5"]["t"]) == 10
 
 
@@ -181,46 +185,6 @@ def test_curves_of_a_long_video_are_read_at_the_same_times() -> None:
     assert np.nanmax(np.abs(read["right"] - read["left"])) == pytest.approx(0.1)
     assert np.isnan(read["left"]).sum() == 1
     assert chart.count("<polyline") == 4
-
-
-def table_of(points: NDArray[np.float64], turn: tuple[float, float, float]) -> Table:
-    """Return two rows of a face (68, 3) in the head's axes, turned before the camera; the second failed."""
-    turned = points @ euler_to_matrix(turn).T + (30.0, -40.0, 700.0)
-    columns = {f"{axis}_{i}": np.repeat(turned[i, k], 2) for k, axis in enumerate("XYZ") for i in range(68)}
-    pose = zip(formats.POSE, (30.0, -40.0, 700.0, *turn), strict=True)
-    columns |= {name: np.repeat(value, 2) for name, value in pose}
-    return Table(Path("v.csv"), columns | {"confidence": np.ones(2), "success": np.array([1.0, 0.0])})
-
-
-@pytest.mark.parametrize("turn", ((0.0, 0.0, 0.0), (0.3, -0.7, 0.4)))
-def test_distances(turn: tuple[float, float, float]) -> None:
-    """Heights are those in the head's own axes, however it is turned."""
-    points = np.zeros((68, 3))
-    points[48, 0], points[54, 0] = -25, 26
-    points[[37, 38], 1] = -3
-    points[[41, 40], 1] = (3, 5)
-    points[[43, 44], 1] = -2
-    points[[47, 46], 1] = 2
-    points[[37, 43], 0] = 1.5
-    points[[36, 39], 1] = (1, 3)
-    points[17:22] = (4, -30, -9)
-    points[22:27] = (-4, -20, -9)
-    found = report.distances(table_of(points, turn))
-    assert {name: values[0] for name, values in found.items()} == pytest.approx(
-        {
-            "mouth width": 51,
-            "lid opening, right": 7,
-            "lid opening, left": 4,
-            "brow height, right": 32,
-            "brow height, left": 20,
-        }
-    )
-    assert all(np.isnan(values[1]) for values in found.values())
-    # Landmarks of lids that meet lie beside each other; the brow stays where it is.
-    points[[37, 38, 40, 41], 1] = 4
-    closed = report.distances(table_of(points, turn))
-    assert closed["lid opening, right"][0] == pytest.approx(0, abs=1e-9)
-    assert closed["brow height, right"][0] == pytest.approx(32)
 
 
 def test_page_of_photographs(tmp_path: Path) -> None:
@@ -283,7 +247,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     formats.write_csv(tmp_path / f"{name}.csv", [make_face()])
     report.write_video_report(tmp_path / "v.html", tmp_path / f"{name}.csv")
     page, _ = read_page(tmp_path / "v.html")
-    assert page.count("b") == 5 + 4  # the readings in the legends, none of the name
+    assert page.count("b") == 5 + 6  # the readings in the legends, none of the name
     assert name in page.words
 
 
