@@ -538,3 +538,25 @@ def test_a_shape_without_extent_has_no_place_in_a_box(span: float) -> None:
 def test_the_flattest_shape_that_has_a_place_in_a_box() -> None:
     flat = PDM([-40, 40, np.nextafter(1e-9, 1), 0, 0, 5], np.eye(6)[:, :1], [20.0])
     assert np.isfinite(flat.from_box((0, 0, 50, 50)).pose).all()
+
+
+def test_a_mean_in_rows_of_coordinates_is_taken_and_one_of_landmarks_is_not() -> None:
+    for n in (3, 4):
+        mean = np.arange(3.0 * n).reshape(3, n)
+        np.testing.assert_array_equal(PDM(mean, np.zeros((3 * n, 0)), []).mean, np.arange(3.0 * n))
+    with pytest.raises(ModelError, match="their transpose"):
+        PDM(np.zeros((4, 3)), np.zeros((12, 0)), [])
+
+
+def test_the_radius_is_how_far_landmarks_lie_from_the_middle() -> None:
+    assert PDM([3, -3, 0, 0, 4, 4, 0, 0, 0], np.zeros((9, 0)), []).radius == pytest.approx(np.sqrt(50 / 3))
+
+
+def test_a_copy_of_parameters_shares_nothing(pdm: PDM) -> None:
+    parameters = some_parameters(pdm, 0)
+    before = parameters.pose.copy(), parameters.shape.copy()
+    copy = parameters.copy()
+    copy.pose[:], copy.shape[:] = 7, 7
+    np.testing.assert_array_equal(parameters.pose, before[0])
+    np.testing.assert_array_equal(parameters.shape, before[1])
+    np.testing.assert_array_equal(np.concatenate([copy.pose, copy.shape]), 7)
