@@ -21,10 +21,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from parity import mean_error, read_points
+from parity import read_points
 
 from pyclnf import CLNF
 from pyclnf.detection import MTCNNDetector, mtcnn_boxes
+from pyclnf.training import landmark_errors
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -84,7 +85,7 @@ def main() -> int:
                 landmarks = clnf.fit(image, box)[0]
             else:  # as `CLNF.detect` does: its start looks twice
                 landmarks = clnf.detect(image, detector=lambda _, box=box: [box])[0].landmarks
-            errors[name].append(mean_error(landmarks, points))
+            errors[name].append(landmark_errors(landmarks, points).mean())
     print(f"{len(files)} photographs: annotated face found in {found}; {others} other boxes; "
           f"median {1e3 * statistics.median(seconds):.0f} ms an image")  # fmt: skip
     print(f"{'start':14}{'IoU':>8}{'edges':>8} | fits: {'mean':>8}{'median':>8}{'> 0.10':>8}")
