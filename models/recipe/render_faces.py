@@ -1,6 +1,7 @@
 """Render labelled faces into shards; each shard is written whole or not at all, so a run can be resumed.
 
-Every person has an own seed, so pictures depend neither on the order nor on the number of processes,
+Shards that are there are skipped, those that hold fewer of the people than are asked for drawn anew. Every
+person has an own seed, so pictures depend neither on the order nor on the number of processes,
 and any prefix of the data set is a fair sample of the whole.
 
     python render_faces.py OUT --assets FOLDER [--set train|palsy_test|yaw_test|video_test|cycles]
@@ -14,6 +15,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -150,36 +152,106 @@ def make_renderer(
     return FaceRenderer(cfg, factory, raster)
 
 
+def part_of(text: str) -> tuple[int, int]:
+    """Return i and n of i/n."""
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not i/n with i from 0 to n - 1")
+    return int(part), int(parts)
+
+
+def claim(folder: Path, cfg: dict[str, Any]) -> None:
+    """Note which numbers draw the pictures of a folder: none that others draw must come among them.
+
+    Raises
+    ------
+    ValueError
+        If other numbers drew those that are there.
+    """
+    drawing = {
+        name: {key: value for key, value in table.items() if key != "identities"}
+        for name, table in cfg.items()
+        if name not in ("training", "expansion", "fit")
+    }
+    text, file = json.dumps(drawing, indent=1, sort_keys=True), folder / "config.json"
+    if file.exists():
+        if file.read_text(encoding="utf-8") != text:
+            raise ValueError(
+                f"{folder} holds pictures that other numbers drew, see {file}: give another folder"
+            )
+    elif not any(folder.glob("shard_*.npz")):
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"config.{os.getpid()}.part"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
+
+
+def holds(file: Path, whole: range, people: range) -> bool:
+    """Return whether a shard is there with all of some people, of those that it may hold as a whole.
+
+    Raises
+    ------
+    ValueError
+        If it holds others, which must not be written over.
+    """
+    if not file.exists():
+        return False
+    with np.load(file) as shard:
+        found = set(shard["identity"].tolist())
+    if not found.issubset(whole):
+        raise ValueError(f"{file} holds other people, of another set for example: give another folder")
+    return found.issuperset(people)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path, help="folder of the shards")
     parser.add_argument("--assets", help="assets folder (else the environment variable PYCLNF_ASSETS)")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
     parser.add_argument("--set", dest="name", choices=sorted(SETS), default="train")
     parser.add_argument("--identities", type=int, help="in place of the configured number")
-    parser.add_argument("--part", default="0/1", help="i/n: this process makes every n-th shard from i on")
+    parser.add_argument(
+        "--part",
+        type=part_of,
+        default=(0, 1),
+        metavar="I/N",
+        help="this process makes every n-th shard from i on",
+    )
     args = parser.parse_args()
-    cfg = tomllib.loads(args.config.read_text())
+    if args.identities is not None and args.identities < 1:
+        parser.error(f"at least one person is drawn, not {args.identities}")
+    if args.name == "cycles" and find_spec("bpy") is None:
+        parser.error("the set cycles needs Blender's package bpy: pip install '.[cycles]' in the checkout")
+    cfg = tomllib.loads(args.config.read_text(encoding="utf-8"))
     count = args.identities or {
         "palsy_test": 200, "video_test": 40, "yaw_test": _BAND_IMAGES * (len(cfg["pose"]["yaw_bands"]) - 1),
         "cycles": cfg["cycles"]["identities"],
     }.get(args.name, cfg["data"]["identities"])  # fmt: skip
-    part, parts = (int(x) for x in args.part.split("/"))
-    per_shard = cfg["data"]["identities_per_shard"]
-    args.out.mkdir(parents=True, exist_ok=True)
-    shards = range(-(-count // per_shard))[part::parts]
-    todo = [s for s in shards if not (args.out / f"shard_{s:05d}.npz").exists()]
+    per_shard, first = cfg["data"]["identities_per_shard"], SETS[args.name]
+    part, parts = args.part
+    todo: dict[Path, range] = {}
+    try:
+        claim(args.out, cfg)
+        for shard in range(-(-count // per_shard))[part::parts]:
+            whole = range(first + shard * per_shard, first + (shard + 1) * per_shard)
+            file, people = args.out / f"shard_{shard:05d}.npz", whole[: count - shard * per_shard]
+            if not holds(file, whole, people):
+                todo[file] = people
+    except ValueError as error:
+        parser.error(str(error))
     if not todo:
+        print(f"{args.out}: all shards are there")
         return
     renderer = make_renderer(cfg, args.assets, args.out / ".cache", cycles=args.name == "cycles")
-    first = SETS[args.name]
-    with tqdm(total=len(todo) * per_shard, unit="person", mininterval=5) as progress:
-        for shard in todo:
+    with tqdm(total=sum(map(len, todo.values())), unit="person", mininterval=5) as progress:
+        for file, people in todo.items():
             rows = []
-            for identity in range(shard * per_shard, min((shard + 1) * per_shard, count)):
-                rows += list(renderer.images_of(first + identity, args.name))
+            for identity in people:
+                rows += list(renderer.images_of(identity, args.name))
                 progress.update()
-            write_shard(args.out / f"shard_{shard:05d}.npz", rows, cfg["data"]["jpeg_quality"])
+            write_shard(file, rows, cfg["data"]["jpeg_quality"])
 
 
 if __name__ == "__main__":
