@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from box_correction import pad
-from dataset import load_dataset
+from dataset import Dataset, eye_distances, load_dataset, pictures_held_out
 
 from pyclnf import CLNF, Model
 from pyclnf.training.calibration import NAMES, logistic, sample_fits
@@ -29,17 +29,13 @@ from pyclnf.training.calibration import NAMES, logistic, sample_fits
 RIGHT = 0.08
 
 
-def samples(clnf: CLNF, dataset: object, indices: np.ndarray, seed: int = 0) -> np.ndarray:
+def samples(clnf: CLNF, dataset: Dataset, indices: np.ndarray, seed: int = 0) -> np.ndarray:
     """Return (likelihood, shape energy, log1p(disagreement) or NaN, right, identity) of all fits, (k, 5)."""
     random = np.random.default_rng(seed)
     rows = []
-    for index in indices:
+    for index, unit in zip(indices, eye_distances(dataset, indices).astype(float), strict=True):
         image, corner = pad(dataset.image(index))
         truth = dataset.landmarks[index] + corner
-        turned = dataset.landmarks3d[index]
-        # Pixels a millimetre from the spread of the points, for the distance of the eye corners in 3D.
-        scale = np.sqrt(np.var(truth, axis=0).sum() / np.var(turned[:, :2], axis=0).sum())
-        unit = scale * np.linalg.norm(turned[36] - turned[45])
         for *features, error in sample_fits(clnf, image, truth, RIGHT * unit, random):
             rows.append((*features, error < 1, dataset.identity[index]))
     return np.array(rows, dtype=float)
@@ -81,7 +77,10 @@ def main() -> int:
     options = parser.parse_args()
 
     dataset = load_dataset(options.renders)
-    indices = np.flatnonzero(dataset.held_out)[: options.limit]
+    try:
+        indices = pictures_held_out(dataset, options.limit, seed=None)
+    except ValueError as error:
+        parser.error(str(error))
     model = Model.load(options.model)
     found = {}
     for name in ("image", "video"):

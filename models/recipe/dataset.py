@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from pyclnf._kernels import close_openings
 from pyclnf.pdm import CONTACT_DEPTH, euler_to_matrix
 
-__all__ = ["CONTACTS", "FRAME_RATE", "HELD_OUT_EVERY", "Dataset", "load_dataset", "write_shard"]
+__all__ = [
+    "CONTACTS",
+    "FRAME_RATE",
+    "HELD_OUT_EVERY",
+    "Dataset",
+    "eye_distances",
+    "load_dataset",
+    "one_sided",
+    "pictures_held_out",
+    "write_shard",
+]
 
 HELD_OUT_EVERY = 10  # identities 9, 19, 29... are held out of training
 # Where an eye closes, the upper lid comes to lie before the lower one; where a mouth does, the lower lip
@@ -74,6 +84,40 @@ class Dataset:
         }
         rows = which.tolist()
         return Dataset(**arrays, meta=[self.meta[i] for i in rows], _jpeg=[self._jpeg[i] for i in rows])
+
+
+def eye_distances(data: Dataset, which: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.float32]:
+    """Return the distance of the outer eye corners in 3D at the scale of each picture, (N,) px."""
+    flat, solid = (
+        points - points.mean(axis=1, keepdims=True)
+        for points in (data.landmarks[which], data.landmarks3d[which])
+    )
+    scale = np.linalg.norm(flat, axis=(1, 2)) / np.linalg.norm(solid[:, :, :2], axis=(1, 2))
+    return np.asarray(scale * np.linalg.norm(solid[:, 36] - solid[:, 45], axis=1))
+
+
+def one_sided(data: Dataset) -> NDArray[np.bool_]:
+    """Return which faces show a palsy."""
+    return np.array([meta["palsy_side"] != 0 for meta in data.meta])
+
+
+def pictures_held_out(data: Dataset, count: int, seed: int | None) -> NDArray[np.intp]:
+    """Return so many pictures of people held out, drawn by lot, or without a seed the first; in order.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    there = np.flatnonzero(data.held_out)
+    order = there if seed is None else np.random.default_rng(seed).permutation(there)
+    chosen = np.sort(order[: max(count, 0)])
+    if not chosen.size:
+        raise ValueError(
+            f"{count} pictures are asked for, of {there.size} that show people held out (every "
+            f"{HELD_OUT_EVERY}th of the set train, all of the test sets)"
+        )
+    return chosen
 
 
 def write_shard(file: Path, rows: list[dict[str, Any]], jpeg_quality: int) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from dataset import FRAME_RATE, Dataset, load_dataset
+from dataset import FRAME_RATE, Dataset, eye_distances, load_dataset, pictures_held_out
 from numpy.typing import NDArray
 from photo import distort, relight_around
 
@@ -25,6 +25,9 @@ from pyclnf.camera import head_pose
 
 BANDS = (0, 15, 30, 45, 60, 90)
 CHANGES = ("none", "unlike", "around")
+NOT_OF_TRACKS = (
+    "parameters", "images", "change", "boxes", "off", "size", "asymmetry", "pose", "groups",
+)  # fmt: skip
 
 
 def disturbed_box(
@@ -37,17 +40,10 @@ def disturbed_box(
     return np.array([*(centre - size / 2), *size])
 
 
-def eye_distance(data: Dataset, i: int) -> float:
-    """Return the distance of the outer eye corners in 3D at the picture's scale, px."""
-    truth, solid = data.landmarks[i], data.landmarks3d[i]
-    flat = truth - truth.mean(axis=0)
-    scale = np.linalg.norm(flat) / np.linalg.norm((solid - solid.mean(axis=0))[:, :2])
-    return float(scale * np.linalg.norm(solid[36] - solid[45]))
-
-
-def face_error(found: NDArray[np.floating], data: Dataset, i: int) -> float:
-    """Return the mean distance of the points over that of the outer eye corners at the picture's scale."""
-    return float(np.linalg.norm(found - data.landmarks[i], axis=1).mean() / eye_distance(data, i))
+def point_errors(found: NDArray[np.floating], data: Dataset, which: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the distances of points (n, 68, 2) over those of the outer eye corners in 3D."""
+    distances = np.linalg.norm(found - data.landmarks[which], axis=2)
+    return distances / eye_distances(data, which)[:, None]
 
 
 def changed_picture(data: Dataset, i: int, change: str) -> NDArray[np.uint8]:
@@ -81,20 +77,28 @@ def evaluate(
     off: float = 0.1,
     size: float = np.inf,
 ) -> dict[str, NDArray[np.float64]]:
-    """Return errors, confidences (NaN without), seconds and landmarks of the fits to the chosen pictures."""
+    """Return what the fits to the chosen pictures find.
+
+    The errors of the points and of the faces, confidences (NaN without), seconds of the processor, landmarks,
+    and the angles of the head (rx, ry, rz) before the camera that took the picture.
+    """
     rows = []
     for i in chosen.tolist():
         image = changed_picture(data, i, change)
         box = disturbed_box(data.landmarks[i], np.random.default_rng([seed, i]), off)
         image, box, factors = shrunk(image, box, size)
-        began = time.perf_counter()
+        began = time.thread_time()
         found, info = clnf.fit(image, box)
-        seconds = time.perf_counter() - began
-        found = (found + 0.5) / factors - 0.5
+        seconds = time.thread_time() - began
         confidence = np.nan if info["confidence"] is None else info["confidence"]
-        rows.append((face_error(found, data, i), confidence, seconds, found))
-    names = ("error", "confidence", "seconds", "landmarks")
-    return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+        focal_length, *middle = data.camera[i, 1:].astype(float)
+        camera = Camera(*(focal_length * factors), *((np.array(middle) + 0.5) * factors - 0.5))
+        pose = head_pose(clnf.model.pdm, info["params"], found, camera)[3:]
+        rows.append((confidence, seconds, (found + 0.5) / factors - 0.5, pose))
+    names = ("confidence", "seconds", "landmarks", "pose")
+    result = {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    points = point_errors(result["landmarks"], data, chosen)
+    return result | {"points": points, "error": points.mean(axis=1)}
 
 
 def print_spread(found: NDArray[np.floating], data: Dataset, chosen: NDArray[np.intp]) -> None:
@@ -104,7 +108,7 @@ def print_spread(found: NDArray[np.floating], data: Dataset, chosen: NDArray[np.
     """
     about = np.linalg.norm(found - found.mean(axis=0), axis=3)
     spread = np.sqrt((about**2).mean(axis=0)).mean(axis=1)
-    spread /= np.array([eye_distance(data, i) for i in chosen.tolist()])
+    spread /= eye_distances(data, chosen)
     yaw = np.abs(np.degrees(data.pose[chosen, 1]))
     for low, high in ((0, 5), *pairwise(BANDS), (0, 90)):
         band = spread[(yaw >= low) & (yaw < high)]
@@ -139,15 +143,8 @@ def print_asymmetry(found: NDArray[np.floating], data: Dataset, chosen: NDArray[
         print(f"  {name:13s}  slope {slope:5.2f}  correlation {correlation:5.2f}  median error {error:.4f}")
 
 
-def print_pose(clnf: CLNF, data: Dataset, chosen: NDArray[np.intp]) -> None:
+def print_pose(found: NDArray[np.floating], data: Dataset, chosen: NDArray[np.intp]) -> None:
     """Print how right pitch, yaw and roll are, before the camera that took the pictures."""
-    found = []
-    for i in chosen.tolist():
-        box = disturbed_box(data.landmarks[i], np.random.default_rng([0, i]))
-        landmarks, info = clnf.fit(data.image(i), box)
-        _, focal_length, *middle = data.camera[i].tolist()
-        camera = Camera(focal_length, focal_length, *middle)
-        found.append(head_pose(clnf.model.pdm, info["params"], landmarks, camera)[3:])
     said, truth = np.degrees(found), np.degrees(data.pose[chosen])
     for k, name in enumerate(("pitch", "yaw", "roll")):
         slope, error = np.polyfit(truth[:, k], said[:, k], 1)[0], np.abs(said - truth)[:, k].mean()
@@ -162,13 +159,13 @@ def print_tracks(clnf: CLNF, data: Dataset, *, smooth: bool) -> None:
     """
     errors, jitters, lids = [], [], []
     for person in np.unique(data.identity):
-        frames = np.flatnonzero(data.identity == person).tolist()
+        frames = np.flatnonzero(data.identity == person)
+        distances = eye_distances(data, frames)
         box = disturbed_box(data.landmarks[frames[0]], np.random.default_rng([0, int(person)]))
         tracker = Tracker(clnf, smooth=smooth, detector=lambda _, box=box: np.array([[*box, 1.0]]))
         offs, openings = [], []
-        for number, i in enumerate(frames):
+        for number, (i, distance) in enumerate(zip(frames.tolist(), distances, strict=True)):
             (face,) = tracker.update(data.image(i), number / FRAME_RATE)
-            distance = eye_distance(data, i)
             offs.append((face.landmarks - data.landmarks[i]) / distance)
             openings.append((opening(face.landmarks) / distance, opening(data.landmarks[i]) / distance))
         errors += np.linalg.norm(offs, axis=2).mean(axis=1).tolist()
@@ -185,21 +182,22 @@ def print_jumps(clnf: CLNF, data: Dataset, jump: float) -> None:
     """Follow people whose pictures move there and back from frame to frame, without a detector's help."""
     errors = []
     for person in np.unique(data.identity):
-        frames = np.flatnonzero(data.identity == person).tolist()
+        frames, found = np.flatnonzero(data.identity == person), []
         rng = np.random.default_rng([0, int(person)])
         x, y, *size = disturbed_box(data.landmarks[frames[0]], rng)
         angle = rng.uniform(0, 2 * np.pi)
         by = np.rint(0.5 * jump * np.sqrt(np.prod(size)) * np.array([np.cos(angle), np.sin(angle)]))
         boxes = [np.array([[x + by[0], y + by[1], *size, 1.0]])]
         tracker = Tracker(clnf, detector=lambda _, boxes=boxes: boxes.pop() if boxes else np.empty((0, 5)))
-        for number, i in enumerate(frames):
+        for number, i in enumerate(frames.tolist()):
             image = data.image(i)
             matrix = np.column_stack([np.eye(2), by])
             moved = cv2.warpAffine(image, matrix, image.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
             (face,) = tracker.update(moved, number / FRAME_RATE)
-            # A face that is lost has no landmarks.
-            errors.append(np.nan_to_num(face_error(face.landmarks - by, data, i), nan=1.0))
+            found.append(face.landmarks - by)
             by = -by
+        # A face that is lost has no landmarks.
+        errors += np.nan_to_num(point_errors(np.array(found), data, frames).mean(axis=1), nan=1.0).tolist()
     print(f"jump {jump:g}  {summary(np.array(errors))}")
 
 
@@ -238,7 +236,9 @@ def groups(data: Dataset, chosen: NDArray[np.intp]) -> dict[str, NDArray[np.bool
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("renders", type=Path)
     parser.add_argument("models", nargs="*", default=["default"], help="default: the shipped one")
     parser.add_argument("--starts", help="learned, frontal or multiview, in place of the model's default")
@@ -265,17 +265,26 @@ def main() -> None:
         "--jump", type=float, default=0.0, help="in these, move the picture by this share of the face's size"
     )
     args = parser.parse_args()
+    if args.jump and not args.tracks:
+        parser.error("--jump moves the pictures of videos: give --tracks, too")
+    idle = [name for name in NOT_OF_TRACKS if getattr(args, name) != parser.get_default(name)]
+    if args.tracks and idle:
+        parser.error(f"--tracks has no use for --{idle[0]}")
     data = load_dataset(args.renders)
     if args.tracks:
-        for clnf in (CLNF(path, parameters="video") for path in args.models):
+        if (np.unique(data.identity, return_counts=True)[1] != FRAME_RATE).any():  # a second of each
+            parser.error(f"{args.renders} does not hold videos: render_faces.py --set video_test draws some")
+        for clnf in (CLNF(path, parameters="video", starts=args.starts) for path in args.models):
             if args.jump:
                 print_jumps(clnf, data, args.jump)
             else:
                 for smooth in (False, True):
                     print_tracks(clnf, data, smooth=smooth)
         return
-    chosen = np.flatnonzero(data.held_out)
-    chosen = np.sort(np.random.default_rng(0).permutation(chosen)[: args.images])
+    try:
+        chosen = pictures_held_out(data, args.images, seed=0)
+    except ValueError as error:
+        parser.error(str(error))
     yaw = np.abs(np.degrees(data.pose[chosen, 1]))
     for path in args.models:
         clnf = CLNF(path, parameters=args.parameters, starts=args.starts)
@@ -284,7 +293,8 @@ def main() -> None:
         print(f"{path}, {args.parameters}: {1000 * np.median(result['seconds']):.1f} ms a face")
         print(f"  all        {summary(errors)}")
         sure, right = result["confidence"] >= 0.5, errors <= 0.1
-        print(f"  confident  {sure[right].mean():6.1%} of those within 0.10, {sure[~right].sum()} others")
+        if right.any() and np.isfinite(result["confidence"]).any():  # models may say nothing of it
+            print(f"  confident  {sure[right].mean():6.1%} of those within 0.10, {sure[~right].sum()} others")
         for low, high in pairwise(BANDS):
             band = (yaw >= low) & (yaw < high)
             if band.any():
@@ -301,7 +311,7 @@ def main() -> None:
                 if members.any():
                     print(f"  {name:22s} {summary(errors[members])}")
         if args.pose:
-            print_pose(clnf, data, chosen)
+            print_pose(result["pose"], data, chosen)
         if args.asymmetry:
             print_asymmetry(result["landmarks"], data, chosen)
 

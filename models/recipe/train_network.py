@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from dataset import Dataset, load_dataset
+from dataset import Dataset, eye_distances, load_dataset, one_sided
 from numpy.typing import NDArray
 from photo import noise, relight_around
 from scipy.spatial.transform import Rotation
@@ -86,10 +86,7 @@ class Samples:
         self.places = (np.array([one.pose[4:6] for one in found]) + 0.5) / 2 - 0.5
         self.rotations = np.array([one.rotation for one in found])
         self.shapes = np.array([one.shape for one in found]) / np.sqrt(pdm.eigenvalues)
-        flat = data.landmarks - data.landmarks.mean(axis=1, keepdims=True)
-        solid = data.landmarks3d - data.landmarks3d.mean(axis=1, keepdims=True)
-        seen = np.linalg.norm(flat, axis=(1, 2)) / np.linalg.norm(solid[:, :, :2], axis=(1, 2))
-        self.units = seen * np.linalg.norm(solid[:, 36] - solid[:, 45], axis=1) / 2
+        self.units = eye_distances(data) / 2
         self._signs = mode_signs(pdm.components, MIRROR_68)
         self.palsy = one_sided(data)
 
@@ -149,11 +146,6 @@ class Samples:
         extent = extent * np.exp(rng.normal(0, size)) * [wide, 1 / wide]
         scale, x, y = self.pdm.placement(*(centre - extent / 2), *extent)
         return float(scale), np.array([x, y])
-
-
-def one_sided(data: Dataset) -> NDArray[np.bool_]:
-    """Return which faces show a palsy."""
-    return np.array([meta["palsy_side"] != 0 for meta in data.meta])
 
 
 def vary_patch(patch: Array, other: Array | None, rng: np.random.Generator) -> Array:

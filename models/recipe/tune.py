@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dataset import Dataset, load_dataset
-from evaluate import CHANGES, asymmetry, evaluate, eye_distance, summary
+from dataset import Dataset, load_dataset, one_sided, pictures_held_out
+from evaluate import CHANGES, asymmetry, evaluate, summary
 from numpy.typing import NDArray
 
 from pyclnf import CLNF, Model
@@ -30,7 +30,7 @@ def value_of(text: str) -> Any:
 
 
 def changed(model: Model, name: str, key: str, value: Any) -> Model:
-    """Return the model with another number in its own parameter set (or another factor of one-sidedness)."""
+    """Return the model with another number in its own parameter set, or another largest scale."""
     metadata = dict(model.metadata)
     if key == "max_scale":
         metadata[key] = value
@@ -41,17 +41,13 @@ def changed(model: Model, name: str, key: str, value: Any) -> Model:
 
 def report(label: str, clnf: CLNF, data: Dataset, chosen: NDArray[np.intp], change: str) -> None:
     result = evaluate(clnf, data, chosen, change=change)
-    distance = np.linalg.norm(result["landmarks"] - data.landmarks[chosen], axis=2)
-    distance /= np.array([eye_distance(data, i) for i in chosen.tolist()])[:, None]
-    parts = " ".join(
-        f"{name} {np.median(distance[:, part].mean(axis=1)):.4f}" for name, part in PARTS.items()
-    )
-    one_sided = np.array([data.meta[i]["palsy_side"] != 0 for i in chosen.tolist()])
+    points = result["points"]
+    parts = " ".join(f"{name} {np.median(points[:, part].mean(axis=1)):.4f}" for name, part in PARTS.items())
     yaw = np.abs(np.degrees(data.pose[chosen, 1]))
-    palsy = np.flatnonzero(one_sided & (yaw < 20) & (result["error"] < 0.1))
+    palsy = np.flatnonzero(one_sided(data)[chosen] & (yaw < 20) & (result["error"] < 0.1))
     truth = np.array([asymmetry(points) for points in data.landmarks[chosen[palsy]]])
     fitted = np.array([asymmetry(points) for points in result["landmarks"][palsy]])
-    slopes = [np.polyfit(truth[:, k], fitted[:, k], 1)[0] for k in range(3)]
+    slopes = [np.polyfit(truth[:, k], fitted[:, k], 1)[0] for k in range(3)] if len(palsy) > 1 else []
     print(
         f"{label:28s} {summary(result['error'])}  {parts}  slopes {np.round(slopes, 2)} ({len(palsy)})  "
         f"{1000 * np.median(result['seconds']):.1f} ms",
@@ -71,8 +67,10 @@ def main() -> None:
     parser.add_argument("--try", dest="trials", action="append", default=[], metavar="NAME=VALUE,VALUE...")
     args = parser.parse_args()
     data = load_dataset(args.renders)
-    held_out = np.flatnonzero(data.held_out)
-    chosen = np.sort(np.random.default_rng(5).permutation(held_out)[: args.images])
+    try:
+        chosen = pictures_held_out(data, args.images, seed=5)
+    except ValueError as error:
+        parser.error(str(error))
     model = Model.load(args.model)
     report("as it is", CLNF(model, parameters=args.name), data, chosen, args.change)
     for trial in args.trials:

@@ -60,8 +60,8 @@ def read() -> list[RenderedFace]:
 def write(renders: Path) -> None:
     """Write the file."""
     sys.path.insert(0, str(Path(__file__).parents[2] / "models" / "recipe"))
-    from dataset import load_dataset  # type: ignore[import-not-found]
-    from evaluate import disturbed_box, eye_distance  # type: ignore[import-not-found]
+    from dataset import eye_distances, load_dataset  # type: ignore[import-not-found]
+    from evaluate import disturbed_box  # type: ignore[import-not-found]
 
     data = load_dataset(renders)
     held_out = np.setdiff1d(np.flatnonzero(data.held_out), STRONG)
@@ -73,7 +73,7 @@ def write(renders: Path) -> None:
         jpeg=np.concatenate(jpeg),
         sizes=np.array([data.size for data in jpeg], np.int32),
         landmarks=data.landmarks[chosen],
-        units=np.array([eye_distance(data, i) for i in chosen], np.float32),
+        units=eye_distances(data, np.array(chosen)),
         boxes=np.array([disturbed_box(data.landmarks[i], np.random.default_rng([0, i])) for i in chosen]),
     )
 

@@ -1,5 +1,6 @@
 """Parts of the recipe that need no assets: data set on disk, pose convention, camera, expressions."""
 
+import contextlib
 import json
 import sys
 import tomllib
@@ -112,6 +113,71 @@ def test_fit_numbers_are_those_of_the_scales_that_there_are():
     }
     # A fit must not skip all scales.
     assert fit_numbers(fit, configured, (0.35,)) == {"image": {"sigma": 1.5}, "image_far": {"sigma": 2.0}}
+
+
+def test_a_folder_takes_the_pictures_of_one_drawing_alone(tmp_path):
+    for package in ("moderngl", "OpenEXR", "tqdm"):
+        pytest.importorskip(package)
+    from dataset import write_shard
+    from render_faces import claim, holds
+
+    config = tomllib.loads((RECIPE / "config.toml").read_text(encoding="utf-8"))
+    folder, file = tmp_path / "new", tmp_path / "new" / "shard_00001.npz"
+    claim(folder, config)
+    assert not holds(file, range(40, 80), range(40, 43))
+    # More people, and what is trained on them, change no picture.
+    claim(folder, config | {"data": config["data"] | {"identities": 3}, "training": {}})
+    with pytest.raises(ValueError, match="give another folder"):
+        claim(folder, config | {"data": config["data"] | {"seed": 5}})
+    write_shard(file, [_row(i, 100) for i in range(40, 43)], 95)
+    assert holds(file, range(40, 80), range(40, 43))
+    assert holds(file, range(40, 80), range(40, 42))
+    assert not holds(file, range(40, 80), range(40, 80))
+    with pytest.raises(ValueError, match="other people"):
+        holds(file, range(2_000_040, 2_000_080), range(2_000_040, 2_000_043))
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", file.name]
+    # Nobody knows what pictures of before were drawn with.
+    claim(tmp_path / "old", config)
+    (tmp_path / "old" / "config.json").unlink()
+    write_shard(tmp_path / "old" / "shard_00000.npz", [_row(1, 100)], 95)
+    claim(tmp_path / "old", config)
+    assert not (tmp_path / "old" / "config.json").exists()
+
+
+def test_a_rendering_goes_on_where_people_are_missing(tmp_path, monkeypatch, capsys):
+    for package in ("moderngl", "OpenEXR", "tqdm"):
+        pytest.importorskip(package)
+    import render_faces
+    from dataset import load_dataset
+
+    class Renderer:
+        def images_of(self, identity, name):
+            yield _row(identity, 100)
+
+    monkeypatch.setattr(render_faces, "make_renderer", lambda *_, **__: Renderer())
+    bars = []
+    monkeypatch.setattr(
+        render_faces, "tqdm", lambda total, **_: bars.append(total) or contextlib.nullcontext(Bar())
+    )
+
+    class Bar:
+        def update(self):
+            bars.append(bars.pop() - 1)
+
+    def render(*arguments):
+        monkeypatch.setattr(sys, "argv", ["render_faces.py", str(tmp_path), *arguments])
+        render_faces.main()
+
+    render("--identities", "8")
+    assert bars.pop() == 0
+    render("--identities", "90", "--part", "1/2")
+    render("--identities", "90", "--part", "0/2")
+    assert load_dataset(tmp_path).identity.tolist() == list(range(90))
+    assert bars == [0, 0]
+    render("--identities", "90")
+    assert "all shards are there" in capsys.readouterr().out and bars == [0, 0]
+    for wrong in (["--part", "2/2"], ["--part", "1"], ["--identities", "0"], ["--set", "yaw_test"]):
+        assert _said_of(render_faces, monkeypatch, capsys, tmp_path, *wrong)
 
 
 def test_missing_assets_are_named(tmp_path, monkeypatch):
@@ -769,10 +835,85 @@ def test_people_in_videos_move_without_a_jump_and_blink_once():
     assert 5 < still < 25
 
 
+def _said_of(module, monkeypatch, capsys, *arguments):
+    """What a script says when it refuses what it is called with."""
+    monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        module.main()
+    assert left.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_measurement_refuses_options_it_has_no_use_for(tmp_path, monkeypatch, capsys):
+    import evaluate
+    from dataset import write_shard
+
+    write_shard(tmp_path / "shard_00000.npz", [_row(i, 100) for i in range(4)], 95)
+
+    def said(*options):
+        return _said_of(evaluate, monkeypatch, capsys, tmp_path, *options)
+
+    assert "give --tracks" in said("--jump", "0.3")
+    assert "no use for --pose" in said("--tracks", "--pose")
+    assert "no use for --images" in said("--tracks", "--images", "20")
+    assert "does not hold videos" in said("--tracks")
+    assert "300 pictures are asked for, of 0" in said()
+
+
+def test_pictures_of_people_held_out_are_drawn_by_lot(tmp_path):
+    from dataset import load_dataset, pictures_held_out, write_shard
+
+    write_shard(tmp_path / "shard_00000.npz", [_row(i, 100) for i in range(200)], 95)
+    data = load_dataset(tmp_path)
+    assert pictures_held_out(data, 3, None).tolist() == [9, 19, 29]
+    some = pictures_held_out(data, 8, 0)
+    assert data.held_out[some].all() and len(set(some.tolist())) == 8 and (np.diff(some) > 0).all()
+    assert some.tolist() != pictures_held_out(data, 8, 5).tolist()
+    assert len(pictures_held_out(data, 300, 0)) == 20
+    with pytest.raises(ValueError, match="0 pictures are asked for, of 20"):
+        pictures_held_out(data, 0, 0)
+
+
+def test_a_picture_is_fitted_once_for_points_and_pose(monkeypatch):
+    """The pose is that before the camera that took the picture, also where it is fitted in a smaller one."""
+    from types import SimpleNamespace
+
+    from evaluate import evaluate
+
+    from pyclnf import CLNF, Camera
+    from pyclnf.camera import head_pose
+
+    clnf, image = CLNF(), cv2.imread(str(RECIPE.parents[1] / "examples/rendered_face.jpg"))
+    labels, _ = clnf.fit(image, (165, 108, 222, 267))
+    landmarks, info = clnf.fit(image, (*labels.min(axis=0), *np.ptp(labels, axis=0)))
+    wide = (image.shape[1] - 1) / 2
+    data = SimpleNamespace(
+        landmarks=labels[None],
+        landmarks3d=clnf.model.pdm.shape_3d(info["params"].shape)[None],
+        camera=np.array([[600.0, 900.0, wide, 200.0]]),
+        image=lambda i: image,
+    )
+    camera, fits = Camera(900, 900, wide, 200), []
+    fit = clnf.fit
+    monkeypatch.setattr(clnf, "fit", lambda *given: fits.append(given) or fit(*given))
+    result = evaluate(clnf, data, np.arange(1), off=0.0)
+    assert len(fits) == 1
+    np.testing.assert_array_equal(result["landmarks"][0], landmarks)
+    assert result["points"].shape == (1, 68) and 0 < result["error"] < 0.02
+    assert result["error"] == pytest.approx(result["points"].mean())
+    wanted = head_pose(clnf.model.pdm, info["params"], landmarks, camera)[3:]
+    np.testing.assert_allclose(result["pose"][0], wanted, atol=1e-9)
+    small = evaluate(clnf, data, np.arange(1), off=0.0, size=120)
+    assert len(fits) == 2 and fits[1][0].shape[0] < image.shape[0] / 1.5
+    np.testing.assert_allclose(small["pose"][0], wanted, atol=np.radians(2))
+    assert 0 < small["error"] < 0.04
+
+
 def test_how_right_and_steady_landmarks_in_videos_are(capsys):
     from types import SimpleNamespace
 
-    from evaluate import eye_distance, print_jumps, print_tracks
+    from dataset import eye_distances
+    from evaluate import print_jumps, print_tracks
 
     from pyclnf import CLNF, Tracker
 
@@ -786,7 +927,7 @@ def test_how_right_and_steady_landmarks_in_videos_are(capsys):
         image=lambda i: image,
     )
     # Labels that lie aside of what is found in one frame, by a tenth of the eyes' distance.
-    data.landmarks[2, :, 0] += 0.1 * eye_distance(data, 0)
+    data.landmarks[2, :, 0] += 0.1 * eye_distances(data)[0]
     print_tracks(clnf, data, smooth=False)
     said, jitter, lids = capsys.readouterr().out.splitlines()
     # The box is another one, by which the landmarks differ a little.
