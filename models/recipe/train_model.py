@@ -98,13 +98,14 @@ def fit_numbers(
 ) -> dict[str, dict[str, Any]]:
     """Return the numbers of the fits for those of the configured scales that there are.
 
-    A set that skips all of them gets the usual windows.
+    A set that skips all of them, or has no number for one, gets the usual windows.
     """
     sets = {}
     for name, numbers in fit.items():
-        windows = [w for w, scale in zip(numbers["windows"], configured, strict=True) if scale in scales]
+        of_scale = dict(zip(configured, numbers["windows"], strict=True))
+        windows = [of_scale.get(scale) for scale in scales]
         others = {key: value for key, value in numbers.items() if key != "windows"}
-        sets[name] = others | ({"windows": windows} if any(windows) else {})
+        sets[name] = others | ({"windows": windows} if any(windows) and None not in windows else {})
     return sets
 
 
@@ -139,9 +140,13 @@ def progress_bar() -> Callable[[str, int, int], None]:
     bars: dict[str, tqdm] = {}
 
     def show(stage: str, done: int, total: int) -> None:
-        if stage not in bars:
-            bars[stage] = tqdm(desc=stage, total=total, mininterval=5)
-        bars[stage].update(done - bars[stage].n)
+        bar = bars.get(stage)
+        # A stage may come twice: the finest scales have experts of their own.
+        if bar is None or done < bar.n or total != bar.total:
+            if bar is not None:
+                bar.close()
+            bar = bars[stage] = tqdm(desc=stage, total=total, mininterval=5)
+        bar.update(done - bar.n)
 
     return show
 

@@ -10,28 +10,35 @@ where the same command goes on.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import multiprocessing
+import queue
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from dataset import Dataset, eye_distances, load_dataset, one_sided
 from numpy.typing import NDArray
 from photo import noise, relight_around
 from scipy.spatial.transform import Rotation
-from torch import Tensor, nn
 from tqdm import tqdm
 from train_model import TrainingImages, training_config, visibility
 
 from pyclnf import Model
+from pyclnf._kernels.layout import CHANNELS
 from pyclnf.descent import mode_signs
 from pyclnf.network import MIN_CONTRAST, weight_units
 from pyclnf.pdm import PDM
 from pyclnf.training import MIRROR_68, AnnotatedFaces, held_out, refine_start
+
+try:
+    import torch
+    from torch import Tensor, nn
+except ModuleNotFoundError as error:
+    raise SystemExit("train_network.py needs PyTorch: pip install torch") from error
 
 Array = NDArray[Any]
 
@@ -63,6 +70,10 @@ class NetworkConfig:
     phases: tuple[Phase, ...]
     steps_palsy: int
     seed: int
+
+    def __post_init__(self) -> None:
+        if any(width % CHANNELS for width in self.widths):  # known before the training, not after it
+            raise ValueError(f"the network's widths are multiples of {CHANNELS}, not {self.widths}")
 
 
 # --- samples
@@ -203,7 +214,7 @@ def _place(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
     return cv2.GaussianBlur(mask, (0, 0), 1.0) if rng.random() < 0.5 else mask
 
 
-def _draw_batches(samples: Samples, chosen: Array, phase: Phase, epochs: range, queue: Any) -> None:
+def _draw_batches(samples: Samples, chosen: Array, phase: Phase, epochs: range, batches: Any) -> None:
     """Put the batches of some epochs into a queue; runs in a process of its own."""
     cv2.setNumThreads(1)
     size = samples.config.batch
@@ -214,7 +225,18 @@ def _draw_batches(samples: Samples, chosen: Array, phase: Phase, epochs: range, 
         order = rng.permutation(more)[: len(chosen)]
         for first in range(0, len(order) - size + 1, size):
             rows = [samples.draw(int(i), rng) for i in order[first : first + size]]
-            queue.put([np.stack(column) for column in zip(*rows, strict=True)])
+            batches.put([np.stack(column) for column in zip(*rows, strict=True)])
+
+
+def _next_batch(batches: Any, source: multiprocessing.process.BaseProcess) -> list[Array]:
+    """Return the next batch of a process, and wait for none that cannot come."""
+    while True:
+        try:
+            found: list[Array] = batches.get(timeout=5)
+            return found
+        except queue.Empty:
+            if not source.is_alive():
+                raise RuntimeError("the process that draws the samples has ended before its time") from None
 
 
 # --- the network
@@ -349,8 +371,15 @@ def train(
     phase: Phase,
     begin: StartNetwork | None,
     state: Path,
+    origin: str,
 ) -> StartNetwork:
-    """Return the running mean of the network's weights at the end of a phase."""
+    """Return the running mean of the network's weights at the end of a phase.
+
+    Raises
+    ------
+    ValueError
+        If the state that is kept is of another origin, see `origin_of`.
+    """
     torch.manual_seed(config.seed)
     torch.set_num_threads(1)  # the samples need another core
     pdm = samples.pdm
@@ -372,20 +401,23 @@ def train(
     first = 0
     if state.exists():
         found = torch.load(state)
-        first = found.pop("epoch")
+        if found.get("origin") != origin:
+            raise ValueError(f"{state} is of a training with other pictures or numbers: give another folder")
+        first = found["epoch"]
+        torch.set_rng_state(found["random"])
         for name, what in saved.items():
             what.load_state_dict(found[name])
     # Forked, it could inherit a lock that a thread of PyTorch holds for ever.
     context = multiprocessing.get_context("spawn")
-    queue = context.Queue(24)
+    drawn = context.Queue(24)
     source = context.Process(
-        target=_draw_batches, args=(samples, chosen, phase, range(first, phase.epochs), queue), daemon=True
+        target=_draw_batches, args=(samples, chosen, phase, range(first, phase.epochs), drawn), daemon=True
     )
     source.start()
     for epoch in tqdm(range(first, phase.epochs), initial=first, total=phase.epochs, desc=state.stem):
         net.train()
         for batch in range(batches):
-            patches, points, wanted, unit = map(torch.from_numpy, queue.get())
+            patches, points, wanted, unit = map(torch.from_numpy, _next_batch(drawn, source))
             with torch.autocast("cpu", torch.bfloat16, enabled=short):
                 said = net(patches)
             said = said.float()
@@ -407,7 +439,8 @@ def train(
                 for mine, new in zip(kept.state_dict().values(), net.state_dict().values(), strict=True):
                     mine.lerp_(new, 1 - share) if mine.is_floating_point() else mine.copy_(new)
         partial = state.with_suffix(".part")
-        torch.save({name: what.state_dict() for name, what in saved.items()} | {"epoch": epoch + 1}, partial)
+        position = {"epoch": epoch + 1, "random": torch.get_rng_state(), "origin": origin}
+        torch.save({name: what.state_dict() for name, what in saved.items()} | position, partial)
         partial.replace(state)
         if epoch % 10 == 9 or epoch + 1 == phase.epochs:
             tqdm.write(f"epoch {epoch + 1}: {_watch(kept, samples, watched, mean, components)}")
@@ -416,16 +449,32 @@ def train(
     return kept
 
 
+def origin_of(samples: Samples, chosen: Array, config: NetworkConfig, phase: int) -> str:
+    """Return what tells the state of a phase from that of another training."""
+    until = replace(config, phases=config.phases[: phase + 1])
+    digest = hashlib.sha256(samples.landmarks[chosen].tobytes() + samples.pdm.components.tobytes())
+    return f"{until} {digest.hexdigest()}"
+
+
 def trained(samples: Samples, aside: Array, config: NetworkConfig, work: Path) -> dict[str, Array]:
-    """Return the arrays of a network that has gone through all phases; who is put aside is only watched."""
+    """Return the arrays of a network that has gone through all phases; who is put aside is only watched.
+
+    Raises
+    ------
+    ValueError
+        If there are too few pictures, or *work* holds the state of another training.
+    """
+    chosen, watched = np.flatnonzero(~aside), np.flatnonzero(aside)[:600]
+    if len(chosen) < config.batch:
+        raise ValueError(f"{len(chosen)} pictures to learn from do not fill a batch of {config.batch}")
     work.mkdir(parents=True, exist_ok=True)
     net: StartNetwork | None = None
     for i, phase in enumerate(config.phases):
-        state = work / f"network_{i}.pt"
-        net = train(samples, np.flatnonzero(~aside), np.flatnonzero(aside)[:600], config, phase, net, state)
+        origin = origin_of(samples, chosen, config, i)
+        net = train(samples, chosen, watched, config, phase, net, work / f"network_{i}.pt", origin)
     assert net is not None
     rng = np.random.default_rng(config.seed)
-    drawn = rng.choice(np.flatnonzero(~aside), 4000)
+    drawn = rng.choice(chosen, 4000)
     return net.arrays(config, torch.from_numpy(np.stack([samples.draw(int(i), rng)[0] for i in drawn])))
 
 

@@ -111,8 +111,89 @@ def test_fit_numbers_are_those_of_the_scales_that_there_are():
         "image": {"windows": [0, 9], "sigma": 1.5},
         "image_far": {"windows": [11, 7], "sigma": 2.0},
     }
+    # Nothing is known of other scales.
+    assert fit_numbers(fit, configured, (0.25, 0.7))["image_far"] == {"sigma": 2.0}
     # A fit must not skip all scales.
     assert fit_numbers(fit, configured, (0.35,)) == {"image": {"sigma": 1.5}, "image_far": {"sigma": 2.0}}
+
+
+def _network_config(phases, **others):
+    from train_network import NetworkConfig, Phase
+
+    table = tomllib.loads((RECIPE / "config.toml").read_text(encoding="utf-8"))["training"]["network"]
+    numbers = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    numbers |= {"phases": tuple(Phase(n, 1e-3, 0.0, 1) for n in phases), "seed": 1}
+    return NetworkConfig(**numbers | others)
+
+
+def test_a_training_goes_on_from_a_state_of_its_own_alone():
+    for package in ("torch", "tqdm"):
+        pytest.importorskip(package)
+    from types import SimpleNamespace
+
+    from train_network import origin_of
+
+    samples = SimpleNamespace(landmarks=np.zeros((3, 68, 2)), pdm=SimpleNamespace(components=np.eye(3)))
+    chosen, config = np.arange(2), _network_config([3, 2])
+    origin = origin_of(samples, chosen, config, 0)
+    # What follows a phase says nothing of it.
+    assert origin == origin_of(samples, chosen, _network_config([3, 5, 1]), 0)
+    assert origin != origin_of(samples, chosen, config, 1)
+    assert origin != origin_of(samples, chosen, _network_config([4, 2]), 0)
+    assert origin != origin_of(samples, np.arange(3), config, 0)
+    samples.pdm.components = 2 * np.eye(3)
+    assert origin != origin_of(samples, chosen, config, 0)
+    with pytest.raises(ValueError, match="multiples of 16"):
+        _network_config([1], widths=(16, 24))
+
+
+def test_a_training_does_not_wait_for_batches_that_cannot_come(monkeypatch):
+    for package in ("torch", "tqdm"):
+        pytest.importorskip(package)
+    import queue
+    from types import SimpleNamespace
+
+    from train_network import _next_batch
+
+    batches = queue.Queue()
+    batches.put(["one"])
+    ended = SimpleNamespace(is_alive=lambda: False)
+    assert _next_batch(batches, ended) == ["one"]
+
+    def empty(timeout):
+        raise queue.Empty
+
+    monkeypatch.setattr(batches, "get", empty)
+    with pytest.raises(RuntimeError, match="ended before its time"):
+        _next_batch(batches, ended)
+
+
+def test_each_stage_of_a_training_has_a_bar_of_its_own(monkeypatch):
+    pytest.importorskip("tqdm")
+    import train_model
+
+    class Bar:
+        def __init__(self, desc, total, mininterval):
+            self.desc, self.total, self.n, self.closed = desc, total, 0, False
+            bars.append(self)
+
+        def update(self, more):
+            assert more >= 0
+            self.n += more
+
+        def close(self):
+            self.closed = True
+
+    bars = []
+    monkeypatch.setattr(train_model, "tqdm", Bar)
+    show = train_model.progress_bar()
+    # The finest scales' experts come after the others'.
+    for done, total in ((1, 3), (2, 3), (3, 3), (1, 2), (2, 2)):
+        show("experts", done, total)
+    show("start", 4, 4)
+    assert [(bar.desc, bar.n, bar.total, bar.closed) for bar in bars] == [
+        ("experts", 3, 3, True), ("experts", 2, 2, False), ("start", 4, 4, False),
+    ]  # fmt: skip
 
 
 def test_a_folder_takes_the_pictures_of_one_drawing_alone(tmp_path):
