@@ -48,7 +48,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("renders", type=Path)
-    parser.add_argument("--limit", type=int, default=None, help="use so many pictures")
+    parser.add_argument("--limit", type=int, default=None, help="use about so many pictures, whole shards")
     options = parser.parse_args()
 
     dataset = load_dataset(options.renders, limit=options.limit)
@@ -71,8 +71,11 @@ def main() -> int:
         raw.append(np.concatenate([-half, half]))
         held_out.append(bool(dataset.held_out[index]))
     X, Y, B, held = np.array(features), np.array(targets), np.array(raw), np.array(held_out)
-    train = ~held if held.any() and not held.all() else np.ones(len(X), bool)
-    test = held if held.any() and not held.all() else train
+    if not held.any() or held.all():
+        parser.error(
+            f"of {len(X)} faces found {held.sum()} are of people held out, some of both kinds are needed"
+        )
+    train, test = ~held, held
     share = 100 * missed / max(1, len(X) + missed)
     print(f"{len(X)} faces found once, {missed} not ({share:.1f} %); {test.sum()} held out")
 

@@ -24,7 +24,7 @@ from box_correction import pad
 from dataset import Dataset, eye_distances, load_dataset, pictures_held_out
 
 from pyclnf import CLNF, Model
-from pyclnf.training.calibration import NAMES, logistic, sample_fits
+from pyclnf.training.calibration import MIN_FITS, NAMES, logistic, sample_fits
 
 RIGHT = 0.08
 
@@ -45,6 +45,11 @@ def tested(name: str, rows: np.ndarray, width: int) -> dict[str, float]:
     """Calibrate with the first features on some of the people, print how it does on the others, return it."""
     features, right, people = rows[:, :width], rows[:, 3] == 1, rows[:, 4]
     others = people // 10 % 3 == 0  # held-out people are every tenth
+    for kind, of_kind in (("right", right), ("wrong", ~right)):
+        if of_kind[~others].sum() < MIN_FITS or not of_kind[others].any():
+            raise ValueError(
+                f"{name}: too few fits are {kind} ({of_kind.sum()} of {len(rows)}): more pictures?"
+            )
     w = logistic(features[~others], right[~others]).round(4)
     numbers = {what: float(x) for what, x in zip(NAMES, w, strict=False)}
     print(f"{name}: {len(rows)} fits, {100 * right.mean():.0f} % right; {numbers}")
@@ -77,17 +82,17 @@ def main() -> int:
     options = parser.parse_args()
 
     dataset = load_dataset(options.renders)
-    try:
-        indices = pictures_held_out(dataset, options.limit, seed=None)
-    except ValueError as error:
-        parser.error(str(error))
     model = Model.load(options.model)
     found = {}
-    for name in ("image", "video"):
-        rows = samples(CLNF(model, parameters=name), dataset, indices)
-        found[name] = tested(name, rows, 2)
-        if np.isfinite(rows[:, 2]).all():
-            found[f"{name}_mirrored"] = tested(f"{name}, both looks", rows, 3)
+    try:
+        indices = pictures_held_out(dataset, options.limit, seed=None)
+        for name in ("image", "video"):
+            rows = samples(CLNF(model, parameters=name), dataset, indices)
+            found[name] = tested(name, rows, 2)
+            if np.isfinite(rows[:, 2]).all():
+                found[f"{name}_mirrored"] = tested(f"{name}, both looks", rows, 3)
+    except ValueError as error:
+        parser.error(str(error))
     if options.write:
         model.metadata["confidence"] = found
         model.save(options.model, dtype="float16", compress=True)

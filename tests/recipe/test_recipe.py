@@ -990,6 +990,61 @@ def test_a_picture_is_fitted_once_for_points_and_pose(monkeypatch):
     assert 0 < small["error"] < 0.04
 
 
+def test_the_bound_of_failed_fits_is_written_into_the_model(tmp_path, monkeypatch, capsys):
+    import failure_bound
+
+    from pyclnf import CLNF, Model
+
+    clnf, image = CLNF(), cv2.imread(str(RECIPE.parents[1] / "examples/rendered_face.jpg"))
+    labels, _ = clnf.fit(image, (165, 108, 222, 267))
+    path, before = tmp_path / "model.npz", clnf.model.metadata["min_likelihood"]
+    clnf.model.save(path)
+
+    class Pictures:
+        def __init__(self, count):
+            self.landmarks = [labels] * count
+
+        def __len__(self):
+            return len(self.landmarks)
+
+        def image(self, i):
+            return image
+
+    def run(count, *options):
+        monkeypatch.setattr(failure_bound, "load_dataset", lambda *_, **__: Pictures(count))
+        monkeypatch.setattr(sys, "argv", ["failure_bound.py", "renders", *map(str, options)])
+        return failure_bound.main()
+
+    assert run(1, "--model", path) == 0
+    assert Model.load(path).metadata["min_likelihood"] == before
+    for count, options, said in (
+        (1, ["--model", path, "--write"], "20 of each are needed"),
+        (0, ["--model", path], "0 right fits"),
+        (1, ["--model", "default", "--write"], "default is no file"),
+    ):
+        with pytest.raises(SystemExit):
+            run(count, *options)
+        assert said in capsys.readouterr().err
+    run(20, "--model", path, "--write")
+    said = capsys.readouterr().out
+    bounds = [float(line.split()[1].rstrip(":")) for line in said.splitlines() if " bound " in line]
+    assert len(bounds) == 2 and 0 < min(bounds) < 1.1
+    assert Model.load(path).metadata["min_likelihood"] == pytest.approx(min(bounds), abs=0.005)
+
+
+def test_a_confidence_is_not_calibrated_with_too_few_fits():
+    from confidence import tested
+
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(9, 300, 10), 4)
+    right = rng.random(len(people)) < 0.5
+    rows = np.c_[0.4 + 0.5 * right + rng.normal(0, 0.2, len(people)), right * 0.0, right * 0.0, right, people]
+    assert tested("image", rows, 2)["likelihood"] > 1
+    rows[people > 20, 3] = 1
+    with pytest.raises(ValueError, match="too few fits are wrong"):
+        tested("image", rows, 2)
+
+
 def test_how_right_and_steady_landmarks_in_videos_are(capsys):
     from types import SimpleNamespace
 
