@@ -396,19 +396,3 @@ def peak() -> tuple[Callable[[int], float], float]:
     function = loaded.multiply_add
     function.restype, function.argtypes = ctypes.c_float, [ctypes.c_long]
     return function, float(loaded.operations())
-
-
-__all__ = [
-    "BOX",
-    "MEGAPIXELS_12",
-    "TEST_DATA",
-    "Fit",
-    "Kernel",
-    "fits",
-    "kernels",
-    "kernels_in_use",
-    "kernels_of_fit",
-    "measured_model",
-    "peak",
-    "photograph",
-]

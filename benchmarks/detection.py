@@ -25,13 +25,8 @@ from parity import read_points
 
 from pyclnf import CLNF
 from pyclnf.detection import MTCNNDetector, mtcnn_boxes
+from pyclnf.face import box_overlap
 from pyclnf.training import landmark_errors
-
-
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the intersection over union of two boxes (x, y, w, h)."""
-    common = np.clip(np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
-    return float(common / (a[2] * a[3] + b[2] * b[3] - common))
 
 
 def edge_error(box: np.ndarray, truth: np.ndarray) -> float:
@@ -61,6 +56,8 @@ def main() -> int:
     errors = {name: [] for name in names}
     seconds, found, others = [], 0, 0
     files = [f for f in sorted(options.images.glob("*.jpg")) if f.with_suffix(".pts").exists()]
+    if not files:
+        parser.error(f"{options.images} holds no *.jpg with a .pts file beside it")
     for file in files:
         image, points = cv2.imread(str(file)), read_points(file.with_suffix(".pts"))
         low, high = points.min(axis=0), points.max(axis=0)
@@ -79,7 +76,7 @@ def main() -> int:
         if file.name in given:
             boxes["given box"] = np.array(given[file.name])
         for name, box in boxes.items():
-            ious[name].append(overlap(box, truth))
+            ious[name].append(box_overlap(box, truth))
             edges[name].append(edge_error(box, truth))
             if name == "given box":
                 landmarks = clnf.fit(image, box)[0]

@@ -78,9 +78,13 @@ def main() -> None:
         while process.poll() is None:
             samples.append(resident_mb(process.pid))
             time.sleep(1)
+        if process.returncode:
+            raise SystemExit(process.returncode)
         seconds = time.monotonic() - begin
         rows = sum(1 for _ in (output / "long.csv").open()) - 1
     used = np.array([sample for sample in samples[2:] if np.isfinite(sample)])
+    if used.size < 10:
+        raise SystemExit(f"{seconds:.0f} s are too few to tell how the memory goes: give more --minutes")
     tenths = [f"{part.mean():.1f}" for part in np.array_split(used, 10)]
     print(f"{frames} frames, {rows} rows, {frames / seconds:.0f} frames a second")
     print(f"resident memory, MB, mean of each tenth of the run: {' '.join(tenths)}; most {used.max():.1f}")

@@ -170,8 +170,9 @@ class BaseMesh:
         cache.mkdir(parents=True, exist_ok=True)
         # Several processes may do this at once; each moves its own whole file into place.
         partial = cache / f"targets.{os.getpid()}.npz"
-        names_file.write_text("\n".join(names))
         sp.save_npz(partial, matrix)
+        partial.with_suffix(".txt").write_text("\n".join(names))
+        partial.with_suffix(".txt").replace(names_file)
         partial.replace(file)
         return names, matrix
 
