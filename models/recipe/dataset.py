@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def write_shard(file: Path, rows: list[dict[str, Any]], jpeg_quality: int) -> No
             "camera",
         )
     }
-    partial = file.with_suffix(".part")
+    partial = file.with_suffix(f".{os.getpid()}.part")  # the same command may run twice
     with partial.open("wb") as stream:
         np.savez(
             stream,

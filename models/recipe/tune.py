@@ -72,12 +72,15 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     model = Model.load(args.model)
-    report("as it is", CLNF(model, parameters=args.name), data, chosen, args.change)
+    # All of them before the first is measured, so that a mistake is named at once.
+    trials = {"as it is": CLNF(model, parameters=args.name)}
     for trial in args.trials:
         key, _, values = trial.partition("=")
         for text in values.split(","):
-            clnf = CLNF(changed(model, args.name, key, value_of(text)), parameters=args.name)
-            report(f"{key} = {text}", clnf, data, chosen, args.change)
+            other = changed(model, args.name, key, value_of(text))
+            trials[f"{key} = {text}"] = CLNF(other, parameters=args.name)
+    for label, clnf in trials.items():
+        report(label, clnf, data, chosen, args.change)
 
 
 if __name__ == "__main__":

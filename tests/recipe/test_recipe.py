@@ -990,6 +990,39 @@ def test_a_picture_is_fitted_once_for_points_and_pose(monkeypatch):
     assert 0 < small["error"] < 0.04
 
 
+def test_a_mistake_in_a_trial_is_named_before_any_fit(tmp_path, monkeypatch, capsys):
+    import tune
+    from dataset import write_shard
+
+    from pyclnf.store import resolve
+
+    rows = [_row(i, 100) | {"meta": json.dumps({"palsy_side": 0})} for i in range(20)]
+    write_shard(tmp_path / "shard_00000.npz", rows, 95)
+    model = resolve(None)
+    measured = []
+
+    def evaluate(clnf, data, chosen, change):
+        measured.append(clnf.parameters.reg_factor)
+        n = len(chosen)
+        return {
+            "landmarks": data.landmarks[chosen], "points": np.full((n, 68), 0.05), "error": np.full(n, 0.05),
+            "seconds": np.zeros(n),
+        }  # fmt: skip
+
+    def run(*options):
+        monkeypatch.setattr(sys, "argv", ["tune.py", str(tmp_path), str(model), *options])
+        tune.main()
+
+    monkeypatch.setattr(tune, "evaluate", evaluate)
+    with pytest.raises(ValueError, match="ten"):
+        run("--try", "reg_factor=10,ten")
+    assert measured == []
+    run("--try", "reg_factor=10,30")
+    assert measured == [20.0, 10.0, 30.0]
+    # None of the two people held out has a palsy, of which a slope would be told.
+    assert capsys.readouterr().out.count("slopes [] (0)") == 3
+
+
 def test_the_bound_of_failed_fits_is_written_into_the_model(tmp_path, monkeypatch, capsys):
     import failure_bound
 
