@@ -155,7 +155,7 @@ def print_tracks(clnf: CLNF, data: Dataset, *, smooth: bool) -> None:
     """Follow the people of videos, and print how right and how steady the landmarks are.
 
     Jitter: by how much the error of a landmark changes from frame to frame. Lids: how far the eyes are open,
-    about each video's mean.
+    about each video's mean. All of the frames in which the face is found; the others are counted.
     """
     errors, jitters, lids = [], [], []
     for person in np.unique(data.identity):
@@ -168,14 +168,18 @@ def print_tracks(clnf: CLNF, data: Dataset, *, smooth: bool) -> None:
             (face,) = tracker.update(data.image(i), number / FRAME_RATE)
             offs.append((face.landmarks - data.landmarks[i]) / distance)
             openings.append((opening(face.landmarks) / distance, opening(data.landmarks[i]) / distance))
-        errors += np.linalg.norm(offs, axis=2).mean(axis=1).tolist()
-        jitters.append(np.linalg.norm(np.diff(offs, axis=0), axis=2))
-        lids.append(np.array(openings) - np.mean(openings, axis=0))
-    print(f"{'smooth' if smooth else 'raw':6s}  {summary(np.array(errors))}")
-    jitter, (found, truth) = np.concatenate(jitters), np.concatenate(lids).T
-    off = np.sqrt(((found - truth) ** 2).mean())
+        off = np.array(offs)
+        errors += np.linalg.norm(off, axis=2).mean(axis=1).tolist()
+        jitters.append(np.linalg.norm(np.diff(off, axis=0), axis=2))
+        seen = np.array(openings)[np.isfinite(off).all(axis=(1, 2))]
+        lids.append(seen - seen.sum(axis=0) / max(len(seen), 1))
+    # A face that is lost has no landmarks.
+    found, jitter = (values[np.isfinite(values)] for values in (np.array(errors), np.concatenate(jitters)))
+    print(f"{'smooth' if smooth else 'raw':6s}  {summary(found)}  lost {len(errors) - found.size}")
+    fitted, truth = np.concatenate(lids).T
+    error = np.sqrt(((fitted - truth) ** 2).mean())
     print(f"        jitter: median {np.median(jitter):.4f}  rms {np.sqrt((jitter**2).mean()):.4f}")
-    print(f"        lids: slope {found @ truth / (truth @ truth):.2f}  rms of the error {off:.4f}")
+    print(f"        lids: slope {fitted @ truth / (truth @ truth):.2f}  rms of the error {error:.4f}")
 
 
 def print_jumps(clnf: CLNF, data: Dataset, jump: float) -> None:

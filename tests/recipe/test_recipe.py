@@ -1103,6 +1103,21 @@ def test_how_right_and_steady_landmarks_in_videos_are(capsys):
     assert float(said.split("mean")[1].split()[0]) == pytest.approx(0.1 / 4, abs=0.004)
     assert float(jitter.split("rms")[1]) == pytest.approx(0.1 * np.sqrt(2 / 3), abs=0.004)
     assert float(lids.split("error")[1]) < 0.004
+    assert said.endswith("lost 0")
+    # Frames without a face are counted, and leave the other figures as they are.
+    longer = SimpleNamespace(
+        identity=np.zeros(14, int),
+        landmarks=np.array([faces[0].landmarks] * 14),
+        landmarks3d=np.array([faces[0].landmarks_3d] * 14),
+        image=lambda i: image if i else np.zeros_like(image),
+    )
+    print_tracks(clnf, longer, smooth=False)
+    said, jitter, lids = capsys.readouterr().out.splitlines()
+    lost = int(said.split("lost")[1])
+    assert 0 < lost < 14 and int(said.split()[2]) == 14 - lost
+    assert all(float(line.split(name)[1].split()[0]) < 0.004 for line, name in (
+        (said, "mean"), (jitter, "rms"), (lids, "error"),
+    ))  # fmt: skip
     # The same labels, where the picture moves by a third of the face; and by so much that it is lost.
     print_jumps(clnf, data, 0.3)
     near = capsys.readouterr().out
