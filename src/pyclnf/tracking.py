@@ -51,16 +51,21 @@ __all__ = ["OneEuro", "Tracker"]
 # lost may be found again, at most so many sizes.
 FACE_SPEED = 6.0
 MAX_REACH = 5.0
+# So many where it is not to be followed, or stands in for one that is: it is looked for once a second, and
+# mostly sits.
+REACH_OF_OTHERS = 1.0
 # A shape changes by less from frame to frame, nearly always: by more where there is no face any more. In
 # standard deviations of its modes.
 JUMP = 0.3
 # By more only where another face, or another take, is cut to: within rendered videos by 0.51 at most, from
 # one person to another by 0.66 at least.
 CUT = 0.6
-# A face takes the place of one that stands in for another if its box is so many times as large.
+# Beside the only face that is followed another is worth a word if its box is so many times as large. How
+# often to look for one, seconds.
 LARGER = 1.5
-# How often to see whether there is one, so large, beside the only face that is followed, seconds.
 GLANCE_INTERVAL = 5.0
+# One that comes back is at least so large, as a share of the box of the one that stands in for it.
+LEAST_SHARE = 0.25
 # px per mm of the template that follows fast motion.
 TEMPLATE_SCALE = 0.3
 
@@ -229,7 +234,7 @@ class Tracker:
         Follow at most so many. With 1 the face is number 0, wherever it comes back; with more a
         face that was lost for longer than `patience`, or comes back elsewhere, gets a new number.
         A face that was seen beside one that is lost is another: with 1 it is followed after `patience`,
-        with a number of its own, until a larger face comes.
+        as number 1, until a face comes that was not seen beside it.
     parameters, tracking_parameters : str or FitParameters
         Parameter sets for faces that were just detected or failed, and for those that were followed.
     min_likelihood : float, optional
@@ -528,6 +533,7 @@ class Tracker:
         taken = [outcome.fitted_box for outcome in good]
         free = [d for d in detections if not _is_among(d[:4], taken)]
         failed = [track for track in self._tracks if outcomes[track.face_id].failure is not None]
+        self._follow_others(free, failed, now)
         # The nearest pairs first, whatever the order of tracks and boxes.
         pairs = sorted(
             (
@@ -540,15 +546,24 @@ class Tracker:
         fits: dict[int, _Outcome] = {}
         used: dict[int, int] = {}  # boxes by face number
 
-        def shows_another(i: int) -> bool:
+        def fit(i: int) -> _Outcome:
             if i not in fits:
                 fits[i] = self._fit_box(now.image, free[i])
-            return fits[i].failure is None and not fits[i].is_on(good)
+            return fits[i]
+
+        def is_second_box(i: int) -> bool:
+            """Say whether it leads to a face that was seen beside, which has a box of its own."""
+            return self._is_other(fit(i).fitted_box) and not self._is_other(free[i][:4])
+
+        def shows_another(i: int) -> bool:
+            return fit(i).failure is None and not is_second_box(i) and not fit(i).is_on(good)
 
         # A box in which the model sees no face, or one that is followed, is for those without a better one.
         for any_box in (False, True):
             for _, face_id, i in pairs:
-                if i in used.values() or face_id in used or not (shows_another(i) or any_box):
+                if i in used.values() or face_id in used or is_second_box(i):
+                    continue
+                if not (shows_another(i) or any_box):
                     continue
                 used[face_id] = i
                 better = max(fits[i], outcomes[face_id], key=lambda outcome: outcome.rank)
@@ -557,7 +572,7 @@ class Tracker:
                     good.append(better)
         for i in range(len(free)):
             stale = self._stale(now, outcomes)
-            leaving = stale or self._smaller(free[i])
+            leaving = stale or self._stand_ins_for(free[i])
             has_room = len(self._tracks) < self.max_faces
             if i in used.values() or not (has_room or leaving) or not shows_another(i):
                 continue
@@ -566,16 +581,23 @@ class Tracker:
             if leaving and not stale:
                 self._others.append((leaving[0].box, now.timestamp))
             good.append(fits[i])
-            track = self._begin(fits[i], now, stands_in=self.max_faces == 1 and bool(stale))
+            track = self._begin(fits[i], now, stands_in=self.max_faces == 1 and self._is_other(free[i][:4]))
             outcomes[track.face_id] = replace(fits[i], box=free[i][:4])
         # While one is lost, a face that was not seen before may be that one.
-        lost = any(outcomes[track.face_id].failure is not None for track in self._tracks)
+        lost = any(track.stands_in or outcomes[track.face_id].failure is not None for track in self._tracks)
         beside = [
             free[i][:4]
             for i in range(len(free))
             if i not in used.values() and (self._is_other(free[i][:4]) or (not lost and shows_another(i)))
         ]
         self._note_others(now, beside)
+        if self.max_faces == 1 and self.larger_beside is None and good and not lost:
+            area = max(outcome.fitted_box[2:].prod() for outcome in good)
+            if any(box[2:].prod() > LARGER * area for box in beside):
+                self.larger_beside = (
+                    f"at {now.timestamp:.1f} s a larger face is seen than the only one that is followed: "
+                    "follow more (--max-faces, max_faces)"
+                )
 
     def _stale(self, now: _Now, outcomes: dict[int, _Outcome]) -> list[_Track]:
         """Return those who make room for a new face: no fit has seen them for long."""
@@ -586,10 +608,28 @@ class Tracker:
             and abs(now.timestamp - track.last_fitted) > self.patience
         ]
 
-    def _smaller(self, detection: Float) -> list[_Track]:
-        """Return those who stand in for another and make room for a larger face."""
-        area = detection[2] * detection[3] / LARGER
-        return [track for track in self._tracks if track.stands_in and track.box[2:].prod() < area]
+    def _stand_ins_for(self, detection: Float) -> list[_Track]:
+        """Return those who make room for the face that they stand in for, if this can be it."""
+        if self._is_other(detection[:4]):
+            return []
+        area = detection[2] * detection[3]
+        return [
+            track for track in self._tracks if track.stands_in and area >= LEAST_SHARE * track.box[2:].prod()
+        ]
+
+    def _follow_others(self, detections: Sequence[Float], lost: Sequence[_Track], now: _Now) -> None:
+        """Move those who are not where they were to boxes near by, unless one that is lost was nearer."""
+        boxes = [detection[:4] for detection in detections]
+        new = {i for i, box in enumerate(boxes) if not self._is_other(box)}
+        gone = {j for j, (box, _) in enumerate(self._others) if not _is_among(box, boxes)}
+        pairs = sorted((box_distance(self._others[j][0], boxes[i]), i, j) for i in new for j in gone)
+        for distance, i, j in pairs:
+            free = i in new and j in gone and _is_alike(self._others[j][0], boxes[i])
+            reach = min((box_distance(track.box, boxes[i]) for track in lost), default=REACH_OF_OTHERS)
+            if free and distance < min(reach, REACH_OF_OTHERS):
+                self._others[j] = boxes[i], now.timestamp
+                new.remove(i)
+                gone.remove(j)
 
     def _note_others(self, now: _Now, boxes: Sequence[Float]) -> None:
         """Keep where there are faces that are not followed, and for a while where there were some."""
@@ -601,13 +641,6 @@ class Tracker:
         seen_now = [(box, now.timestamp) for box in boxes]
         followed = [track.box for track in self._tracks]
         self._others = [other for other in before + seen_now if not _is_among(other[0], followed)]
-        if self.max_faces == 1 and self.larger_beside is None:
-            area = LARGER * followed[0][2:].prod() if followed else math.inf
-            if any(box[2:].prod() > area for box, seen in self._others if seen == now.timestamp):
-                self.larger_beside = (
-                    f"at {now.timestamp:.1f} s a larger face is seen than the only one that is followed: "
-                    "follow more (--max-faces, max_faces)"
-                )
 
     def _is_other(self, box: Float) -> bool:
         return _is_among(box, [other for other, _ in self._others])
@@ -618,13 +651,15 @@ class Tracker:
             return False
         if self.max_faces == 1 and not track.stands_in:
             return True
-        reach = min(1.0 + FACE_SPEED * abs(now.timestamp - track.last_seen), MAX_REACH)
-        ratio = math.sqrt(detection[2] * detection[3] / (track.box[2] * track.box[3]))
-        return box_distance(track.box, detection[:4]) <= reach and 0.5 < ratio < 2.0
+        if track.stands_in:
+            reach = REACH_OF_OTHERS
+        else:
+            reach = min(1.0 + FACE_SPEED * abs(now.timestamp - track.last_seen), MAX_REACH)
+        return box_distance(track.box, detection[:4]) <= reach and _is_alike(track.box, detection[:4])
 
     def _begin(self, outcome: _Outcome, now: _Now, *, stands_in: bool) -> _Track:
         track = _Track(
-            0 if self.max_faces == 1 and not stands_in else self._next_id,
+            int(stands_in) if self.max_faces == 1 else self._next_id,
             outcome.result.parameters,
             box_of(outcome.result.landmarks),
             now.timestamp,
@@ -639,10 +674,9 @@ class Tracker:
     def _settle_duplicates(self, outcomes: dict[int, _Outcome]) -> None:
         """Leave a face that several are on to the one that was nearest; the others are lost: it hides them.
 
-        One that was lost before has no claim: it waits where it was, and others pass there.
+        One that was lost before has no claim: it waits where it was, and others pass there, of those, too,
+        that are not followed.
         """
-        if len(self._tracks) < 2:
-            return
 
         def claim(track: _Track) -> tuple[bool, bool, float, int]:
             outcome = outcomes[track.face_id]
@@ -652,7 +686,7 @@ class Tracker:
         kept: list[_Outcome] = []
         for track in sorted(self._tracks, key=claim):
             outcome = outcomes[track.face_id]
-            if outcome.is_on(kept):
+            if outcome.is_on(kept) or (track.lost and self._is_other(outcome.fitted_box)):
                 reason = outcome.failure or "another face is there"
                 result = replace(outcome.result, failure=reason)
                 outcomes[track.face_id] = replace(outcome, result=result, failure=reason, box=None)
@@ -660,7 +694,7 @@ class Tracker:
                 kept.append(outcome)
 
     def _give_up(self, moment: float) -> None:
-        """Forget faces that were lost for too long; of one face at a time there is but one number."""
+        """Forget faces that were lost for too long; of one face at a time the last one waits."""
         if self.max_faces > 1:
             self._tracks = [track for track in self._tracks if abs(moment - track.last_seen) <= self.patience]
 
@@ -708,6 +742,11 @@ class Tracker:
 
 def _is_among(box: Float, others: Iterable[Float]) -> bool:
     return any(box_overlap(box, other) >= SAME_FACE for other in others)
+
+
+def _is_alike(a: Float, b: Float) -> bool:
+    """Say whether two boxes have sizes of one face, a moment apart."""
+    return 0.5 < math.sqrt(a[2:].prod() / b[2:].prod()) < 2.0
 
 
 def _as_boxes(boxes: ArrayLike) -> Float:

@@ -726,6 +726,76 @@ def test_another_face_stands_in_under_its_own_number_until_the_larger_is_back(ow
     assert numbers[35:] == [0] * 10
 
 
+def test_the_face_is_number_0_again_beside_whoever_stood_in_for_it(own: CLNF) -> None:
+    """It comes back no larger than the one beside it, which has the same number each time."""
+    face, beside = (20.0, 50.0, False), (300.0, 50.0, True)
+    shown = [face, beside]
+    tracker = Tracker(own, detector=lambda _: [head_box(*head) for head in shown], patience=0.5)
+    numbers = []
+    for i in range(60):
+        shown[:] = [beside] if i % 30 >= 5 and i % 30 < 18 else [face, beside]
+        (found,) = tracker.update(scene(*shown), i / 10)
+        numbers.append(found.face_id if found.success else None)
+        if found.success:
+            assert (at(found) > 280) is (found.face_id == 1)
+    for hidden in (5, 35):
+        assert numbers[hidden : hidden + 5] == [None] * 5
+        assert numbers[hidden + 7 : hidden + 13] == [1] * 6
+        # New ones are looked for once a second.
+        assert numbers[hidden + 23 : hidden + 25] == [0] * 2
+
+
+def test_whoever_stood_in_and_left_is_not_the_face_that_comes_elsewhere(own: CLNF) -> None:
+    face, beside = (20.0, 50.0, False), (500.0, 50.0, True)
+    shown = [face, beside]
+    tracker = Tracker(own, detector=lambda _: [head_box(*head) for head in shown], patience=0.5)
+    numbers = []
+    for i in range(40):
+        shown[:] = [face, beside] if i < 5 else [beside] if i < 15 else [] if i < 30 else [face]
+        (found,) = tracker.update(scene(*shown, size=(760, 280)), i / 10)
+        numbers.append(found.face_id if found.success else None)
+    assert numbers[:5] == [0] * 5
+    assert numbers[12:15] == [1] * 3
+    assert numbers[15:30] == [None] * 15
+    assert numbers[33:] == [0] * 7
+
+
+@pytest.mark.parametrize("patience", [2.0, 0.5])
+def test_a_second_box_on_a_face_beside_does_not_pass_for_a_hidden_one(own: CLNF, patience: float) -> None:
+    """Neither while nobody stands in for it nor then."""
+    heads = [(20.0, 50.0, False), (220.0, 50.0, True), (600.0, 50.0, True)]
+    shown = heads[:]
+
+    def detector(image: np.ndarray) -> list[np.ndarray]:
+        boxes = [np.array(head_box(*head)) for head in shown]
+        return boxes if len(boxes) == 3 else [*boxes, boxes[1] + [-0.45 * boxes[1][2], 0, 0, 0]]
+
+    tracker = Tracker(own, detector=detector, patience=patience)
+    numbers = []
+    for i in range(40):
+        shown[:] = heads[1:] if 5 <= i < 26 else heads
+        (found,) = tracker.update(scene(*shown, size=(800, 280)), i / 12)
+        numbers.append(found.face_id if found.success else None)
+        if found.success:
+            assert (at(found) < 200) is (found.face_id == 0)
+    assert numbers[:5] == [0] * 5
+    assert numbers[12:26] == [None if patience > 1 else 1] * 14
+
+
+def test_one_who_moves_beside_a_hidden_face_is_not_taken_for_it(own: CLNF) -> None:
+    """They are looked for once a second: they are no more where they were seen."""
+    face = (20.0, 50.0, False)
+    tracker = Tracker(own, detector=lambda _: [head_box(*head) for head in shown])
+    for i in range(36):
+        shown = [(360.0 + 8 * min(i, 25), 50.0, True)]
+        if not 18 <= i < 30:
+            shown.insert(0, face)
+        (found,) = tracker.update(scene(*shown, size=(760, 280)), i / 10)
+        assert found.face_id == 0
+        assert not found.success or at(found) < 280
+        assert found.success or 18 <= i < 32
+
+
 @pytest.mark.parametrize("max_faces", [1, 2])
 def test_it_is_said_where_a_larger_face_comes_beside_the_only_one(
     own: CLNF, tmp_path: Path, max_faces: int
