@@ -121,9 +121,18 @@ def _charts(table: Table, data: dict[str, dict[str, list[float]]]) -> list[str]:
     for name in HEIGHTS:
         charts.append((TITLES[name], "mm", {side: found[f"{name}_{side}"] for side in SIDES}))
     return [
-        _chart(f"chart{len(data)}", title, unit, table["timestamp"], lines, data)
+        _chart(f"chart{len(data)}", title, unit, *_with_gaps(table, lines), data)
         for title, unit, lines in charts
     ]
+
+
+def _with_gaps(table: Table, lines: dict[str, Float]) -> tuple[Float, dict[str, Float]]:
+    """Return times and curves that break off where the face has no rows in between."""
+    time, steps = table["timestamp"], np.diff(table["frame"])
+    # Tables of every tenth frame have no gaps.
+    gaps = np.flatnonzero(steps > 2 * np.median(steps)) + 1 if len(steps) else np.empty(0, int)
+    broken = {label: np.insert(values, gaps, np.nan) for label, values in lines.items()}
+    return np.insert(time, gaps, (time[gaps - 1] + time[gaps]) / 2), broken
 
 
 def _chart(

@@ -147,6 +147,21 @@ def test_page_of_a_video_with_two_faces(tmp_path: Path) -> None:
     assert len(data["chart5"]["t"]) == 10
 
 
+@pytest.mark.parametrize("step", [1, 10])
+def test_curves_break_off_where_a_face_was_not_followed(tmp_path: Path, step: int) -> None:
+    """As where another one stands in for it; not in a table of every tenth frame."""
+    frames = [*range(0, 10 * step, step), *range(50 * step, 60 * step, step)]
+    faces = [make_face(i, frame=i, timestamp=i / 10, confidence=0.9) for i in frames]
+    formats.write_csv(tmp_path / "v.csv", faces)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv")
+    page, data = read_page(tmp_path / "v.html")
+    assert page.count("polyline") == 2 * sum(len(lines) - 1 for lines in data.values())
+    for values in data.values():
+        for name, line in values.items():
+            assert len(line) == 21
+            assert [i for i, value in enumerate(line) if value is None] == ([] if name == "t" else [10])
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_page_of_hardly_anything(tmp_path: Path, rows: int) -> None:
     formats.write_csv(tmp_path / "v.csv", [missing_face()] * rows)
