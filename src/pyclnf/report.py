@@ -348,20 +348,23 @@ def write_image_report(page: Path, items: Iterable[tuple[Path, Path | None]]) ->
     FormatError
         If a CSV is none.
     """
-    tables = [(_read_table(csv), image) for csv, image in items]
-    tables.sort(
-        key=lambda item: (item[0]["confidence"].min(initial=np.inf) if len(item[0]) else -1.0, item[0].path)
-    )
-    faces = sum(len(table) for table, _ in tables)
-    empty = sum(not len(table) for table, _ in tables)
+    # Of tens of thousands there is no room for all tables at once.
+    found: list[tuple[float, Path, Path | None]] = []
+    faces = empty = 0
+    for csv, image in items:
+        values = _read_table(csv)["confidence"]
+        found.append((values.min() if len(values) else -1.0, csv, image))
+        faces, empty = faces + len(values), empty + (not len(values))
+    found.sort(key=lambda item: item[:2])
     sections = [
-        f"<p>{len(tables)} photographs with {faces} faces; {empty} without one. "
+        f"<p>{len(found)} photographs with {faces} faces; {empty} without one. "
         + "Those with the least confidence come first"
-        + (f"; the first {MAX_PICTURES} are shown" if len(tables) > MAX_PICTURES else "")
+        + (f"; the first {MAX_PICTURES} are shown" if len(found) > MAX_PICTURES else "")
         + ".</p>",
         '<div class="cards">',
     ]
-    for table, image in tables[:MAX_PICTURES]:
+    for _, csv, image in found[:MAX_PICTURES]:
+        table = _read_table(csv)
         count = f"{len(table)} face{'' if len(table) == 1 else 's'}"
         confidence = ", ".join(f"{value:.2f}" for value in table["confidence"][:6])
         text = f"{table.path.stem}: {count}" + (f", confidence {confidence}" if len(table) else "")

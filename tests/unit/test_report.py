@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import sys
+import weakref
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,23 @@ def test_page_of_photographs(tmp_path: Path) -> None:
     assert order == sorted(order)
     assert "cannot be read" in page.words
     assert page.count("img") == 2
+
+
+def test_not_all_tables_of_photographs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    csvs = [tmp_path / f"{i}.csv" for i in range(20)]
+    for csv in csvs:
+        formats.write_csv(csv, [make_face(0)], layout="image")
+    tables: weakref.WeakSet[formats.Table] = weakref.WeakSet()
+
+    def read(path: Path) -> formats.Table:
+        assert len(tables) < 3
+        tables.add(table := formats.read_csv(path))
+        return table
+
+    monkeypatch.setattr(report, "read_csv", read)
+    report.write_image_report(tmp_path / "report.html", [(csv, None) for csv in csvs])
+    page, _ = read_page(tmp_path / "report.html")
+    assert "20 photographs with 20 faces; 0 without one" in page.words
 
 
 def test_photographs_are_found_by_their_names(tmp_path: Path) -> None:
