@@ -112,7 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"pyclnf: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print("pyclnf: interrupted; --resume goes on with what is left", file=sys.stderr)
+        hint = "; --resume goes on with what is left" if hasattr(options, "resume") else ""
+        print(f"pyclnf: interrupted{hint}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
         if _is_broken_pipe(error):

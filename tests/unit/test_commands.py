@@ -78,7 +78,7 @@ def test_a_tool_that_imports_every_module_starts_no_program() -> None:
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     (
-        (KeyboardInterrupt(), 130, "pyclnf: interrupted; --resume goes on with what is left\n"),
+        (KeyboardInterrupt(), 130, "pyclnf: interrupted\n"),
         (OSError(28, "No space left on device"), 1, "pyclnf: [Errno 28] No space left on device\n"),
         (pyclnf.ModelError("m.npz: damaged"), 1, "pyclnf: m.npz: damaged\n"),
         (pyclnf.ParameterError("no such set"), 2, "pyclnf: no such set\n"),
@@ -97,6 +97,18 @@ def test_what_ends_a_command(
     monkeypatch.setattr(cli, "_version", fail)
     assert run("version") == code
     assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize("command", ["fit", "track"])
+def test_where_an_interrupted_command_can_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    def fail(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_batch", fail)
+    assert run(command, "a.jpg", "--output", "out") == 130
+    assert capsys.readouterr().err == "pyclnf: interrupted; --resume goes on with what is left\n"
 
 
 @pytest.mark.parametrize(
