@@ -500,7 +500,7 @@ def _write_reports(settings: Settings, jobs: Sequence[Any], output: Path) -> Non
 
 
 def _report(options: argparse.Namespace) -> int:
-    from pyclnf.formats import read_csv
+    from pyclnf.formats import layout_of, read_csv
     from pyclnf.measures import write_measures
     from pyclnf.report import find_images, find_video, write_image_report, write_video_report
 
@@ -510,7 +510,9 @@ def _report(options: argparse.Namespace) -> int:
     photographs: list[Path] = []
     videos: list[Path] = []
     for path in paths:
-        (photographs if read_csv(path).layout == "image" else videos).append(path)
+        # Their columns need not be in our order.
+        layout = layout_of(path) or read_csv(path).layout
+        (photographs if layout == "image" else videos).append(path)
     if options.output and len(videos) + bool(photographs) > 1:
         raise ParameterError("--output is one page, but these CSVs make several: leave it out")
     if options.video and len(videos) != 1:

@@ -21,7 +21,7 @@ import pytest
 import pyclnf
 from faces import make_face
 from generate_model import tiny_model, write_openface
-from pyclnf import cli, formats, store
+from pyclnf import cli, formats, report, store
 from pyclnf.errors import DownloadError
 
 
@@ -242,6 +242,24 @@ def test_reports_of_several_tables(tmp_path: Path, capsys: pytest.CaptureFixture
     (folder / "p.png").write_bytes(b"no picture")
     assert run("report", folder / "p.csv", "--output", tmp_path / "one.html") == 0
     assert "the photograph cannot be read" in (tmp_path / "one.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("reordered", [False, True])
+def test_a_long_table_is_not_read_to_learn_what_it_is_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reordered: bool
+) -> None:
+    """Unless its columns are in another order than ours and OpenFace's."""
+    path = tmp_path / "v.csv"
+    formats.write_csv(path, [make_face(i, frame=i, timestamp=i / 25) for i in range(3)])
+    if reordered:
+        rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
+        path.write_text("".join(",".join([*row[1:], row[0]]) + "\n" for row in rows), encoding="utf-8")
+    read, reads = formats.read_csv, []
+    assert report.read_csv is read  # which is not counted
+    monkeypatch.setattr(formats, "read_csv", lambda path: reads.append(path) or read(path))
+    assert run("report", path) == 0
+    assert "3 frames over" in (tmp_path / "v.html").read_text(encoding="utf-8")
+    assert len(reads) == reordered
 
 
 def test_measures_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
