@@ -19,7 +19,7 @@ from pyclnf.confidence import confidence
 from pyclnf.crop import Crop
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ImageError, ModelError, ParameterError, PyclnfError
-from pyclnf.face import SAME_FACE, Face, box_overlap, low_likelihood
+from pyclnf.face import Face, is_among, low_likelihood
 from pyclnf.images import as_pixels
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, FitResult
@@ -637,7 +637,7 @@ class CLNF:
         kept: list[int] = []
         for i in sorted(range(len(fits)), key=lambda i: (not fits[i][1]["success"], i)):
             own = box_of(fits[i][0])
-            if all(box_overlap(own, box_of(fits[other][0])) < SAME_FACE for other in kept):
+            if not is_among(own, [box_of(fits[other][0]) for other in kept]):
                 kept.append(i)
         faces = []
         for face_id, i in enumerate(sorted(kept)):

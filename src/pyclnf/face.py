@@ -12,6 +12,8 @@ from pyclnf.camera import Camera, head_pose, landmarks_in_camera
 from pyclnf.pdm import Parameters, box_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import ArrayLike, NDArray
 
     from pyclnf.pdm import PDM
@@ -190,3 +192,13 @@ def box_distance(a: Float, b: Float) -> float:
     """Return the distance of two boxes' middles in units of the larger one's size."""
     size = math.sqrt(max(a[2] * a[3], b[2] * b[3]))
     return float(np.linalg.norm(a[:2] + a[2:] / 2 - b[:2] - b[2:] / 2)) / max(size, 1e-9)
+
+
+def is_among(box: Float, others: Iterable[Float]) -> bool:
+    """Return whether a box is on the same face as one of others."""
+    return any(box_overlap(box, other) >= SAME_FACE for other in others)
+
+
+def boxes_alike(a: Float, b: Float) -> bool:
+    """Return whether two boxes have sizes of one face, a moment apart."""
+    return 0.5 < math.sqrt(a[2:].prod() / b[2:].prod()) < 2.0

@@ -4,7 +4,7 @@ Each face is fitted from where it was in the frame before, with smaller windows
 after a success and those of the first frame after a failure. A failed face is
 detected again, and the better of the two fits is kept. See Baltrusaitis,
 Zadeh, Lim, Morency, "OpenFace 2.0: Facial behavior analysis toolkit", FG 2018,
-section 3.1; the filter is Casiez, Roussel, Vogel, "1 Euro filter", CHI 2012.
+section 3.1.
 """
 
 from __future__ import annotations
@@ -17,19 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyclnf import _bystanders
 from pyclnf.camera import Camera, check_camera
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ParameterError
-from pyclnf.face import SAME_FACE, Face, box_distance, box_overlap, low_likelihood
+from pyclnf.face import Face, box_distance, boxes_alike, is_among, low_likelihood
 from pyclnf.images import as_pixels
-from pyclnf.pdm import (
-    Parameters,
-    axis_angle_to_matrix,
-    box_of,
-    check_box,
-    matrix_to_axis_angle,
-    matrix_to_euler,
-)
+from pyclnf.pdm import Parameters, box_of, check_box
+from pyclnf.smoothing import OneEuro, Smoother
 from pyclnf.video import DEFAULT_RATE, Video
 
 if TYPE_CHECKING:
@@ -41,7 +36,6 @@ if TYPE_CHECKING:
     from pyclnf.clnf import CLNF
     from pyclnf.detection import Detector
     from pyclnf.nu_rlms import FitParameters, FitResult
-    from pyclnf.pdm import PDM
 
     Float = NDArray[np.float64]
 
@@ -51,9 +45,6 @@ __all__ = ["OneEuro", "Tracker"]
 # lost may be found again, at most so many sizes.
 FACE_SPEED = 6.0
 MAX_REACH = 5.0
-# So many where it is not to be followed, or stands in for one that is: it is looked for once a second, and
-# mostly sits.
-REACH_OF_OTHERS = 1.0
 # A shape changes by less from frame to frame, nearly always: by more where there is no face any more. In
 # standard deviations of its modes.
 JUMP = 0.3
@@ -70,101 +61,6 @@ LEAST_SHARE = 0.25
 TEMPLATE_SCALE = 0.3
 
 
-class OneEuro:
-    """The 1 Euro filter: a low-pass filter that opens with speed.
-
-    A face that keeps still is smoothed strongly, one that moves is followed
-    without much lag. All coordinates are filtered on their own.
-
-    Parameters
-    ----------
-    min_cutoff : float
-        Cutoff frequency at rest, Hz. Lower: less jitter.
-    beta : float
-        How fast the cutoff grows with the speed, Hz per mm/s. Higher: less lag.
-    speed_cutoff : float
-        Cutoff frequency of the speed's own filter, Hz.
-    """
-
-    def __init__(self, min_cutoff: float = 1.0, beta: float = 0.4, speed_cutoff: float = 2.0) -> None:
-        if not (min_cutoff > 0 and beta >= 0 and speed_cutoff > 0):
-            raise ParameterError(
-                "the filter's cutoffs are positive and beta is not negative, not "
-                f"{min_cutoff!r}, {beta!r}, {speed_cutoff!r}"
-            )
-        self.min_cutoff, self.beta, self.speed_cutoff = min_cutoff, beta, speed_cutoff
-        self._last: tuple[float, Float, Float] | None = None
-
-    def fresh(self) -> OneEuro:
-        """Return a filter with the same numbers that has seen nothing."""
-        return OneEuro(self.min_cutoff, self.beta, self.speed_cutoff)
-
-    def __call__(self, values: ArrayLike, timestamp: float, unit: ArrayLike = 1.0) -> Float:
-        """Filter one sample.
-
-        Parameters
-        ----------
-        values : array_like, shape (k,)
-        timestamp : float
-            Seconds.
-        unit : array_like, shape (k,) or ()
-            How much of each value moves the face by 1 mm.
-
-        Returns
-        -------
-        ndarray, shape (k,), float64
-        """
-        # Copies, in and out: the filter's own numbers are nobody else's to change.
-        x = np.array(values, dtype=np.float64)
-        if self._last is None or timestamp <= self._last[0]:
-            self._last = (timestamp, x, np.zeros_like(x))
-            return x.copy()
-        before, filtered, speed = self._last
-        step = timestamp - before
-        speed = speed + _share(self.speed_cutoff, step) * ((x - filtered) / step - speed)
-        cutoff = self.min_cutoff + self.beta * np.abs(speed) / np.asarray(unit)
-        filtered = filtered + _share(cutoff, step) * (x - filtered)
-        self._last = (timestamp, filtered, speed)
-        return np.array(filtered)
-
-
-def _share(cutoff: Any, step: float) -> Any:
-    """Return the weight of a new sample in an exponential filter."""
-    r = 2 * math.pi * cutoff * step
-    return r / (r + 1)
-
-
-class _Smoother:
-    """A filter of one face's parameters.
-
-    Rotations are filtered as turns from the last one that was given back: angles jump where a head lies on
-    its side (by 2 pi), or is seen in full profile (Euler's).
-    """
-
-    def __init__(self, numbers: OneEuro, pdm: PDM) -> None:
-        self.filter, self.pdm = numbers.fresh(), pdm
-        # The last rotation that was given back, and what the filter has in its place.
-        self._last: tuple[Float, Float] | None = None
-
-    def fresh(self) -> _Smoother:
-        """Return one that has seen nothing."""
-        return _Smoother(self.filter, self.pdm)
-
-    def __call__(self, parameters: Parameters, timestamp: float) -> Parameters:
-        """Filter the parameters of one frame."""
-        pose, shape, rotation = parameters.pose, parameters.shape, parameters.rotation
-        before, place = (rotation, np.zeros(3)) if self._last is None else self._last
-        turned = place + matrix_to_axis_angle(rotation @ before.T)
-        # What moves a landmark by 1 mm: a growth by 1 / radius, a turn by as many radians, s px.
-        turn, shift = np.full(3, 1 / self.pdm.radius), np.full(2, pose[0])
-        unit = np.concatenate([[pose[0] / self.pdm.radius], turn, shift, np.ones(shape.size)])
-        values = self.filter(np.concatenate([pose[:1], turned, pose[4:], shape]), timestamp, unit)
-        rotation = axis_angle_to_matrix(values[1:4] - place) @ before
-        self._last = rotation, values[1:4]
-        pose = np.concatenate([values[:1], matrix_to_euler(rotation), values[4:6]])
-        return Parameters(pose, values[6:])
-
-
 @dataclass(eq=False)
 class _Track:
     """What is kept of one face."""
@@ -179,7 +75,7 @@ class _Track:
     # In the place of the one face that was to be followed.
     stands_in: bool = False
     template: NDArray[np.float32] | None = None
-    smoother: _Smoother | None = None
+    smoother: Smoother | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +101,7 @@ class _Outcome:
 
     def is_on(self, others: Iterable[_Outcome]) -> bool:
         """Say whether the fit shows the same face as one of others."""
-        return _is_among(self.fitted_box, [other.fitted_box for other in others])
+        return is_among(self.fitted_box, [other.fitted_box for other in others])
 
 
 @dataclass(frozen=True)
@@ -330,15 +226,14 @@ class Tracker:
         self.patience = patience
         self.template = template
         filter_ = (OneEuro() if smooth else None) if isinstance(smooth, bool) else smooth
-        self._smoother = None if filter_ is None else _Smoother(filter_, clnf.model.pdm)
+        self._smoother = None if filter_ is None else Smoother(filter_, clnf.model.pdm)
         self.camera = camera
         self.reset()
 
     def reset(self) -> None:
         """Forget all faces, for another video."""
         self._tracks: list[_Track] = []
-        # Boxes of faces beside those that are followed, and when they were seen.
-        self._others: list[tuple[Float, float]] = []
+        self._others = _bystanders.Bystanders(self.patience)
         self.larger_beside: str | None = None
         self._next_id = 0
         self._next_frame = 0
@@ -531,9 +426,9 @@ class Tracker:
         """Give boxes to the faces that failed, and begin to follow new ones."""
         good = [outcome for outcome in outcomes.values() if outcome.failure is None]
         taken = [outcome.fitted_box for outcome in good]
-        free = [d for d in detections if not _is_among(d[:4], taken)]
+        free = [d for d in detections if not is_among(d[:4], taken)]
         failed = [track for track in self._tracks if outcomes[track.face_id].failure is not None]
-        self._follow_others(free, failed, now)
+        self._others.follow([d[:4] for d in free], [track.box for track in failed], now.timestamp)
         # The nearest pairs first, whatever the order of tracks and boxes.
         pairs = sorted(
             (
@@ -553,7 +448,7 @@ class Tracker:
 
         def is_second_box(i: int) -> bool:
             """Say whether it leads to a face that was seen beside, which has a box of its own."""
-            return self._is_other(fit(i).fitted_box) and not self._is_other(free[i][:4])
+            return fit(i).fitted_box in self._others and free[i][:4] not in self._others
 
         def shows_another(i: int) -> bool:
             return fit(i).failure is None and not is_second_box(i) and not fit(i).is_on(good)
@@ -579,18 +474,18 @@ class Tracker:
             if not has_room:
                 self._tracks.remove(leaving[0])
             if leaving and not stale:
-                self._others.append((leaving[0].box, now.timestamp))
+                self._others.add(leaving[0].box, now.timestamp)
             good.append(fits[i])
-            track = self._begin(fits[i], now, stands_in=self.max_faces == 1 and self._is_other(free[i][:4]))
+            track = self._begin(fits[i], now, stands_in=self.max_faces == 1 and free[i][:4] in self._others)
             outcomes[track.face_id] = replace(fits[i], box=free[i][:4])
         # While one is lost, a face that was not seen before may be that one.
         lost = any(track.stands_in or outcomes[track.face_id].failure is not None for track in self._tracks)
         beside = [
             free[i][:4]
             for i in range(len(free))
-            if i not in used.values() and (self._is_other(free[i][:4]) or (not lost and shows_another(i)))
+            if i not in used.values() and (free[i][:4] in self._others or (not lost and shows_another(i)))
         ]
-        self._note_others(now, beside)
+        self._others.update(beside, [track.box for track in self._tracks], now.timestamp)
         if self.max_faces == 1 and self.larger_beside is None and good and not lost:
             area = max(outcome.fitted_box[2:].prod() for outcome in good)
             if any(box[2:].prod() > LARGER * area for box in beside):
@@ -610,52 +505,24 @@ class Tracker:
 
     def _stand_ins_for(self, detection: Float) -> list[_Track]:
         """Return those who make room for the face that they stand in for, if this can be it."""
-        if self._is_other(detection[:4]):
+        if detection[:4] in self._others:
             return []
         area = detection[2] * detection[3]
         return [
             track for track in self._tracks if track.stands_in and area >= LEAST_SHARE * track.box[2:].prod()
         ]
 
-    def _follow_others(self, detections: Sequence[Float], lost: Sequence[_Track], now: _Now) -> None:
-        """Move those who are not where they were to boxes near by, unless one that is lost was nearer."""
-        boxes = [detection[:4] for detection in detections]
-        new = {i for i, box in enumerate(boxes) if not self._is_other(box)}
-        gone = {j for j, (box, _) in enumerate(self._others) if not _is_among(box, boxes)}
-        pairs = sorted((box_distance(self._others[j][0], boxes[i]), i, j) for i in new for j in gone)
-        for distance, i, j in pairs:
-            free = i in new and j in gone and _is_alike(self._others[j][0], boxes[i])
-            reach = min((box_distance(track.box, boxes[i]) for track in lost), default=REACH_OF_OTHERS)
-            if free and distance < min(reach, REACH_OF_OTHERS):
-                self._others[j] = boxes[i], now.timestamp
-                new.remove(i)
-                gone.remove(j)
-
-    def _note_others(self, now: _Now, boxes: Sequence[Float]) -> None:
-        """Keep where there are faces that are not followed, and for a while where there were some."""
-        before = [
-            (box, seen)
-            for box, seen in self._others
-            if abs(now.timestamp - seen) <= self.patience and not _is_among(box, boxes)
-        ]
-        seen_now = [(box, now.timestamp) for box in boxes]
-        followed = [track.box for track in self._tracks]
-        self._others = [other for other in before + seen_now if not _is_among(other[0], followed)]
-
-    def _is_other(self, box: Float) -> bool:
-        return _is_among(box, [other for other, _ in self._others])
-
     def _may_be(self, track: _Track, detection: Float, now: _Now) -> bool:
         """Say whether a box can be a lost face: not seen beside it before, not far away, of a like size."""
-        if self._is_other(detection[:4]):
+        if detection[:4] in self._others:
             return False
         if self.max_faces == 1 and not track.stands_in:
             return True
         if track.stands_in:
-            reach = REACH_OF_OTHERS
+            reach = _bystanders.REACH
         else:
             reach = min(1.0 + FACE_SPEED * abs(now.timestamp - track.last_seen), MAX_REACH)
-        return box_distance(track.box, detection[:4]) <= reach and _is_alike(track.box, detection[:4])
+        return box_distance(track.box, detection[:4]) <= reach and boxes_alike(track.box, detection[:4])
 
     def _begin(self, outcome: _Outcome, now: _Now, *, stands_in: bool) -> _Track:
         track = _Track(
@@ -686,7 +553,7 @@ class Tracker:
         kept: list[_Outcome] = []
         for track in sorted(self._tracks, key=claim):
             outcome = outcomes[track.face_id]
-            if outcome.is_on(kept) or (track.lost and self._is_other(outcome.fitted_box)):
+            if outcome.is_on(kept) or (track.lost and outcome.fitted_box in self._others):
                 reason = outcome.failure or "another face is there"
                 result = replace(outcome.result, failure=reason)
                 outcomes[track.face_id] = replace(outcome, result=result, failure=reason, box=None)
@@ -738,15 +605,6 @@ class Tracker:
             frame=now.index,
             timestamp=now.timestamp,
         )
-
-
-def _is_among(box: Float, others: Iterable[Float]) -> bool:
-    return any(box_overlap(box, other) >= SAME_FACE for other in others)
-
-
-def _is_alike(a: Float, b: Float) -> bool:
-    """Say whether two boxes have sizes of one face, a moment apart."""
-    return 0.5 < math.sqrt(a[2:].prod() / b[2:].prod()) < 2.0
 
 
 def _as_boxes(boxes: ArrayLike) -> Float:

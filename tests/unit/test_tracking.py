@@ -31,7 +31,7 @@ from pyclnf import (
 from pyclnf.clnf import DOUBTFUL
 from pyclnf.nu_rlms import FitResult
 from pyclnf.pdm import axis_angle_to_matrix, box_of, euler_to_matrix, matrix_to_euler
-from pyclnf.tracking import OneEuro
+from pyclnf.smoothing import OneEuro, Smoother
 from pyclnf.video import Video
 
 OUTER_EYE_CORNERS = (36, 45)
@@ -996,7 +996,7 @@ def test_refuses_filters_that_filter_nothing(numbers: tuple[float, ...]) -> None
 def test_a_head_that_turns_all_the_way_round_is_smoothed_without_a_jump(axis: int) -> None:
     """Angles jump on the way: roll at 180 degrees, pitch and roll where the yaw passes 90."""
     pdm = CLNF().model.pdm
-    smoother = tracking._Smoother(OneEuro(beta=0.02), pdm)
+    smoother = Smoother(OneEuro(beta=0.02), pdm)
     turn = np.zeros(3)
     turn[axis] = np.radians(1.0)
     rotation = euler_to_matrix((0.3, 0.1, -0.2))
