@@ -37,42 +37,42 @@ examples:
 
 FIT_EXAMPLES = """\
 examples:
-  pyclnf fit face.jpg                           landmarks into processed/face.csv
+  pyclnf fit face.jpg                           writes processed/face.csv
   pyclnf fit photographs/ --output landmarks --draw pictures --workers 4
   pyclnf fit "faces/*.png" --format csv --format pts
   pyclnf fit face.jpg --box 210,70,160,180 --draw face_fit.png
-  pyclnf fit photographs/ --resume              go on where a run was interrupted
+  pyclnf fit photographs/ --resume              continues a run that was interrupted
   pyclnf fit face.jpg --starts multiview --set iterations=20
 
-For each photograph there is one CSV in OpenFace's format, one row a face.
+Each photograph gives one CSV in OpenFace's format, with one row for each face.
 Exit code: 0 all done, 1 some failed or nothing could be tried, 2 bad usage, 130 interrupted.
 """
 
 TRACK_EXAMPLES = """\
 examples:
-  pyclnf track interview.mp4                    landmarks into processed/interview.csv
+  pyclnf track interview.mp4                    writes processed/interview.csv
   pyclnf track videos/ --output landmarks --draw pictures --report --workers 2
-  pyclnf track interview.mp4 --smooth           less jitter for the eye; raw results are the default
-  pyclnf track --frames shots/take1 --frame-rate 25     images as one video, into processed/take1.csv
+  pyclnf track interview.mp4 --smooth           less jitter to look at; the default is raw results
+  pyclnf track --frames shots/take1 --frame-rate 25     images as one video: writes processed/take1.csv
   pyclnf track videos/ --scheduler tcp://host:8786
 
-For each video there is one CSV in OpenFace's format, one row a frame and face, failed or not.
+Each video gives one CSV in OpenFace's format, with one row for each frame and face, failed or not.
 Exit code: 0 all done, 1 some failed or nothing could be tried, 2 bad usage, 130 interrupted.
 """
 
 MODELS_EXAMPLES = """\
 examples:
   pyclnf models list
-  pyclnf models import OPENFACE/model                      afterwards: --model openface
-  pyclnf models import OPENFACE/model openface.npz         afterwards: --model openface.npz
-  pyclnf models download openface                          states the terms and asks
+  pyclnf models import OPENFACE/model                      then use --model openface
+  pyclnf models import OPENFACE/model openface.npz         then use --model openface.npz
+  pyclnf models download openface                          shows the terms and asks first
 """
 
 REPORT_EXAMPLES = """\
 examples:
   pyclnf report processed/interview.csv --video interview.mp4
   pyclnf report processed/ --output report.html            one page for many photographs
-  pyclnf report processed/ --measures measures.csv         openings and heights in mm, one table of all
+  pyclnf report processed/ --measures measures.csv         also one table of all, in mm
 """
 
 
@@ -153,7 +153,7 @@ def parser() -> argparse.ArgumentParser:
         type=_positive,
         default=1,
         metavar="N",
-        help="follow at most so many faces (default: 1, the largest of the first frame with one)",
+        help="follow at most N faces (default: 1, the largest in the first frame that has one)",
     )
     track.add_argument(
         "--smooth", action="store_true", help="smooth the landmarks over time (One Euro filter)"
@@ -161,51 +161,58 @@ def parser() -> argparse.ArgumentParser:
     track.add_argument(
         "--frames",
         action="store_true",
-        help="each input is a folder or pattern of images that are the frames of one video",
+        help="take each input, a folder or pattern of images, as the frames of one video",
     )
     track.add_argument(
         "--frame-rate",
         type=_rate,
         metavar="FPS",
-        help="frames a second of images (default: 30), or of videos in place of their own times",
+        help="frames per second of images (default: 30), or of videos, instead of their own times",
     )
 
     models = _command(commands, "models", "list, import and download models", MODELS_EXAMPLES)
     _add_models_commands(models.add_subparsers(required=True, metavar="COMMAND"))
 
-    report = _command(commands, "report", "make a page of a CSV: curves, worst frames", REPORT_EXAMPLES)
+    report = _command(commands, "report", "make a page (HTML) from CSVs, OpenFace's too", REPORT_EXAMPLES)
     report.add_argument(
         "inputs",
         nargs="+",
         type=Path,
         metavar="CSV",
-        help="CSV of a video; CSVs of photographs, or folders of them",
+        help="CSV of a video, CSVs of photographs, or folders of CSVs",
     )
     report.add_argument(
         "--output",
         type=Path,
         metavar="OUT.html",
-        help="default: beside the CSV, or report.html in the folder",
+        help="the page (default: beside the CSV of a video; report.html beside those of photographs)",
     )
-    report.add_argument("--video", type=Path, help="the video, for pictures of the worst frames")
     report.add_argument(
-        "--images", type=Path, metavar="DIR", help="folder of the photographs, for their pictures"
+        "--video",
+        type=Path,
+        help="the video, to show its worst frames (default: looked for beside the CSV and one folder up)",
+    )
+    report.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="folder of the photographs to show (default: looked for beside the CSVs and one folder up)",
     )
     report.add_argument(
         "--measures",
         type=Path,
         metavar="OUT.csv",
-        help="write a table of mouth width, lid opening, brow height and mouth corners in mm, too",
+        help="also write a table of mouth width, lid opening, brow height and mouth corners in mm",
     )
     report.set_defaults(run=_report)
 
     bench = _command(commands, "bench", "measure how fast fits are on this machine")
-    bench.add_argument("--model", help="as for fit")
+    bench.add_argument("--model", help="as for 'pyclnf fit'")
     bench.add_argument("--repeat", type=_positive, default=50, metavar="N", help="fits to time (default: 50)")
     bench.add_argument("--json", action="store_true", help="write JSON")
     bench.set_defaults(run=_bench)
 
-    version = _command(commands, "version", "say which versions, kernels and models are in use")
+    version = _command(commands, "version", "show which versions, kernels and models are in use")
     version.set_defaults(run=_version)
     return top
 
@@ -225,7 +232,7 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
     from pyclnf.batch import FORMATS
 
     what = "photographs" if name == "fit" else "videos"
-    kind = "picture" if name == "fit" else "video"
+    kind = "photograph" if name == "fit" else "video"
     # In double quotes: single ones are part of the name on Windows' command line.
     example = '"x/*.jpg"' if name == "fit" else '"x/*.mp4"'
     command.add_argument(
@@ -236,57 +243,64 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
         type=Path,
         default=Path("processed"),
         metavar="DIR",
-        help="folder of the results (default: processed)",
+        help="folder for the results (default: processed)",
     )
     command.add_argument(
         "--format",
         action="append",
         choices=FORMATS[name],
-        help='csv (default; OpenFace\'s), parquet (full precision; pip install "pyarrow>=14")'
-        + (", pts" if name == "fit" else "")
-        + "; may be given more than once",
+        help="csv (default; OpenFace's format), "
+        + ("pts (for annotation tools), " if name == "fit" else "")
+        + 'or parquet (full precision; needs pip install "pyarrow>=14"); may be repeated',
     )
     command.add_argument(
         "--draw",
         type=Path,
         metavar="DIR",
-        help=f"write {kind}s with the faces drawn on them there; or one {kind}'s name",
+        help=f"also write the {kind}s with the faces drawn on them: into a folder, or one to a file",
     )
     command.add_argument(
-        "--report", action="store_true", help="write a page (HTML) with curves and pictures, too"
+        "--report",
+        action="store_true",
+        help="also write a page (HTML) "
+        + ("with all photographs" if name == "fit" else "with curves and the worst frames of each video"),
     )
     command.add_argument(
-        "--model", help="name of a model, an .npz file or OpenFace's model folder (default: the shipped one)"
+        "--model",
+        help="name of a stored model ('pyclnf models list'), .npz file, or OpenFace's model folder "
+        "(default: the shipped model)",
     )
     command.add_argument(
         "--starts",
         choices=("learned", "frontal", "multiview"),
-        help="where to start: as the model sees the face, or from one or eleven rotations "
-        "(default: learned if the model has it, else frontal)",
+        help="where a fit starts: as the model sees the face (learned), from a frontal head, or from eleven "
+        "rotations (multiview: slower, better for profiles); default: learned if the model has it, else "
+        "frontal",
     )
     command.add_argument(
         "--exhaustive",
         action="store_true",
-        help="run every start to its end, as OpenFace does, not the best alone",
+        help="run every start to its end, as OpenFace does, not only the best",
     )
     command.add_argument(
         "--detector",
         metavar="NAME",
-        help="mtcnn (default), yunet:FILE, dlib, cascade or cascade:FILE (OpenCV 4)",
+        help="what finds the faces: mtcnn (default), yunet:FILE, dlib, cascade or cascade:FILE (OpenCV 4)",
     )
     command.add_argument(
         "--box",
         type=_box,
         metavar="X,Y,W,H",
-        help="no detector: the box around the landmarks, px, "
-        + ("in every photograph" if name == "fit" else "in the first frame")
-        + "; --box=-5,... with a minus",
+        help="box around the landmarks in px, instead of a detector, "
+        + ("for every photograph" if name == "fit" else "for the first frame and wherever the face was lost")
+        + "; write --box=-5,... if it begins with a minus",
     )
     command.add_argument(
         "--camera",
         type=_camera,
         metavar="FX,FY,CX,CY",
-        help="focal lengths and principal point, px, for pose and X, Y, Z (default: a guess by the size)",
+        help="focal lengths and principal point in px, for pose and X, Y, Z (default: guessed from the "
+        "image size)",
     )
     command.add_argument(
         "--set",
@@ -294,35 +308,35 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
         default=[],
         type=_setting,
         metavar="SET",
-        help="parameter set, 'image', 'video' or 'tracking'"
+        help="parameter set: image, video or tracking"
         + (" (default: image)" if name == "fit" else " (default: video)")
-        + ", or a number of it, for example windows=11,9,7,5"
-        + ("" if name == "fit" else " (of a face's first frame)")
-        + " iterations=5 sigma=1.5 reg_factor=25 weight_factor=0 response_power=2 min_face_scale=0.25 "
-        "(defaults are the model's; the confidence is calibrated for those alone); may be repeated",
+        + "; or one of its numbers, for example iterations=5, windows=11,9,7,5"
+        + ("" if name == "fit" else " (for a face's first frame)")
+        + ", sigma=1.5, reg_factor=25, weight_factor=0, response_power=2 or min_face_scale=0.25 (default: "
+        "the model's numbers; the confidence is calibrated only for these); may be repeated",
     )
     command.add_argument(
         "--workers",
         type=_positive,
         default=1,
         metavar="N",
-        help="processes (default: 1); results do not depend on it",
+        help="number of processes (default: 1); results do not depend on it",
     )
-    command.add_argument("--resume", action="store_true", help="skip inputs whose results are there")
+    command.add_argument("--resume", action="store_true", help="skip inputs whose results exist")
     command.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="let a Dask cluster do it, whose machines see the same files "
-        '(pip install "distributed>=2024.1")',
+        help="run on the Dask cluster at this address; its machines must see the same files "
+        '(needs pip install "distributed>=2024.1")',
     )
     command.set_defaults(run=_batch, command=name)
 
 
 def _add_models_commands(commands: Any) -> None:
-    _command(commands, "list", "list the models that have a name").set_defaults(run=_list_models)
+    _command(commands, "list", "list the models that --model knows by name").set_defaults(run=_list_models)
 
-    path = _command(commands, "path", "print where a model is")
-    path.add_argument("name", nargs="?", help="default: the shipped one")
+    path = _command(commands, "path", "print the path of a model")
+    path.add_argument("name", nargs="?", help="name of the model (default: the shipped one)")
     path.set_defaults(run=_model_path)
 
     convert = _command(commands, "import", "convert OpenFace's model folder into one .npz file")
@@ -330,7 +344,11 @@ def _add_models_commands(commands: Any) -> None:
         "folder", type=Path, metavar="DIR", help="OpenFace's model folder, or a main file in it"
     )
     convert.add_argument(
-        "output", type=Path, nargs="?", metavar="OUT.npz", help="default: stored, to be used by its name"
+        "output",
+        type=Path,
+        nargs="?",
+        metavar="OUT.npz",
+        help="file to write (default: store it under its name)",
     )
     convert.add_argument("--name", default="openface", help="name of the stored model (default: openface)")
     convert.set_defaults(run=_import)
@@ -342,7 +360,7 @@ def _add_models_commands(commands: Any) -> None:
     )
     download.add_argument("name", choices=("openface",))
     download.add_argument(
-        "--accept-terms", action="store_true", help="accept the terms, having read them: do not ask"
+        "--accept-terms", action="store_true", help="do not ask: you have read the terms and accept them"
     )
     download.set_defaults(run=_download)
 
