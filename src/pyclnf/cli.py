@@ -263,7 +263,7 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
         "--report",
         action="store_true",
         help="also write a page (HTML) "
-        + ("with all photographs" if name == "fit" else "with curves and the worst frames of each video"),
+        + ("with the photographs" if name == "fit" else "with curves and the worst frames of each video"),
     )
     command.add_argument(
         "--model",
