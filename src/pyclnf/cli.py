@@ -185,7 +185,7 @@ def parser() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="OUT.html",
-        help="the page (default: beside the CSV of a video; report.html beside those of photographs)",
+        help="the page (default: beside the CSV of a video, report.html in the folder of photographs' CSVs)",
     )
     report.add_argument(
         "--video",
