@@ -8,7 +8,9 @@ along the head's own vertical axis: landmarks on lids that meet lie beside each 
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING
+import math
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +20,12 @@ from pyclnf.formats import read_csv
 from pyclnf.pdm import euler_to_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from pyclnf.formats import Table
+    from pyclnf.formats import Layout, Table
 
     Float = NDArray[np.float64]
 
@@ -36,9 +38,11 @@ HEIGHTS = {
     "mouth_corner": (((36, 39), (48,)), ((42, 45), (54,))),
 }
 SIDES = ("right", "left")
-# With which a table of measures begins.
-_FIRST = b"source,"
 MEASURES = ("mouth_width", *(f"{name}_{side}" for name in HEIGHTS for side in SIDES))
+# What tells the rows of one CSV from each other.
+_OWN = {"video": ("frame", "face_id", "timestamp"), "image": ("face",)}
+# The first line of a table is shorter, in bytes.
+_LONGEST_LINE = 4096
 
 
 def measures(table: Table) -> dict[str, Float]:
@@ -94,7 +98,8 @@ def write_measures(path: Path, sources: Sequence[Path]) -> None:
 
     Its columns are ``source`` (the CSV, without its suffix), ``frame``, ``face_id`` and ``timestamp`` of
     videos or ``face`` of photographs, ``confidence``, ``success`` (0 or 1), ``from_side`` (degrees, see
-    `seen_from_the_side`) and `MEASURES` (mm). Values of rows without success are left empty.
+    `seen_from_the_side`) and `MEASURES` (mm). Values of rows without success, and what a CSV does not say,
+    are left empty.
 
     Parameters
     ----------
@@ -109,7 +114,7 @@ def write_measures(path: Path, sources: Sequence[Path]) -> None:
     """
     if path.exists() and not is_measures(path):
         raise FormatError(f"{path} is there, and no table of measures: give them another name")
-    first: tuple[str, ...] | None = None
+    layout: Layout | None = None
     with (
         replacing(path) as temporary,
         # Names that are not UTF-8 are escaped.
@@ -118,36 +123,42 @@ def write_measures(path: Path, sources: Sequence[Path]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         for source in sources:
             table = read_csv(source)
-            own = _first_columns(table)
-            if first is None:
-                writer.writerow(["source", *own, "confidence", "success", "from_side", *MEASURES])
-                first = own
-            if own != first:
+            if layout is None:
+                layout = table.layout
+                writer.writerow(["source", *_OWN[layout], "confidence", "success", "from_side", *MEASURES])
+            if table.layout != layout:
                 raise FormatError(f"{source}: videos and photographs have tables of their own")
-            writer.writerows(_rows(source, table, own))
+            writer.writerows(_rows(source, table))
 
 
 def is_measures(path: Path) -> bool:
-    """Return whether a file is one of `write_measures`, by its first column."""
+    """Return whether a file is one of `write_measures`, by its first line, or one that was made of it.
+
+    Excel may separate its columns by semicolons, and begin it with a byte order mark.
+    """
     try:
         with path.open("rb") as file:
-            return file.read(len(_FIRST)) == _FIRST
+            line = file.readline(_LONGEST_LINE)
     except OSError:
         return False
+    return all(name.encode() in line for name in ("source", *MEASURES))
 
 
-def _first_columns(table: Table) -> tuple[str, ...]:
-    names = ("frame", "face_id", "timestamp") if table.layout == "video" else ("face",)
-    return tuple(name for name in names if name in table.columns)
+def _rows(source: Path, table: Table) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of one table as they are written."""
+    unknown = np.full(len(table), np.nan)
+    numbers = [table.columns.get(name, unknown) for name in (*_OWN[table.layout], "confidence")]
+    lengths = [np.where(table.success, seen_from_the_side(table), np.nan), *measures(table).values()]
+    return zip(
+        repeat(source.with_suffix("").as_posix(), len(table)),
+        *(_texts(column, ".10g") for column in (*numbers, table.success)),
+        *(_texts(column, "z.2f") for column in lengths),
+        strict=True,
+    )
 
 
-def _rows(source: Path, table: Table, first: Sequence[str]) -> Iterable[list[str]]:
-    """Return the rows of one table as they are written."""
-    numbers = [seen_from_the_side(table), *measures(table).values()]
-    for row, success in enumerate(table.success):
-        values = [f"{column[row]:.2f}" if success else "" for column in numbers]
-        names = [f"{table[name][row]:.10g}" for name in (*first, "confidence")]
-        yield [source.with_suffix("").as_posix(), *names, str(int(success)), *values]
+def _texts(values: NDArray[Any], form: str) -> Iterator[str]:
+    return (format(value, form) if math.isfinite(value) else "" for value in values.tolist())
 
 
 def _rotations(table: Table) -> Float:

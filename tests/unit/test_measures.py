@@ -122,6 +122,41 @@ def test_a_table_of_photographs_names_their_faces(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_csv_does_not_say_is_left_empty(tmp_path: Path) -> None:
+    """R takes a column with "nan" in it for words, and all programs "-0.00" for a number below 0."""
+    lids = {"landmarks_3d": np.zeros((68, 3)), "pose": np.array([0.0, 0.0, 600.0, 0.0, 0.0, 0.0])}
+    lids["landmarks_3d"][[37, 38], 1] = 0.001
+    formats.write_csv(tmp_path / "v.csv", [make_face(0), make_face(1, **lids)])
+    table = formats.read_csv(tmp_path / "v.csv")
+    columns = {name: values for name, values in table.columns.items() if name != "face_id"}
+    columns["confidence"][0] = columns["X_48"][0] = np.nan
+    columns["Y_37"][1] = columns["Y_38"][1] = 0.001
+    rows = [", ".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+    # As OpenFace wrote them when it followed one face only.
+    (tmp_path / "old.csv").write_text("\n".join([", ".join(columns), *rows]))
+    write_measures(tmp_path / "m.csv", [tmp_path / "v.csv", tmp_path / "old.csv"])
+    found = rows_of(tmp_path / "m.csv")
+    assert [row["face_id"] for row in found] == ["0", "0", "", ""]
+    empty = {name for name, text in found[2].items() if not text}
+    assert empty == {"face_id", "confidence", "mouth_width", "mouth_corner_right"}
+    assert float(found[0]["mouth_width"]) > 0 and float(found[2]["mouth_corner_left"])
+    assert found[3]["lid_opening_right"] == "0.00"
+
+
+def test_a_table_of_measures_is_known_by_its_columns(tmp_path: Path) -> None:
+    formats.write_csv(tmp_path / "v.csv", [make_face(0)])
+    own, other = tmp_path / "m.csv", tmp_path / "other.csv"
+    write_measures(own, [tmp_path / "v.csv"])
+    # As Excel saves it where numbers have a decimal comma.
+    other.write_text("\ufeff" + own.read_text(encoding="utf-8").replace(",", ";"), encoding="utf-8")
+    assert is_measures(own) and is_measures(other)
+    other.write_text("source,patient,age\n")
+    assert not is_measures(other)
+    with pytest.raises(FormatError, match="no table of measures"):
+        write_measures(other, [tmp_path / "v.csv"])
+    assert other.read_text() == "source,patient,age\n"
+
+
 def test_no_other_file_is_replaced_and_nothing_half_written(tmp_path: Path) -> None:
     formats.write_csv(tmp_path / "v.csv", [make_face(0)])
     formats.write_csv(tmp_path / "p.csv", [make_face(0)], layout="image")
