@@ -522,6 +522,11 @@ def _report(options: argparse.Namespace) -> int:
     from pyclnf.measures import write_measures
     from pyclnf.report import find_images, find_video, write_image_report, write_video_report
 
+    # A name that is meant for a table would be one of the CSVs easily, which a page must not replace.
+    if options.output and options.output.suffix.lower() == ".csv":
+        raise ParameterError(f"--output is a page, OUT.html, not {options.output}: --measures writes a table")
+    if options.measures and options.measures.suffix.lower() != ".csv":
+        raise ParameterError(f"--measures is a CSV, OUT.csv, not {options.measures}")
     paths = [path for given in options.inputs for path in (_csvs_in(given) if given.is_dir() else [given])]
     if not paths:
         raise ParameterError("there are no CSVs in these folders")

@@ -277,6 +277,25 @@ def test_measures_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "no table of measures" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("--output", "v.csv", r"--output is a page, OUT\.html, not .*v\.csv: --measures writes a table"),
+        ("--output", "new.CSV", r"--output is a page"),
+        ("--measures", "new.xlsx", r"--measures is a CSV, OUT\.csv, not .*new\.xlsx"),
+    ],
+)
+def test_pages_and_tables_have_names_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, name: str, message: str
+) -> None:
+    path = tmp_path / "v.csv"
+    formats.write_csv(path, [make_face(0)])
+    before = path.read_bytes()
+    assert run("report", path, option, tmp_path / name) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == before
+
+
 def test_no_report_of_photographs_that_all_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_model().save(tmp_path / "tiny.npz")
     (tmp_path / "a.png").write_bytes(b"no picture")
