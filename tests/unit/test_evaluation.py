@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -96,7 +98,10 @@ def test_a_fit_without_landmarks_is_wrong_by_any_measure(
     _, info = clnf.fit(images[0], boxes_of(landmarks)[0])
     nothing = np.full((68, 2), np.nan, np.float32)
     monkeypatch.setattr(clnf, "fit", lambda *_: (nothing, {**info, "success": False, "confidence": 0.25}))
-    found = evaluate(clnf, images, landmarks)
+    visible = np.ones((5, 68))
+    visible[:, :9] = 0
+    with np.errstate(invalid="raise"):
+        found = evaluate(clnf, images, landmarks, visible=visible)
     assert np.isinf(found.errors).all() and not found.success.any() and (found.confidences == 0.25).all()
     assert (found.failure_rate(), found.auc()) == (1.0, 0.0)
 
@@ -123,6 +128,25 @@ def test_errors_of_points_are_over_the_distance_of_the_eyes() -> None:
     errors = landmark_errors(moved, truth)
     np.testing.assert_allclose(errors, np.broadcast_to([[0.1], [0.5]], (2, 68)))
     np.testing.assert_allclose(landmark_errors(moved[1], truth[1], (36, 7)), np.full(68, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("found", "truth", "corners", "message"),
+    [
+        # 36 and 45 are points of the mouth there.
+        (np.ones((3, 51, 2)), np.ones((3, 51, 2)), None, "name the outer eye corners of the 51 landmarks"),
+        (np.ones((68, 2)), np.ones((66, 2)), None, r"not \(68, 2\) and \(66, 2\)"),
+        (np.ones((68, 2)), np.ones((1, 68, 2)), None, r"not \(68, 2\) and \(1, 68, 2\)"),
+        (np.ones((68, 3)), np.ones((68, 3)), None, r"\(\.\.\., n, 2\), not \(68, 3\)"),
+        (np.ones((68, 2)), np.ones((68, 2)), (36, 68), "two landmarks from 0 to 67"),
+        ([[1, 2], [3]], np.ones((68, 2)), None, "found landmarks are no array of numbers"),
+    ],
+)
+def test_landmarks_that_cannot_be_compared(
+    found: Any, truth: np.ndarray, corners: tuple[int, int] | None, message: str
+) -> None:
+    with pytest.raises(TrainingError, match=message):
+        landmark_errors(found, truth, corners)
 
 
 @pytest.mark.parametrize(

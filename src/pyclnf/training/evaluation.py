@@ -83,7 +83,7 @@ class Evaluation:
 
 
 def landmark_errors(
-    found: ArrayLike, truth: ArrayLike, corners: tuple[int, int] = OUTER_EYE_CORNERS
+    found: ArrayLike, truth: ArrayLike, corners: Sequence[int] | None = None
 ) -> NDArray[np.float64]:
     """Return the distance of each landmark from the true one, over that of the true outer eye corners.
 
@@ -91,16 +91,25 @@ def landmark_errors(
     ----------
     found, truth : array_like, shape (..., n, 2)
         Pixels.
-    corners : tuple of int
-        The landmarks of the outer eye corners.
+    corners : two ints, optional
+        The landmarks of the outer eye corners. Default: those of the 68.
 
     Returns
     -------
     ndarray, shape (..., n), float64
         Their mean over a face is its normalised mean error (NME).
+
+    Raises
+    ------
+    TrainingError
+        If the landmarks have another shape, or are not the 68 and no corners are named.
     """
-    points, right = np.asarray(found, np.float64), np.asarray(truth, np.float64)
-    a, b = corners
+    points, right = as_floats(found, "found landmarks"), as_floats(truth, "true landmarks")
+    if points.shape != right.shape or points.ndim < 2 or points.shape[-1] != 2:
+        raise TrainingError(
+            f"landmarks and true ones have one shape, (..., n, 2), not {points.shape} and {right.shape}"
+        )
+    a, b = _checked_corners(corners, points.shape[-2])
     size = np.linalg.norm(right[..., a, :] - right[..., b, :], axis=-1)
     return np.asarray(np.linalg.norm(points - right, axis=-1) / size[..., None])
 
@@ -182,8 +191,9 @@ def evaluate(
             progress("fits", i + 1, len(faces))
     each = landmark_errors(points, faces.landmarks, (a, b))
     each[~np.isfinite(each)] = np.inf
-    errors = np.where(faces.visible > 0, each * faces.visible, 0).sum(axis=1) / faces.visible.sum(axis=1)
-    return Evaluation(errors, np.where(faces.visible > 0, each, np.nan), success, confidences)
+    seen = faces.visible > 0
+    errors = (np.where(seen, each, 0) * faces.visible).sum(axis=1) / faces.visible.sum(axis=1)
+    return Evaluation(errors, np.where(seen, each, np.nan), success, confidences)
 
 
 def _checked_corners(corners: Sequence[int] | None, n: int) -> tuple[int, int]:
