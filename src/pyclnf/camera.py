@@ -14,7 +14,7 @@ import numpy as np
 
 from pyclnf import _kernels
 from pyclnf.errors import ParameterError
-from pyclnf.pdm import euler_to_matrix, matrix_to_euler
+from pyclnf.pdm import array_of, euler_to_matrix, matrix_to_euler
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -119,9 +119,9 @@ class Camera:
         Raises
         ------
         ParameterError
-            If the points have not three coordinates.
+            If the points are no numbers, or have not three coordinates.
         """
-        places = np.asarray(points, dtype=np.float64)
+        places = array_of(points, "points", np.float64, ParameterError)
         if not places.ndim or places.shape[-1] != 3:
             raise ParameterError(f"points have three coordinates, (..., 3), not {places.shape}")
         X, Y, Z = np.moveaxis(places, -1, 0)

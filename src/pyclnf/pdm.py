@@ -265,15 +265,15 @@ class PDM:
         rigid: ArrayLike | None = None,
     ) -> None:
         # Copies: the caller's arrays stay as they are, and this one's, too.
-        self.mean: Float = _array_of(mean, "a PDM's mean", np.float64)
+        self.mean: Float = array_of(mean, "a PDM's mean", np.float64)
         if self.mean.ndim == 2 and self.mean.shape[1] == 3 != self.mean.shape[0]:
             raise ModelError(
                 f"a PDM's mean is x1 .. xn, y1 .. yn, z1 .. zn, (3n,) or (3, n), not {self.mean.shape}: of "
                 "landmarks (n, 3) it is their transpose"
             )
         self.mean = self.mean.reshape(-1)
-        self.components: Float = _array_of(components, "a PDM's components", np.float64)
-        self.eigenvalues: Float = _array_of(eigenvalues, "a PDM's eigenvalues", np.float64).reshape(-1)
+        self.components: Float = array_of(components, "a PDM's components", np.float64)
+        self.eigenvalues: Float = array_of(eigenvalues, "a PDM's eigenvalues", np.float64).reshape(-1)
         if self.mean.size == 0 or self.mean.size % 3:
             raise ModelError(f"a PDM's mean has three coordinates a landmark; got {self.mean.size} values")
         if self.components.shape != (self.mean.size, self.eigenvalues.size):
@@ -307,7 +307,7 @@ class PDM:
 
     def _checked_contacts(self, contacts: ArrayLike | None) -> NDArray[np.int32]:
         n = self.n_landmarks
-        pairs = _array_of([] if contacts is None else contacts, "a PDM's contacts")
+        pairs = array_of([] if contacts is None else contacts, "a PDM's contacts")
         if not pairs.size:
             return np.empty((0, 2), np.int32)
         if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
@@ -325,7 +325,7 @@ class PDM:
 
     def _checked_rigid(self, rigid: ArrayLike | None) -> NDArray[np.int32]:
         n = self.n_landmarks
-        chosen = _array_of([] if rigid is None else rigid, "a PDM's rigid landmarks")
+        chosen = array_of([] if rigid is None else rigid, "a PDM's rigid landmarks")
         if not chosen.size:
             return np.empty(0, np.int32)
         if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
@@ -557,7 +557,7 @@ class PDM:
         ParameterError
             If the landmarks have another shape, are not finite where visible, or span no area.
         """
-        points = _array_of(landmarks, "landmarks", np.float64, ParameterError)
+        points = array_of(landmarks, "landmarks", np.float64, ParameterError)
         n = self.n_landmarks
         if points.shape != (n, 2):
             raise ParameterError(f"this PDM has {n} landmarks: give an array ({n}, 2), not {points.shape}")
@@ -718,7 +718,7 @@ def box_of(landmarks: ArrayLike) -> Float:
     return np.concatenate([low, high - low])
 
 
-def _array_of(
+def array_of(
     values: ArrayLike, what: str, dtype: DTypeLike | None = None, kind: type[PyclnfError] = ModelError
 ) -> NDArray[Any]:
     """Return a copy as an array, or raise an error of the kind that says what is none."""

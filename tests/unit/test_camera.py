@@ -252,3 +252,5 @@ def test_points_of_any_number_are_projected() -> None:
     for wrong in (5.0, points[:, :2]):
         with pytest.raises(ParameterError, match=r"points have three coordinates, \(\.\.\., 3\)"):
             camera.project(wrong)
+    with pytest.raises(ParameterError, match="points are an array of numbers, rows of one length"):
+        camera.project([[1.0, 2.0, 3.0], [4.0]])  # type: ignore[list-item]

@@ -480,8 +480,8 @@ def test_of_several_people_one_is_held_out_and_one_is_not():
     ("identities", "share", "message"),
     [
         (["ann", "bob"], 0.1, "number names by"),
-        ([0, -1], 0.1, "numbers >= 0"),
-        ([[0, 1]], 0.1, "one a face"),
+        ([0, -1], 0.1, "identities are numbers >= 0, one a face$"),
+        ([[0, 1]], 0.1, "identities are numbers >= 0, one a face$"),
         ([0, 1], 10, "a share lies in"),
         ([0, 1], "most", "a share lies in"),
     ],

@@ -84,10 +84,10 @@ def held_out(identities: ArrayLike, share: float, seed: int = 0) -> NDArray[np.b
         If identities are no such numbers, or the share is none.
     """
     people = _numbers_of_people(identities)
-    if people.ndim != 1 or (people < 0).any() or not (are_numbers(share) and 0 <= share <= 1):
-        raise TrainingError(
-            f"identities are numbers >= 0, one a face, and a share lies in [0, 1], not {share!r}"
-        )
+    if people.ndim != 1 or (people < 0).any():
+        raise TrainingError("identities are numbers >= 0, one a face")
+    if not (are_numbers(share) and 0 <= share <= 1):
+        raise TrainingError(f"a share lies in [0, 1], not {share!r}")
     numbers, index = np.unique(people, return_inverse=True)
     draws = np.array([np.random.default_rng([seed, int(i)]).random() for i in numbers])
     aside = draws < share
