@@ -242,6 +242,34 @@ def test_a_face_that_lies_is_said(tmp_path: Path, command: batch.Command, turn: 
     assert notes == [(0, f"there is a face if it is turned by {way}: turn it first"), (1, None), (0, None)]
 
 
+def test_a_face_that_lies_is_not_said_where_nobody_looks_for_it(tmp_path: Path, model: Model) -> None:
+    path = Path(__file__).parents[2] / "examples" / "rendered_face.jpg"
+    face = cv2.resize(cv2.imread(str(path)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(tmp_path / "0.png"), cv2.rotate(face, cv2.ROTATE_180))
+    for i in range(1, 10):  # a face is looked for every few frames
+        cv2.imwrite(str(tmp_path / f"{i}.png"), face)
+    (outcome,) = batch.run(batch.Settings("track"), [batch.Job(str(tmp_path / "*.png"), str(tmp_path / "o"))])
+    assert outcome.failure is None and outcome.faces and outcome.note is None
+    # A box that is given is that of the picture as it is: it would lie outside of a turned one.
+    model.save(tmp_path / "model.npz")
+    cv2.imwrite(str(tmp_path / "wide.png"), np.full((48, 90), 90, np.uint8))
+    settings = batch.Settings("fit", str(tmp_path / "model.npz"), box=(55.0, 9.0, 30.0, 30.0))
+    (outcome,) = batch.run(settings, [batch.Job(str(tmp_path / "wide.png"), str(tmp_path / "wide"))])
+    assert (outcome.failure, outcome.faces, outcome.note) == (None, 0, None)
+
+
+@pytest.mark.parametrize(("confidence", "said"), [(0.4, False), (0.6, True), (None, True)])
+def test_a_face_that_lies_is_said_where_it_is_likely_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, confidence: float | None, said: bool
+) -> None:
+    cv2.imwrite(str(tmp_path / "0.png"), np.full((48, 64), 90, np.uint8))
+    faces = {48: [], 64: [make_face(confidence=confidence)]}
+    monkeypatch.setattr(CLNF, "detect", lambda _, image, **__: faces[len(image)])
+    (outcome,) = batch.run(batch.Settings("fit"), [batch.Job(str(tmp_path / "0.png"), str(tmp_path / "o"))])
+    assert (outcome.failure, outcome.faces) == (None, 0)
+    assert (outcome.note is not None) == said
+
+
 def test_what_is_no_frame_is_left_out_and_named(tmp_path: Path) -> None:
     touch(*(tmp_path / "take" / name for name in ("1.png", "2.PNG", "film.mp4", "notes.txt", "._1.png")))
     (tmp_path / "take" / "more").mkdir()
