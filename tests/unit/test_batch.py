@@ -21,8 +21,9 @@ import pytest
 
 from faces import make_face, missing_face
 from generate_model import generate_model
-from pyclnf import CLNF, Camera, Model, batch, formats
+from pyclnf import CLNF, Camera, Face, Model, Tracker, batch, formats, tracking
 from pyclnf.errors import FormatError, ParameterError
+from pyclnf.video import Video
 
 
 def touch(*paths: Path) -> None:
@@ -256,6 +257,29 @@ def test_a_face_that_lies_is_not_said_where_nobody_looks_for_it(tmp_path: Path, 
     settings = batch.Settings("fit", str(tmp_path / "model.npz"), box=(55.0, 9.0, 30.0, 30.0))
     (outcome,) = batch.run(settings, [batch.Job(str(tmp_path / "wide.png"), str(tmp_path / "wide"))])
     assert (outcome.failure, outcome.faces, outcome.note) == (None, 0, None)
+
+
+def test_what_a_video_and_its_tracker_say_is_noted(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.save(tmp_path / "model.npz")
+    cv2.imwrite(str(tmp_path / "0.png"), np.full((48, 64), 90, np.uint8))
+    settings = batch.Settings("track", str(tmp_path / "model.npz"), box=(9.0, 9.0, 30.0, 30.0))
+
+    class Watchful(Tracker):
+        def update(self, *frame: Any, **more: Any) -> list[Face]:
+            self.larger_beside = "a larger face is seen"
+            return super().update(*frame, **more)
+
+    class Short(Video):
+        def __init__(self, *given: Any, **more: Any) -> None:
+            super().__init__(*given, **more)
+            self.cut_short = "ends early"
+
+    monkeypatch.setattr(tracking, "Tracker", Watchful)
+    monkeypatch.setattr(batch, "Video", Short)
+    (outcome,) = batch.run(settings, [batch.Job(str(tmp_path / "*.png"), str(tmp_path / "o"))])
+    assert outcome.note == "ends early; a larger face is seen"
 
 
 @pytest.mark.parametrize(("confidence", "said"), [(0.4, False), (0.6, True), (None, True)])
