@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 
 import pytest
 
-from pyclnf import _files
+from generate_model import generate_model
+from pyclnf import _download, _files, store
 from pyclnf._files import is_openable, is_utf8, remove_leftovers, replacing
 
 
@@ -72,6 +74,19 @@ def test_on_windows_what_has_a_new_file_open_for_a_moment_is_waited_for(
     assert path.read_text() == "whole"
     assert [file.name for file in tmp_path.iterdir()] == ["v.csv"]
     assert len(refusals) == 1 + 3 and sum(refusals) < 0.2
+
+
+def test_models_and_downloads_are_waited_for_likewise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: list[float]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    generate_model().save(tmp_path / "model.npz")
+    assert refusals[0] == 0
+    refusals[0] = 3
+    monkeypatch.setattr(_download, "receive", lambda url, part, size: part.write_bytes(b"whole"))
+    expected = store.RemoteFile("x", 5, hashlib.sha256(b"whole").hexdigest())
+    store.fetch("https://localhost/x", tmp_path / "x", expected)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.npz", "x"]
 
 
 def test_on_windows_what_keeps_a_file_open_is_not_waited_for_long(
