@@ -231,11 +231,12 @@ def _draw_batches(samples: Samples, chosen: Array, phase: Phase, epochs: range, 
 def _next_batch(batches: Any, source: multiprocessing.process.BaseProcess) -> list[Array]:
     """Return the next batch of a process, and wait for none that cannot come."""
     while True:
+        alive = source.is_alive()  # before the look: it may end with its last batch on the way
         try:
             found: list[Array] = batches.get(timeout=5)
             return found
         except queue.Empty:
-            if not source.is_alive():
+            if not alive:
                 raise RuntimeError("the process that draws the samples has ended before its time") from None
 
 

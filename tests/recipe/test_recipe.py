@@ -159,6 +159,18 @@ def test_a_training_does_not_wait_for_batches_that_cannot_come(monkeypatch):
     batches.put(["one"])
     ended = SimpleNamespace(is_alive=lambda: False)
     assert _next_batch(batches, ended) == ["one"]
+    alive = [True]
+
+    def come_late(timeout):
+        """The last batch comes, and its process ends, just after a look."""
+        if alive.pop():
+            alive.append(False)
+            raise queue.Empty
+        return ["last"]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batches, "get", come_late)
+        assert _next_batch(batches, SimpleNamespace(is_alive=lambda: alive[0])) == ["last"]
 
     def empty(timeout):
         raise queue.Empty
