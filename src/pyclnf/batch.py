@@ -26,8 +26,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from pyclnf._files import remove_leftovers
 from pyclnf._processes import end_with_parent
 from pyclnf.draw import VIDEO_CODECS, VideoOverlay, draw_faces
@@ -683,9 +681,15 @@ def _turned(settings: Settings, image: NDArray[Any]) -> str | None:
     """Return how an image without a face is to be turned, if it shows one then."""
     if settings.box is not None:
         return None
+    import cv2
+
     clnf, detector = _tools(settings)
-    for quarters, way in ((-1, "90° clockwise"), (1, "90° counterclockwise"), (2, "180°")):
-        faces = clnf.detect(np.ascontiguousarray(np.rot90(image, quarters)), detector=detector)
+    for turn, way in (
+        (cv2.ROTATE_90_CLOCKWISE, "90° clockwise"),
+        (cv2.ROTATE_90_COUNTERCLOCKWISE, "90° counterclockwise"),
+        (cv2.ROTATE_180, "180°"),
+    ):
+        faces = clnf.detect(cv2.rotate(image, turn), detector=detector)
         # Uncalibrated confidences are None.
         if any(face.success and (face.confidence is None or face.confidence >= 0.5) for face in faces):
             return f"there is a face if it is turned by {way}: turn it first"
