@@ -45,7 +45,7 @@ _AVIF_BRANDS = (b"avif", b"avis")
 _RAW_BRANDS = (b"crx ",)
 
 
-def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
+def read_photograph(path: str | Path) -> tuple[NDArray[np.uint8], str | None]:
     """Read a photograph as BGR of 8 bits, turned as its EXIF data say.
 
     Images of 16 bits, grey, with a palette, alpha or CMYK are converted, PGM and
@@ -54,7 +54,7 @@ def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
 
     Returns
     -------
@@ -69,6 +69,7 @@ def read_photograph(path: Path) -> tuple[NDArray[np.uint8], str | None]:
     """
     import cv2
 
+    path = Path(path)
     data = _read_bytes(path)
     # Before it is decoded: a small file may hold a picture that no memory does.
     size = declared_size(data)
@@ -192,8 +193,15 @@ def count_pictures(path: Path) -> int:
         return int(cv2.imcount(str(copy)))
 
 
-def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
     """Write a picture, in one piece or not at all; the suffix says the format.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its folder is made, if there is none.
+    image : ndarray, shape (H, W) or (H, W, 3), uint8
+        Grey or BGR.
 
     Raises
     ------
@@ -204,6 +212,7 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     """
     import cv2
 
+    path = Path(path)
     try:
         done, data = cv2.imencode(path.suffix, image)
     except cv2.error:

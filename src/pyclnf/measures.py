@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import math
 from itertools import repeat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from pyclnf.pdm import euler_to_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -93,7 +93,7 @@ def seen_from_the_side(table: Table) -> Float:
     return np.asarray(np.degrees(np.abs(np.arctan2(ahead[:, 0], ahead[:, 2]))))
 
 
-def write_measures(path: Path, sources: Sequence[Path]) -> None:
+def write_measures(path: str | Path, sources: Sequence[str | Path]) -> None:
     """Write the measures of all faces of some CSVs as one table, a CSV with a row for each of theirs.
 
     Its columns are ``source`` (the CSV, without its suffix), ``frame``, ``face_id`` and ``timestamp`` of
@@ -103,8 +103,8 @@ def write_measures(path: Path, sources: Sequence[Path]) -> None:
 
     Parameters
     ----------
-    path : Path
-    sources : sequence of Path
+    path : str or Path
+    sources : sequence of str or Path
         CSVs, all of videos or all of photographs.
 
     Raises
@@ -112,6 +112,7 @@ def write_measures(path: Path, sources: Sequence[Path]) -> None:
     FormatError
         If a CSV is none, some are of videos and some of photographs, or the path is that of another file.
     """
+    path = Path(path)
     if path.exists() and not is_measures(path):
         raise FormatError(f"{path} is there, and no table of measures: give them another name")
     layout: Layout | None = None
@@ -121,7 +122,7 @@ def write_measures(path: Path, sources: Sequence[Path]) -> None:
         temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        for source in sources:
+        for source in map(Path, sources):
             table = read_csv(source)
             if layout is None:
                 layout = table.layout

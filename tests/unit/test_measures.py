@@ -114,7 +114,7 @@ def test_a_table_of_videos_has_a_row_for_each_of_theirs(tmp_path: Path) -> None:
 def test_a_table_of_photographs_names_their_faces(tmp_path: Path) -> None:
     formats.write_csv(tmp_path / "a.csv", [make_face(0), make_face(1, face_id=1)], layout="image")
     formats.write_csv(tmp_path / "b.csv", [], layout="image")
-    write_measures(tmp_path / "m.csv", [tmp_path / "a.csv", tmp_path / "b.csv"])
+    write_measures(str(tmp_path / "m.csv"), [str(tmp_path / "a.csv"), tmp_path / "b.csv"])
     found = rows_of(tmp_path / "m.csv")
     assert [(Path(row["source"]).name, row["face"], row["success"]) for row in found] == [
         ("a", "0", "1"),
