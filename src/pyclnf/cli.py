@@ -527,7 +527,12 @@ def _report(options: argparse.Namespace) -> int:
         raise ParameterError(f"--output is a page, OUT.html, not {options.output}: --measures writes a table")
     if options.measures and options.measures.suffix.lower() != ".csv":
         raise ParameterError(f"--measures is a CSV, OUT.csv, not {options.measures}")
-    paths = [path for given in options.inputs for path in (_csvs_in(given) if given.is_dir() else [given])]
+    # Each once, with the folder that it is given by.
+    paths: dict[Path, Path] = {}
+    for given in options.inputs:
+        folder, found = (given, _csvs_in(given)) if given.is_dir() else (given.parent, [given])
+        for path in found:
+            paths.setdefault(path, folder)
     if not paths:
         raise ParameterError("there are no CSVs in these folders")
     photographs: list[Path] = []
@@ -549,11 +554,11 @@ def _report(options: argparse.Namespace) -> int:
         write_video_report(page, path, options.video or find_video(path))
         print(page)
     if photographs:
-        page = options.output or photographs[0].parent / "report.html"
+        page = options.output or paths[photographs[0]] / "report.html"
         write_image_report(page, find_images(photographs, options.images))
         print(page)
     if options.measures:
-        write_measures(options.measures, paths)
+        write_measures(options.measures, list(paths))
         print(options.measures)
     return 0
 

@@ -277,6 +277,20 @@ def test_measures_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "no table of measures" in capsys.readouterr().err
 
 
+def test_photographs_in_sub_folders_have_one_page_in_the_folder_that_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a/p.csv", "b/p.csv"):
+        formats.write_csv(tmp_path / name, [make_face(0)], layout="image")
+    table = tmp_path / "measures.csv"
+    # A CSV that is given twice counts once.
+    assert run("report", tmp_path, tmp_path / "a" / "p.csv", "--measures", table) == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "report.html"), str(table)]
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 3
+    assert run("report", tmp_path / "a" / "p.csv") == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "a" / "report.html")]
+
+
 @pytest.mark.parametrize(
     ("option", "name", "message"),
     [
