@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["HEIGHTS", "MEASURES", "SIDES", "is_measures", "measures", "seen_from_the_side", "write_measures"]
+__all__ = [
+    "DISTANCES",
+    "HEIGHTS",
+    "MEASURES",
+    "SIDES",
+    "is_measures",
+    "measures",
+    "seen_from_the_side",
+    "write_measures",
+]
 
 # Heights from the middle of some landmarks down to that of others, of the right side and of the left one.
 HEIGHTS = {
@@ -38,7 +47,9 @@ HEIGHTS = {
     "mouth_corner": (((36, 39), (48,)), ((42, 45), (54,))),
 }
 SIDES = ("right", "left")
-MEASURES = ("mouth_width", *(f"{name}_{side}" for name in HEIGHTS for side in SIDES))
+# Distances of two landmarks; by that of the outer eye corners people are compared.
+DISTANCES = {"outer_canthal_distance": (36, 45), "mouth_width": (48, 54)}
+MEASURES = (*DISTANCES, *(f"{name}_{side}" for name in HEIGHTS for side in SIDES))
 # What tells the rows of one CSV from each other.
 _OWN = {"video": ("frame", "face_id", "timestamp"), "image": ("face",)}
 # The first line of a table is shorter, in bytes.
@@ -56,9 +67,10 @@ def measures(table: Table) -> dict[str, Float]:
     Returns
     -------
     dict of str to ndarray, shape (rows,), float64
-        By the names in `MEASURES`: the distance of the mouth's corners; for each side the height from the
-        lower lid's points to the upper one's, from the eye's corners to the brow's points, and from the
-        mouth's corner to the eye's corners, which grows as the mouth's corner droops.
+        By the names in `MEASURES`: the distance of the outer eye corners, to divide the others by where
+        people are compared, and that of the mouth's corners; for each side the height from the lower lid's
+        points to the upper one's, from the eye's corners to the brow's points, and from the mouth's corner
+        to the eye's corners, which grows as the mouth's corner droops.
 
     Raises
     ------
@@ -69,7 +81,10 @@ def measures(table: Table) -> dict[str, Float]:
     if points.shape[1] != 68:
         raise FormatError(f"{table.path}: the measures are defined for 68 landmarks, not {points.shape[1]}")
     down = _rotations(table)[:, :, 1]
-    found = {"mouth_width": np.linalg.norm(points[:, 48] - points[:, 54], axis=1)}
+    found = {
+        name: np.linalg.norm(points[:, one] - points[:, other], axis=1)
+        for name, (one, other) in DISTANCES.items()
+    }
     for name, sides in HEIGHTS.items():
         for side, (upper, lower) in zip(SIDES, sides, strict=True):
             between = points[:, lower].mean(axis=1) - points[:, upper].mean(axis=1)

@@ -34,6 +34,7 @@ def test_heights_are_those_in_the_heads_own_axes(turn: tuple[float, float, float
     points = np.zeros((68, 3))
     points[48] = (-25, 60, 0)
     points[54] = (26, 60 + 8, 0)
+    points[36, 0], points[45, 0] = -40, 41
     points[[37, 38], 1] = -3
     points[[41, 40], 1] = (3, 5)
     points[[43, 44], 1] = -2
@@ -46,6 +47,7 @@ def test_heights_are_those_in_the_heads_own_axes(turn: tuple[float, float, float
     assert tuple(found) == MEASURES
     assert {name: values[0] for name, values in found.items()} == pytest.approx(
         {
+            "outer_canthal_distance": np.hypot(81, 1),
             "mouth_width": np.hypot(51, 8),
             "lid_opening_right": 7,
             "lid_opening_left": 4,
