@@ -689,7 +689,10 @@ def _turned(settings: Settings, image: NDArray[Any]) -> str | None:
         (cv2.ROTATE_90_COUNTERCLOCKWISE, "90° counterclockwise"),
         (cv2.ROTATE_180, "180°"),
     ):
-        faces = clnf.detect(cv2.rotate(image, turn), detector=detector)
+        try:
+            faces = clnf.detect(cv2.rotate(image, turn), detector=detector)
+        except PyclnfError:  # what is found of the image as it is counts all the same
+            return None
         # Uncalibrated confidences are None.
         if any(face.success and (face.confidence is None or face.confidence >= 0.5) for face in faces):
             return f"there is a face if it is turned by {way}: turn it first"

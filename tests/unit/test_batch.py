@@ -22,7 +22,7 @@ import pytest
 from faces import make_face, missing_face
 from generate_model import generate_model
 from pyclnf import CLNF, Camera, Face, Model, Tracker, batch, formats, tracking
-from pyclnf.errors import FormatError, ParameterError
+from pyclnf.errors import DetectionError, FormatError, ParameterError
 from pyclnf.video import Video
 
 
@@ -257,6 +257,24 @@ def test_a_face_that_lies_is_not_said_where_nobody_looks_for_it(tmp_path: Path, 
     settings = batch.Settings("fit", str(tmp_path / "model.npz"), box=(55.0, 9.0, 30.0, 30.0))
     (outcome,) = batch.run(settings, [batch.Job(str(tmp_path / "wide.png"), str(tmp_path / "wide"))])
     assert (outcome.failure, outcome.faces, outcome.note) == (None, 0, None)
+
+
+@pytest.mark.parametrize("command", ["fit", "track"])
+def test_a_detector_that_fails_at_turned_pictures_fails_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: batch.Command
+) -> None:
+    cv2.imwrite(str(tmp_path / "0.png"), np.full((48, 64), 90, np.uint8))
+
+    def detect(_: CLNF, image: np.ndarray, **__: Any) -> list[Face]:
+        if len(image) != 48:
+            raise DetectionError("no networks for such a size")
+        return []
+
+    monkeypatch.setattr(CLNF, "detect", detect)
+    job = batch.Job(str(tmp_path / ("0.png" if command == "fit" else "*.png")), str(tmp_path / "o"))
+    (outcome,) = batch.run(batch.Settings(command), [job])
+    assert (outcome.failure, outcome.note) == (None, None)
+    assert (tmp_path / "o.csv").is_file()
 
 
 def test_what_a_video_and_its_tracker_say_is_noted(
