@@ -72,7 +72,12 @@ REPORT_EXAMPLES = """\
 examples:
   pyclnf report processed/interview.csv --video interview.mp4
   pyclnf report processed/ --output report.html            one page for many photographs
-  pyclnf report processed/ --measures measures.csv         also one table of all, in mm
+"""
+
+MEASURE_EXAMPLES = """\
+examples:
+  pyclnf measure processed/interview.csv --output measures.csv
+  pyclnf measure processed/ --output measures.csv          one table of all
 """
 
 
@@ -198,13 +203,25 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of the photographs to show (default: looked for beside the CSVs and one folder up)",
     )
-    report.add_argument(
-        "--measures",
-        type=Path,
-        metavar="OUT.csv",
-        help="also write a table of mouth width, lid opening, brow height and mouth corners in mm",
-    )
     report.set_defaults(run=_report)
+
+    measure = _command(commands, "measure", "make a table of openings and heights in mm", MEASURE_EXAMPLES)
+    measure.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="CSV",
+        help="CSVs of videos, or of photographs, or folders of CSVs",
+    )
+    measure.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT.csv",
+        help="the table: a row for each row of the CSVs, with the outer canthal distance, mouth width, lid "
+        "openings, brow heights and mouth corners",
+    )
+    measure.set_defaults(run=_measure)
 
     bench = _command(commands, "bench", "measure how fast fits are on this machine")
     bench.add_argument("--model", help="as for 'pyclnf fit'")
@@ -519,22 +536,14 @@ def _write_reports(settings: Settings, jobs: Sequence[Any], output: Path) -> Non
 
 def _report(options: argparse.Namespace) -> int:
     from pyclnf.formats import layout_of, read_csv
-    from pyclnf.measures import write_measures
     from pyclnf.report import find_images, find_video, write_image_report, write_video_report
 
     # A name that is meant for a table would be one of the CSVs easily, which a page must not replace.
     if options.output and options.output.suffix.lower() == ".csv":
-        raise ParameterError(f"--output is a page, OUT.html, not {options.output}: --measures writes a table")
-    if options.measures and options.measures.suffix.lower() != ".csv":
-        raise ParameterError(f"--measures is a CSV, OUT.csv, not {options.measures}")
-    # Each once, with the folder that it is given by.
-    paths: dict[Path, Path] = {}
-    for given in options.inputs:
-        folder, found = (given, _csvs_in(given)) if given.is_dir() else (given.parent, [given])
-        for path in found:
-            paths.setdefault(path, folder)
-    if not paths:
-        raise ParameterError("there are no CSVs in these folders")
+        raise ParameterError(
+            f"--output is a page, OUT.html, not {options.output}: pyclnf measure writes a table"
+        )
+    paths = _csvs(options.inputs)
     photographs: list[Path] = []
     videos: list[Path] = []
     for path in paths:
@@ -545,10 +554,6 @@ def _report(options: argparse.Namespace) -> int:
         raise ParameterError("--output is one page, but these CSVs make several: leave it out")
     if options.video and len(videos) != 1:
         raise ParameterError("--video belongs to the CSV of one video")
-    if options.measures and videos and photographs:
-        raise ParameterError(
-            "--measures is a table of videos or of photographs: give them one after the other"
-        )
     for path in videos:
         page = options.output or path.with_suffix(".html")
         write_video_report(page, path, options.video or find_video(path))
@@ -557,10 +562,29 @@ def _report(options: argparse.Namespace) -> int:
         page = options.output or paths[photographs[0]] / "report.html"
         write_image_report(page, find_images(photographs, options.images))
         print(page)
-    if options.measures:
-        write_measures(options.measures, list(paths))
-        print(options.measures)
     return 0
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from pyclnf.measures import write_measures
+
+    if options.output.suffix.lower() != ".csv":
+        raise ParameterError(f"--output is a CSV, OUT.csv, not {options.output}")
+    write_measures(options.output, list(_csvs(options.inputs)))
+    print(options.output)
+    return 0
+
+
+def _csvs(inputs: Sequence[Path]) -> dict[Path, Path]:
+    """Return the CSVs of inputs, each once, with the folder that it is given by."""
+    paths: dict[Path, Path] = {}
+    for given in inputs:
+        folder, found = (given, _csvs_in(given)) if given.is_dir() else (given.parent, [given])
+        for path in found:
+            paths.setdefault(path, folder)
+    if not paths:
+        raise ParameterError("there are no CSVs in these folders")
+    return paths
 
 
 def _csvs_in(folder: Path) -> list[Path]:

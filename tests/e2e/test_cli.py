@@ -526,12 +526,12 @@ def test_outputs_with_the_same_name(generated: Generated, options: list[object],
     assert run("fit", *both, "--output", out, *options) == 2
 
 
-@pytest.mark.parametrize("command", ["", "fit", "track", "models", "report", "bench", "version"])
+@pytest.mark.parametrize("command", ["", "fit", "track", "models", "report", "measure", "bench", "version"])
 def test_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert run(*command.split(), "--help") == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: pyclnf")
-    if command in ("", "fit", "track", "models", "report"):
+    if command in ("", "fit", "track", "models", "report", "measure"):
         assert "examples:" in text
 
 

@@ -267,13 +267,18 @@ def test_measures_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     formats.write_csv(tmp_path / "v.csv", faces)
     table = tmp_path / "measures.csv"
     for _ in range(2):  # the table is not taken for one of landmarks
-        assert run("report", tmp_path, "--measures", table) == 0
-        assert capsys.readouterr().out.splitlines() == [str(tmp_path / "v.html"), str(table)]
+        assert run("measure", tmp_path, "--output", table) == 0
+        assert capsys.readouterr().out.splitlines() == [str(table)]
+    # A CSV that is given twice counts once.
+    assert run("measure", tmp_path, tmp_path / "v.csv", "--output", table) == 0
     assert len(table.read_text(encoding="utf-8").splitlines()) == 4
+    capsys.readouterr()
+    assert run("report", tmp_path) == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "v.html")]
     formats.write_csv(tmp_path / "p.csv", faces[:1], layout="image")
-    assert run("report", tmp_path, "--measures", table) == 2
-    assert "one after the other" in capsys.readouterr().err
-    assert run("report", tmp_path / "p.csv", "--measures", tmp_path / "v.csv") == 1
+    assert run("measure", tmp_path, "--output", table) == 1
+    assert "videos and photographs have tables of their own" in capsys.readouterr().err
+    assert run("measure", tmp_path / "p.csv", "--output", tmp_path / "v.csv") == 1
     assert "no table of measures" in capsys.readouterr().err
 
 
@@ -282,30 +287,29 @@ def test_photographs_in_sub_folders_have_one_page_in_the_folder_that_is_given(
 ) -> None:
     for name in ("a/p.csv", "b/p.csv"):
         formats.write_csv(tmp_path / name, [make_face(0)], layout="image")
-    table = tmp_path / "measures.csv"
     # A CSV that is given twice counts once.
-    assert run("report", tmp_path, tmp_path / "a" / "p.csv", "--measures", table) == 0
-    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "report.html"), str(table)]
-    assert len(table.read_text(encoding="utf-8").splitlines()) == 3
+    assert run("report", tmp_path, tmp_path / "a" / "p.csv") == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "report.html")]
+    assert "2 photographs with 2 faces" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert run("report", tmp_path / "a" / "p.csv") == 0
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "a" / "report.html")]
 
 
 @pytest.mark.parametrize(
-    ("option", "name", "message"),
+    ("command", "name", "message"),
     [
-        ("--output", "v.csv", r"--output is a page, OUT\.html, not .*v\.csv: --measures writes a table"),
-        ("--output", "new.CSV", r"--output is a page"),
-        ("--measures", "new.xlsx", r"--measures is a CSV, OUT\.csv, not .*new\.xlsx"),
+        ("report", "v.csv", r"--output is a page, OUT\.html, not .*v\.csv: pyclnf measure writes a table"),
+        ("report", "new.CSV", r"--output is a page"),
+        ("measure", "new.xlsx", r"--output is a CSV, OUT\.csv, not .*new\.xlsx"),
     ],
 )
 def test_pages_and_tables_have_names_of_their_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, name: str, message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, name: str, message: str
 ) -> None:
     path = tmp_path / "v.csv"
     formats.write_csv(path, [make_face(0)])
     before = path.read_bytes()
-    assert run("report", path, option, tmp_path / name) == 2
+    assert run(command, path, "--output", tmp_path / name) == 2
     assert re.search(message, capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == before
 
