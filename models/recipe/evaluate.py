@@ -179,7 +179,8 @@ def print_tracks(clnf: CLNF, data: Dataset, *, smooth: bool) -> None:
     fitted, truth = np.concatenate(lids).T
     error = np.sqrt(((fitted - truth) ** 2).mean())
     print(f"        jitter: median {np.median(jitter):.4f}  rms {np.sqrt((jitter**2).mean()):.4f}")
-    print(f"        lids: slope {fitted @ truth / (truth @ truth):.2f}  rms of the error {error:.4f}")
+    slope = fitted @ truth / (truth @ truth) if truth.any() else np.nan  # of lids that keep still
+    print(f"        lids: slope {slope:.2f}  rms of the error {error:.4f}")
 
 
 def print_jumps(clnf: CLNF, data: Dataset, jump: float) -> None:

@@ -217,10 +217,10 @@ def write_text(
     size = float(np.clip(max(height, width) / 1300, 0.5, 2.0))
     thickness = max(1, round(size * 2))
     # Within the picture, as far as it can.
-    length = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thickness)[0][0]
+    (length, _), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thickness)
     corner = (
         int(np.clip(place[0], 0, max(width - length, 0))),
-        int(np.clip(place[1], 30 * size, height - 1)),
+        int(np.clip(place[1], 30 * size, max(height - 1 - below, 30 * size))),
     )
     for ink, extra in (((0, 0, 0), 2), (colour, 0)):
         cv2.putText(
