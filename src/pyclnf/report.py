@@ -82,7 +82,8 @@ def write_video_report(page: Path, csv: Path, video: Path | None = None) -> None
             rows = table["face_id"] == face
             own = Table(table.path, {name: values[rows] for name, values in table.columns.items()})
             sections.append(f"<h2>Face {face:g}</h2>")
-        sections += [_summary(own), *_charts(own, data), _left_against_right(own)]
+        found = measures(own)
+        sections += [_summary(own), *_charts(own, found, data), _left_against_right(own, found)]
     if video is not None:
         sections.append(_worst_frames(table, video))
     _write_page(page, f"{csv.stem}", str(csv.name), sections, data)
@@ -110,8 +111,7 @@ def _summary(table: Table) -> str:
     )
 
 
-def _charts(table: Table, data: dict[str, dict[str, list[float]]]) -> list[str]:
-    found = measures(table)
+def _charts(table: Table, found: dict[str, Float], data: dict[str, dict[str, list[float]]]) -> list[str]:
     pose = np.where(table.success[:, None], np.degrees(table.pose[:, 3:]), np.nan)
     charts: list[tuple[str, str, dict[str, Float]]] = [
         ("Confidence", "", {"confidence": table["confidence"]}),
@@ -224,9 +224,9 @@ def _rounded(values: Float) -> list[float]:
     return [round(float(v), 3) if np.isfinite(v) else None for v in values]  # type: ignore[misc]
 
 
-def _left_against_right(table: Table) -> str:
+def _left_against_right(table: Table, measured: dict[str, Float]) -> str:
     rows = table.success & (seen_from_the_side(table) <= FRONTAL) & (table["confidence"] >= TRUSTED)
-    found = {name: values[rows] for name, values in measures(table).items()}
+    found = {name: values[rows] for name, values in measured.items()}
     count = f"{rows.sum()} of {table.success.sum()} frames with success"
     scatters = [_scatter(TITLES[name], *(found[f"{name}_{side}"] for side in SIDES)) for name in HEIGHTS]
     return (
