@@ -42,7 +42,7 @@ MEGAPIXELS_12 = (3000, 4000)
 # Kernels whose calls `kernels_of_fit` takes from a fit.
 OF_FIT = (
     "cut_square", "run_cascade", "look_at_faces", "take_steps", "describe_points",
-    "weigh_descriptors", "deform", "close_openings", "turned_landmarks", "fit_scale",
+    "weigh_descriptors", "mirror_faces", "mix_faces", "deform", "turned_landmarks", "fit_scale",
     "perspective_pose",
 )  # fmt: skip
 
@@ -51,7 +51,8 @@ OF_DETECTION = ("filter_images", "pool_images", "shrink_image")
 
 # How many of a kernel's last arguments it starts from, and changes.
 RENEWED = {
-    "close_openings": 1,
+    "mirror_faces": 3,
+    "mix_faces": 3,
     "run_cascade": 3,
     "fit_scale": 4,
     "weigh_maps": 1,

@@ -395,17 +395,15 @@ class CLNF:
             kept=nu_rlms.GUESSES_KEPT if learned else nu_rlms.STARTS_KEPT,
             exhaustive=self.exhaustive,
         )
+        changes: dict[str, Any] = {}
         if guesses is not None and guesses.disagreements is not None:
-            result = replace(result, disagreement=guesses.disagreements[index])
+            changes["disagreement"] = guesses.disagreements[index]
         if crop is not None:
             landmarks = crop.points_out(result.landmarks)
-            result = replace(
-                result,
-                parameters=crop.parameters_out(result.parameters),
-                landmarks=landmarks,
-                failure=result.failure or nu_rlms.astray(landmarks),
-            )
-        return result, index
+            changes["parameters"] = crop.parameters_out(result.parameters)
+            changes["landmarks"] = landmarks
+            changes["failure"] = result.failure or nu_rlms.astray(landmarks)
+        return replace(result, **changes), index
 
     def looked_at_again(
         self, pixels: NDArray[Any], starts: Sequence[Parameters], result: FitResult, bound: float

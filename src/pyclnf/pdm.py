@@ -48,6 +48,9 @@ PRIOR_DEVIATIONS = 4.0
 # How far a landmark has to pass the one that covers it until it has its depth, too, mm.
 CONTACT_DEPTH = 0.5
 
+# In place of `PDM._openings` where landmarks are meant as the modes have them.
+NO_OPENINGS = np.empty((0, 2), np.int32), np.empty(0), CONTACT_DEPTH
+
 # A shape that spans no more has no area, mm.
 MIN_SPAN = 1e-9
 # Landmarks that are turned by more than this, radians, against the rotation to begin at turn it first.
@@ -297,7 +300,8 @@ class PDM:
         self.limits: Float = MAX_DEVIATIONS * np.sqrt(self.eigenvalues)
         self.contacts: NDArray[np.int32] = self._checked_contacts(contacts)
         covered, covering = self.mean.reshape(3, -1)[1][self.contacts.T]
-        self._sides: Float = np.sign(covered - covering)
+        # As the kernels take them, see `close_openings`.
+        self._openings = self.contacts, np.sign(covered - covering), CONTACT_DEPTH
         self.rigid: NDArray[np.int32] = self._checked_rigid(rigid)
         for array in (self.mean, self.components, self.eigenvalues, self.limits, self.contacts, self.rigid):
             array.flags.writeable = False
@@ -369,14 +373,9 @@ class PDM:
         ndarray, shape (n, 3), float64
             Millimetres.
         """
-        return np.ascontiguousarray(self._closed(shape).reshape(3, -1).T)
-
-    def _closed(self, shape: ArrayLike) -> Float:
-        """Return the same as the mean is ordered, (3n,)."""
-        whole = self.deformed(shape)
-        if len(self.contacts):
-            _kernels.close_openings(self.contacts, self._sides, CONTACT_DEPTH, whole.reshape(3, -1))
-        return whole
+        points = self.deformed(shape).reshape(3, -1)
+        _kernels.close_openings(*self._openings, points)
+        return np.ascontiguousarray(points.T)
 
     def deformed(self, shape: ArrayLike) -> Float:
         """Return ``mean + V q`` as the mean is ordered, (3n,)."""
@@ -447,11 +446,8 @@ class PDM:
 
     def _projected(self, parameters: Parameters, axes: int, *, closed: bool) -> Float:
         pose, shape = np.ascontiguousarray(parameters.pose, np.float64), self.coefficients(parameters.shape)
-        mean, components = self.mean, self.components
-        if closed and len(self.contacts):
-            mean, components, shape = self._closed(shape), components[:, :0], shape[:0]
-        out = np.empty((self.n_landmarks, axes))
-        _kernels.turned_landmarks(mean, components, pose, shape, out)
+        openings, out = self._openings if closed else NO_OPENINGS, np.empty((self.n_landmarks, axes))
+        _kernels.turned_landmarks(self.mean, self.components, *openings, pose, shape, out)
         return out
 
     # --- landmarks -> parameters

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyclnf import _kernels
 from pyclnf._arrays import as_bytes, converted
 from pyclnf._limits import MAX_NUMBER
 from pyclnf.cascade import Cascade
@@ -20,16 +21,7 @@ from pyclnf.crop import Crop
 from pyclnf.descent import Descent, mode_signs
 from pyclnf.errors import ModelError, ParameterError
 from pyclnf.network import Network
-from pyclnf.pdm import (
-    PDM,
-    Parameters,
-    ShapePrior,
-    axis_angle_to_matrix,
-    box_of,
-    check_box,
-    euler_angles,
-    matrix_to_axis_angle,
-)
+from pyclnf.pdm import PDM, Parameters, ShapePrior, box_of, check_box, euler_angles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -76,8 +68,7 @@ _OFF, _GROWN, _LOOKS = 0.15, 0.25, 3
 # for a face that keeps still; for one that has moved so far, mm, at what it says.
 _KEPT, _MOVED = 0.3, 15.0
 
-# Of a rotation matrix, what the mirror image of a face turns around: x becomes -x before and after.
-_MIRRORED = np.array([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])
+_FRONTAL = np.eye(3)
 
 _CHANGES = [(right, down, math.exp(size)) for right, down, size in BOX_CHANGES]
 
@@ -300,7 +291,7 @@ class LearnedStart:
             width, height = w * size, h * size
             left, top = x + w * right - (width - w) / 2, y + h * down - (height - h) / 2
             placements.append(self.pdm.placement(left, top, width, height))
-        rotations = np.repeat(np.eye(3)[None], count, axis=0)
+        rotations = np.array([_FRONTAL] * count)
         centre, length = (x + w / 2, y + h / 2), self.margin * math.sqrt(w * h)
         return self._looked_at(image, centre, length, rotations, placements, mirrored)
 
@@ -356,15 +347,16 @@ class LearnedStart:
         step, total = crop.step, self.pdm.n_modes
         seen = np.array([(scale / step, *crop.point_in(x, y)) for scale, x, y in placements])
         shapes = np.zeros((len(seen), self.predictor.n_modes))
-        given = (rotations.copy(), seen.copy(), shapes.copy()) if mirrored else None
-        last = None if before is None else (rotations.copy(), seen.copy(), before)
-        self._run(pixels, (rotations, seen, shapes), last)
-        disagreements = None
-        if given is not None:
-            faces = rotations, seen, shapes
-            others = self._in_mirror_image(pixels, given)
-            disagreements = [self._apart(faces, others, guess) for guess in range(len(seen))]
-            rotations, seen, shapes = _between(faces, others, 0.5)
+        faces, disagreements = (rotations, seen, shapes), None
+        if before is not None:
+            self._run(pixels, faces, (rotations.copy(), seen.copy(), before))
+        elif mirrored:
+            others = rotations.copy(), seen.copy(), shapes.copy()
+            self._run(pixels, faces)
+            self._run_in_mirror_image(pixels, others)
+            disagreements = self._mix(faces, others, 0.5).tolist()
+        else:
+            self._run(pixels, faces)
         if shapes.shape[1] < total:
             shapes = np.pad(shapes, [(0, 0), (0, total - shapes.shape[1])])
         found = []
@@ -380,8 +372,7 @@ class LearnedStart:
             self.predictor.run(pixels, *faces, self.descent)
         else:
             self.predictor.run(pixels, *faces)
-            for own, steadied in zip(faces, self._steadied(faces, before), strict=True):
-                own[:] = steadied
+            self._mix(faces, before, _KEPT, _MOVED)
             self.descent.take(pixels, *faces)
         rotations, placements, _ = faces
         _check_finite(chain(rotations.ravel().tolist(), placements.ravel().tolist()))
@@ -392,33 +383,21 @@ class LearnedStart:
         assert self.descent is not None
         return mode_signs(self.pdm.components[:, : self.predictor.n_modes], self.descent.steps[0].mirror)
 
-    def _in_mirror_image(self, pixels: NDArray[np.uint8], given: _Faces) -> _Faces:
-        """Return where faces are found in the mirror image, as they are in the image."""
-        last, signs = pixels.shape[1] - 1, self._signs
+    def _run_in_mirror_image(self, pixels: NDArray[np.uint8], faces: _Faces) -> None:
+        """Move faces in a crop to where its mirror image shows them."""
+        last = pixels.shape[1] - 1
+        _kernels.mirror_faces(last, self._signs, *faces)
+        self._run(np.ascontiguousarray(pixels[:, ::-1]), faces)
+        _kernels.mirror_faces(last, self._signs, *faces)
 
-        def turned(rotations: Float, placements: Float, shapes: Float) -> _Faces:
-            places = placements.copy()
-            places[:, 1] = last - places[:, 1]
-            return rotations * _MIRRORED, places, shapes * signs
+    def _mix(self, faces: _Faces, others: _Faces, share: float, reach: float = math.inf) -> Float:
+        """Move faces a share of the way to others, less the further these are: none at the reach, mm.
 
-        other = turned(*given)
-        self._run(np.ascontiguousarray(pixels[:, ::-1]), other)
-        return turned(*other)
-
-    def _steadied(self, found: _Faces, before: _Faces) -> _Faces:
-        """Return a face (one) a little way from where it is found to where it was in the frame before."""
-        share = _KEPT * max(0.0, 1.0 - self._apart(found, before) / _MOVED)
-        return _between(found, before, share) if share > 0 else found
-
-    def _apart(self, faces: _Faces, others: _Faces, guess: int = 0) -> float:
-        """Return about how far a face is from another: its shift, turn and growth, mm."""
-        (scale, *at), (other_scale, *other_at) = (some[1][guess].tolist() for some in (faces, others))
-        # Also true for NaN: a damaged model's, which is an error later on.
-        if not (0 < scale < math.inf and 0 < other_scale < math.inf):
-            return math.inf
-        turn = math.acos(min(max((float((faces[0][guess] * others[0][guess]).sum()) - 1) / 2, -1.0), 1.0))
-        shift, growth = math.dist(at, other_at) / scale, abs(math.log(other_scale / scale))
-        return float(shift + self.pdm.radius * (turn + growth))
+        About how far each is from its other is returned, mm.
+        """
+        apart = np.empty(len(faces[0]))
+        _kernels.mix_faces(*others, self.pdm.radius, share, reach, apart, *faces)
+        return apart
 
 
 def _has_extent(box: _Box) -> bool:
@@ -441,17 +420,6 @@ def _holds_middle(box: _Box, seen: _Box) -> bool:
     x, y, w, h = box
     left, top, width, height = seen
     return x <= left + width / 2 <= x + w and y <= top + height / 2 <= y + h
-
-
-def _between(faces: _Faces, others: _Faces, share: float) -> _Faces:
-    """Return what lies a share of the way from faces to others."""
-    rotations = [
-        one @ axis_angle_to_matrix(share * matrix_to_axis_angle(one.T @ other))
-        for one, other in zip(faces[0], others[0], strict=True)
-    ]
-    placements, shapes = ((1 - share) * faces[k] + share * others[k] for k in (1, 2))
-    placements[:, 0] = faces[1][:, 0] ** (1 - share) * others[1][:, 0] ** share
-    return np.array(rotations), placements, shapes
 
 
 def _check_finite(numbers: Iterable[float]) -> None:

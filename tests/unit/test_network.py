@@ -17,7 +17,7 @@ from pyclnf._kernels.layout import LEVELS
 from pyclnf.descent import upright
 from pyclnf.network import MIN_CONTRAST, Network, weight_units
 from pyclnf.pdm import PDM, Parameters, axis_angle_to_matrix
-from pyclnf.start import LearnedStart
+from pyclnf.start import _KEPT, _MOVED, LearnedStart
 from pyclnf.training.symmetry import MIRROR_68
 
 # With more modes than a block of the kernel's channels has numbers.
@@ -292,8 +292,9 @@ def test_a_face_that_turns_or_grows_has_moved() -> None:
 
     def share(turn: float, growth: float) -> float:
         rotation = axis_angle_to_matrix(np.array([0.0, turn, 0.0]))
-        placement = np.array([[1.5 * np.exp(growth), 40.0, 40.0]])
-        return float(start._steadied((rotation[None], placement, np.zeros((1, M))), before)[2][0, 0])
+        faces = rotation[None], np.array([[1.5 * np.exp(growth), 40.0, 40.0]]), np.zeros((1, M))
+        start._mix(faces, before, _KEPT, _MOVED)
+        return float(faces[2][0, 0])
 
     for little, much in ((share(0.1, 0), share(0.5, 0)), (share(0, 0.1), share(0, 0.5))):
         assert 0 < little < 0.3 and much == 0

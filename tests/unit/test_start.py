@@ -437,7 +437,8 @@ def test_how_far_two_looks_lie_apart() -> None:
     ]
     assert found[0] is not None and found[0][0] > 10
     assert found[1] == pytest.approx(found[0], rel=0.02)
-    rotations, places, shapes = np.eye(3)[None], np.array([[2.0, 10.0, 20.0]]), np.zeros((1, 3))
+    rotations, places = np.eye(3)[None], np.array([[2.0, 10.0, 20.0]])
+    shapes = np.zeros((1, start.predictor.n_modes))
     turned = axis_angle_to_matrix([0.0, 0.2, 0.0])[None]
     moved, radius = np.array([[4.0, 13.0, 24.0]]), start.pdm.radius
     for others, expected in (
@@ -447,7 +448,8 @@ def test_how_far_two_looks_lie_apart() -> None:
         ((rotations, np.array([[0.0, 10.0, 20.0]]), shapes), np.inf),
         ((rotations, np.array([[np.nan, 10.0, 20.0]]), shapes), np.inf),
     ):
-        assert start._apart((rotations, places, shapes), others) == pytest.approx(expected, abs=1e-6)
+        faces = rotations.copy(), places.copy(), shapes.copy()
+        assert start._mix(faces, others, 0.5) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_second_look_depends_less_on_the_box() -> None:

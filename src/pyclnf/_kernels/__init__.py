@@ -37,6 +37,8 @@ __all__ = [
     "load_variant",
     "look_at_faces",
     "mean_shift",
+    "mirror_faces",
+    "mix_faces",
     "neuron_responses",
     "normal_equations",
     "nu_rlms_pass",
@@ -119,6 +121,8 @@ jacobian = _module.jacobian
 likelihoods = _module.likelihoods
 look_at_faces = _module.look_at_faces
 mean_shift = _module.mean_shift
+mirror_faces = _module.mirror_faces
+mix_faces = _module.mix_faces
 neuron_responses = _module.neuron_responses
 normal_equations = _module.normal_equations
 nu_rlms_pass = _module.nu_rlms_pass

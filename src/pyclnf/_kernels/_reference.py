@@ -370,6 +370,62 @@ def cut_square(
     average_areas(image, places[0], weights[0], places[1], weights[1], out)
 
 
+def mirror_faces(last: float, signs: Float, rotations: Float, placements: Float, shapes: Float) -> None:
+    """Turn faces into those of the mirror image, in place."""
+    # What turns around where x becomes -x before and after.
+    rotations *= [[1, -1, -1], [-1, 1, 1], [-1, 1, 1]]
+    placements[:, 1] = last - placements[:, 1]
+    shapes *= signs
+
+
+def mix_faces(
+    other_rotations: Float,
+    other_placements: Float,
+    other_shapes: Float,
+    radius: float,
+    share: float,
+    reach: float,
+    apart: Float,
+    rotations: Float,
+    placements: Float,
+    shapes: Float,
+) -> None:
+    """Move faces towards others, less the further they lie apart."""
+    for guess, (rotation, other) in enumerate(zip(rotations, other_rotations, strict=True)):
+        turn, placement = _turn_of(rotation.T @ other), placements[guess]
+        other_placement = other_placements[guess]
+        scales = np.array([placement[0], other_placement[0]])
+        if not (np.isfinite(scales) & (scales > 0)).all():
+            apart[guess] = np.inf
+            continue
+        shift, growth = other_placement[1:] - placement[1:], np.log(scales[1] / scales[0])
+        apart[guess] = np.hypot(*shift) / scales[0] + radius * (np.sqrt(turn @ turn) + abs(growth))
+        own = share * (1 - apart[guess] / reach)
+        if own > 0:
+            rotation[:] = rotation @ _axis_angle_to_matrix(own * turn)
+            placement[0] *= np.exp(own * growth)
+            placement[1:] += own * shift
+            shapes[guess] += own * (other_shapes[guess] - shapes[guess])
+
+
+def _turn_of(rotation: Float) -> Float:
+    """Return the axis times the angle, in [0, pi], of a rotation."""
+    (a, b, c), (d, e, f), (g, h, i) = rotation
+    products = np.array(
+        [
+            [1 + a + e + i, h - f, c - g, d - b],
+            [h - f, 1 + a - e - i, d + b, c + g],
+            [c - g, d + b, 1 - a + e - i, h + f],
+            [d - b, c + g, h + f, 1 - a - e + i],
+        ]
+    )
+    # The quaternion, of any length, from its largest component.
+    w, *axis = products[np.diag(products).argmax()]
+    sine = np.linalg.norm(axis)
+    factor = 2 * np.arctan2(sine, abs(w)) / sine if sine else 0.0
+    return np.array(axis) * (factor if w >= 0 else -factor)
+
+
 def run_cascade(
     crop: NDArray[np.uint8],
     mean: Float,
@@ -759,14 +815,6 @@ def deform(mean: Float, components: Float, shape: Float, out: Float) -> None:
     out[:] = mean + components @ shape
 
 
-def turned_landmarks(mean: Float, components: Float, pose: Float, shape: Float, out: Float) -> None:
-    """Compute the landmarks as they are turned: in the image, or in mm."""
-    axes = out.shape[1]
-    out[:] = (mean + components @ shape).reshape(3, -1).T @ _euler_to_matrix(pose[1:4])[:axes].T
-    if axes == 2:
-        out[:] = pose[0] * out + pose[4:6]
-
-
 def close_openings(contacts: NDArray[np.int32], sides: Float, depth: float, points: Float) -> None:
     """Put landmarks that have passed the other edge of their opening onto it."""
     covered, covering = contacts.T
@@ -777,6 +825,24 @@ def close_openings(contacts: NDArray[np.int32], sides: Float, depth: float, poin
     y[covered] = y[covering]
     # Not at once: landmarks are continuous in the shape.
     z[covered] += (z[covering] - z[covered]) * np.minimum(past / depth, 1.0)
+
+
+def turned_landmarks(
+    mean: Float,
+    components: Float,
+    contacts: NDArray[np.int32],
+    sides: Float,
+    depth: float,
+    pose: Float,
+    shape: Float,
+    out: Float,
+) -> None:
+    """Compute the landmarks as they are turned, their openings closed: in the image, or in mm."""
+    axes, points = out.shape[1], (mean + components @ shape).reshape(3, -1)
+    close_openings(contacts, sides, depth, points)
+    out[:] = points.T @ _euler_to_matrix(pose[1:4])[:axes].T
+    if axes == 2:
+        out[:] = pose[0] * out + pose[4:6]
 
 
 def perspective_pose(

@@ -1,5 +1,5 @@
 # Every kernel, in one module a variant, so that the fused pass can inline the others.
-from libc.math cimport HUGE_VAL, NAN, asin, atan2, cos, exp, fabs, floor, hypot, isnan, sin, sqrt
+from libc.math cimport HUGE_VAL, NAN, asin, atan2, cos, exp, fabs, floor, hypot, isnan, log, pow, sin, sqrt
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset

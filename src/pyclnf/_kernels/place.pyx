@@ -95,14 +95,47 @@ def place_areas(const double[::1] mean, const double[:, ::1] components, const d
     free(flat)
 
 
-def turned_landmarks(const double[::1] mean, const double[:, ::1] components, const double[::1] pose,
-                     const double[::1] shape, double[:, ::1] out):
-    """Compute the landmarks as they are turned: in the image, or in mm.
+cdef void c_close_openings(const int32_t[:, ::1] contacts, const double[::1] sides, double depth, Py_ssize_t n,
+                           double *points) noexcept nogil:
+    cdef Py_ssize_t row, covered, covering
+    cdef double past
+    for row in range(contacts.shape[0]):
+        covered, covering = n + contacts[row, 0], n + contacts[row, 1]
+        past = (points[covering] - points[covered]) * sides[row]
+        if past > 0:
+            points[covered] = points[covering]
+            # Not at once: landmarks are continuous in the shape.
+            points[n + covered] += (points[n + covering] - points[n + covered]) * min(past / depth, 1.0)
+
+
+def close_openings(const int32_t[:, ::1] contacts, const double[::1] sides, double depth, double[:, ::1] points):
+    """Put landmarks that have passed the other edge of their opening onto it.
+
+    Parameters
+    ----------
+    contacts : ndarray, shape (k, 2), int32
+        The landmark that is covered where the edges meet, and the one that covers it.
+    sides : ndarray, shape (k,), float64
+        1 where the first belongs below the second, -1 where above.
+    depth : float
+        How far it has to pass it until it has its depth, too, mm.
+    points : ndarray, shape (3, n), float64
+        x, y, z in the head's axes, mm; changed.
+    """
+    c_close_openings(contacts, sides, depth, points.shape[1], &points[0, 0])
+
+
+def turned_landmarks(const double[::1] mean, const double[:, ::1] components, const int32_t[:, ::1] contacts,
+                     const double[::1] sides, double depth, const double[::1] pose, const double[::1] shape,
+                     double[:, ::1] out):
+    """Compute the landmarks as they are turned, their openings closed: in the image, or in mm.
 
     Parameters
     ----------
     mean, components : ndarray, shapes (3n,) and (3n, m), float64
         The PDM.
+    contacts, sides, depth
+        See `close_openings`.
     pose, shape : ndarray, shapes (6,) and (m,), float64
     out : ndarray, shape (n, 2) or (n, 3), float64
         Two columns: scaled and moved, px. Three: only turned, mm.
@@ -118,6 +151,7 @@ def turned_landmarks(const double[::1] mean, const double[:, ::1] components, co
     memcpy(points, &mean[0], mean.shape[0] * sizeof(double))
     if shape.shape[0] > 0:
         add_product(&components[0, 0], &shape[0], mean.shape[0], shape.shape[0], points)
+    c_close_openings(contacts, sides, depth, n, points)
     c_euler_to_matrix(&pose[1], R)
     for axis in range(out.shape[1]):
         for i in range(n):
@@ -139,28 +173,3 @@ def deform(const double[::1] mean, const double[:, ::1] components, const double
     memcpy(&out[0], &mean[0], mean.shape[0] * sizeof(double))
     if shape.shape[0] > 0:
         add_product(&components[0, 0], &shape[0], mean.shape[0], shape.shape[0], &out[0])
-
-
-def close_openings(const int32_t[:, ::1] contacts, const double[::1] sides, double depth, double[:, ::1] points):
-    """Put landmarks that have passed the other edge of their opening onto it.
-
-    Parameters
-    ----------
-    contacts : ndarray, shape (k, 2), int32
-        The landmark that is covered where the edges meet, and the one that covers it.
-    sides : ndarray, shape (k,), float64
-        1 where the first belongs below the second, -1 where above.
-    depth : float
-        How far it has to pass it until it has its depth, too, mm.
-    points : ndarray, shape (3, n), float64
-        x, y, z in the head's axes, mm; changed.
-    """
-    cdef Py_ssize_t row, covered, covering
-    cdef double past
-    for row in range(contacts.shape[0]):
-        covered, covering = contacts[row, 0], contacts[row, 1]
-        past = (points[1, covering] - points[1, covered]) * sides[row]
-        if past > 0:
-            points[1, covered] = points[1, covering]
-            # Not at once: landmarks are continuous in the shape.
-            points[2, covered] += (points[2, covering] - points[2, covered]) * min(past / depth, 1.0)

@@ -323,6 +323,118 @@ cdef void c_turn(double *R, const double *w) noexcept nogil:
     memcpy(R, product, 9 * sizeof(double))
 
 
+cdef double c_turn_of(const double *R, double *w) noexcept nogil:
+    """The axis times the angle of a rotation, and the angle, in [0, pi]."""
+    cdef double products[16]
+    cdef double *q = products
+    cdef double sine, factor
+    cdef int i
+    # By way of the quaternion, built from its largest component: no division by a small number anywhere.
+    products[0] = 1.0 + R[0] + R[4] + R[8]
+    products[5] = 1.0 + R[0] - R[4] - R[8]
+    products[10] = 1.0 - R[0] + R[4] - R[8]
+    products[15] = 1.0 - R[0] - R[4] + R[8]
+    products[1] = products[4] = R[7] - R[5]
+    products[2] = products[8] = R[2] - R[6]
+    products[3] = products[12] = R[3] - R[1]
+    products[6] = products[9] = R[3] + R[1]
+    products[7] = products[13] = R[2] + R[6]
+    products[11] = products[14] = R[7] + R[5]
+    for i in range(1, 4):
+        if products[5 * i] > q[(q - products) // 4]:
+            q = products + 4 * i
+    sine = sqrt(q[1] * q[1] + q[2] * q[2] + q[3] * q[3])
+    w[0] = w[1] = w[2] = 0.0
+    if sine == 0.0:
+        return 0.0
+    factor = 2.0 * atan2(sine, fabs(q[0]))
+    for i in range(3):
+        w[i] = factor / (sine if q[0] >= 0.0 else -sine) * q[1 + i]
+    return factor
+
+
+def mirror_faces(double last, const double[::1] signs, double[:, :, ::1] rotations, double[:, ::1] placements,
+                 double[:, ::1] shapes):
+    """Turn faces into those of the mirror image, in place.
+
+    Parameters
+    ----------
+    last : float
+        The last column of the image.
+    signs : ndarray, shape (m,), float64
+        By which the shape coefficients differ in the mirror image.
+    rotations, placements, shapes : ndarray, shapes (g, 3, 3), (g, 3) and (g, m), float64
+        (scale, tx, ty), px.
+    """
+    cdef Py_ssize_t guess, j
+    # Python's lock is kept: to get it back from another thread would take longer than this does.
+    for guess in range(placements.shape[0]):
+        # What turns around where x becomes -x before and after.
+        rotations[guess, 0, 1] = -rotations[guess, 0, 1]
+        rotations[guess, 0, 2] = -rotations[guess, 0, 2]
+        rotations[guess, 1, 0] = -rotations[guess, 1, 0]
+        rotations[guess, 2, 0] = -rotations[guess, 2, 0]
+        placements[guess, 1] = last - placements[guess, 1]
+        for j in range(signs.shape[0]):
+            shapes[guess, j] *= signs[j]
+
+
+def mix_faces(const double[:, :, ::1] other_rotations, const double[:, ::1] other_placements,
+              const double[:, ::1] other_shapes, double radius, double share, double reach, double[::1] apart,
+              double[:, :, ::1] rotations, double[:, ::1] placements, double[:, ::1] shapes):
+    """Move faces towards others, less the further they lie apart.
+
+    Parameters
+    ----------
+    other_rotations, other_placements, other_shapes : ndarray, shapes (g, 3, 3), (g, 3) and (g, m), float64
+        The others.
+    radius : float
+        By how much a landmark moves when the face turns by a radian, or grows by its size, mm.
+    share : float
+        How much of the way is gone where both are the same.
+    reach : float
+        How far apart nothing of it is gone any more, mm; inf: the share is always that.
+    apart : ndarray, shape (g,), float64
+        Gets about how far each is from the other: its shift, turn and growth, mm; inf if one has no size.
+    rotations, placements, shapes : ndarray, shapes (g, 3, 3), (g, 3) and (g, m), float64
+        (scale, tx, ty), px; changed.
+    """
+    cdef Py_ssize_t guess, i, j
+    cdef double *R
+    cdef double between[9]
+    cdef double turn[3]
+    cdef double step[3]
+    cdef double angle, scale, other, own
+    # Python's lock is kept: to get it back from another thread would take longer than this does.
+    for guess in range(placements.shape[0]):
+        R = &rotations[guess, 0, 0]
+        for i in range(3):
+            for j in range(3):
+                between[3 * i + j] = (R[i] * other_rotations[guess, 0, j] + R[3 + i] * other_rotations[guess, 1, j]
+                                      + R[6 + i] * other_rotations[guess, 2, j])
+        angle = c_turn_of(between, turn)
+        scale, other = placements[guess, 0], other_placements[guess, 0]
+        # (Also false for NaN.)
+        if not (0.0 < scale < HUGE_VAL and 0.0 < other < HUGE_VAL):
+            apart[guess] = HUGE_VAL
+            continue
+        apart[guess] = (hypot(other_placements[guess, 1] - placements[guess, 1],
+                              other_placements[guess, 2] - placements[guess, 2]) / scale
+                        + radius * (angle + fabs(log(other / scale))))
+        own = share * (1.0 - apart[guess] / reach)
+        if not own > 0.0:
+            continue
+        # A turn before the rotation is one about the turned axis after it.
+        for i in range(3):
+            step[i] = own * (R[3 * i] * turn[0] + R[3 * i + 1] * turn[1] + R[3 * i + 2] * turn[2])
+        c_turn(R, step)
+        placements[guess, 0] = pow(scale, 1.0 - own) * pow(other, own)
+        for j in range(1, 3):
+            placements[guess, j] += own * (other_placements[guess, j] - placements[guess, j])
+        for j in range(shapes.shape[1]):
+            shapes[guess, j] += own * (other_shapes[guess, j] - shapes[guess, j])
+
+
 cdef double c_limited(double value, double limit) noexcept nogil:
     value = limit if value > limit else value
     return -limit if value < -limit else value
