@@ -461,14 +461,13 @@ class CLNF:
             return None
         if isinstance(starts, Guesses) and starts.fits_in_crop(limit):
             return starts.crop
-        points = self.model.pdm.landmarks_2d(start)
-        (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+        left, top, width, height = box_of(self.model.pdm.landmarks_2d(start)).tolist()
         # Room for the areas of interest around landmarks that a fit moves by half the face.
-        length = CROP_MARGIN * max(right - left, bottom - top)
+        length = CROP_MARGIN * max(width, height)
         if not math.isfinite(length):
             return None  # the fit will fail, and say so
         side = min(MAX_CROP, math.ceil(length * limit / float(start.pose[0])))
-        return Crop.cut(pixels, ((left + right) / 2, (top + bottom) / 2), length, side)
+        return Crop.cut(pixels, (left + width / 2, top + height / 2), length, side)
 
     def fit_many(
         self,

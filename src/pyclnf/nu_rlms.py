@@ -463,15 +463,15 @@ class _Fit:
             if self.failure is not None:
                 break
 
-    def densities(self) -> Float:
-        """Return the kernel density of each visible landmark before the last update."""
-        density = np.empty(self.landmarks.size)
-        _kernels.likelihoods(self.responses, self.offsets, self.level.sigma, density)
-        return density
+    def densities(self) -> tuple[Float, Float]:
+        """Return the kernel density of each visible landmark before the last update, and of each at all."""
+        density, every = np.empty(self.landmarks.size), np.empty(self.pdm.n_landmarks)
+        _kernels.likelihoods(self.responses, self.offsets, self.level.sigma, self.landmarks, every, density)
+        return density, every
 
     def likelihood(self) -> float:
         """Return the mean of the logarithms of the densities."""
-        return _mean_logarithm(self.densities())
+        return _mean_logarithm(self.densities()[0])
 
     def _moved(self, shape: Float, directions: Float, amounts: Float) -> Float:
         """Return a shape moved in directions (m, m), one a column, within the limits of shapes."""
@@ -481,8 +481,7 @@ class _Fit:
 
     def result(self, expansion: Float | None = None) -> FitResult:
         """Return what the fit has found, the shape expanded as `fit_starts` says."""
-        landmark_likelihoods = np.full(self.pdm.n_landmarks, np.nan)
-        landmark_likelihoods[self.landmarks] = densities = self.densities()
+        densities, landmark_likelihoods = self.densities()
         shape = self.shape
         if self.prior is not None:
             shape = self._moved(self.start.shape, self.prior.basis, shape)
@@ -509,8 +508,10 @@ def _mean_logarithm(densities: Float) -> float:
 
 def astray(landmarks: Float) -> str | None:
     """Return why landmarks cannot be those of a face in any image, or None."""
+    bounds = np.empty(4)
+    _kernels.extent(landmarks, bounds)
     # Also true for NaN.
-    if not (landmarks.max() <= MAX_COORDINATE and landmarks.min() >= -MAX_COORDINATE):
+    if not all(abs(bound) <= MAX_COORDINATE for bound in bounds.tolist()):
         return f"the fit went astray: landmarks are not finite, or further off than {MAX_COORDINATE:g} px"
     return None
 

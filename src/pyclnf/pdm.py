@@ -709,9 +709,10 @@ def _turn_between(a: Float, b: Float) -> float:
 
 def box_of(landmarks: ArrayLike) -> Float:
     """Return the box (x, y, w, h) around landmarks (n, 2)."""
-    points = np.asarray(landmarks, dtype=np.float64)
-    low, high = points.min(axis=0), points.max(axis=0)
-    return np.concatenate([low, high - low])
+    bounds = np.empty(4)
+    _kernels.extent(np.ascontiguousarray(landmarks, np.float64), bounds)
+    bounds[2:] -= bounds[:2]
+    return bounds
 
 
 def array_of(

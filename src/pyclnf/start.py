@@ -385,9 +385,10 @@ class LearnedStart:
 
     def _run_in_mirror_image(self, pixels: NDArray[np.uint8], faces: _Faces) -> None:
         """Move faces in a crop to where its mirror image shows them."""
-        last = pixels.shape[1] - 1
+        last, turned = pixels.shape[1] - 1, np.empty_like(pixels)
+        _kernels.mirror_image(pixels, turned)
         _kernels.mirror_faces(last, self._signs, *faces)
-        self._run(np.ascontiguousarray(pixels[:, ::-1]), faces)
+        self._run(turned, faces)
         _kernels.mirror_faces(last, self._signs, *faces)
 
     def _mix(self, faces: _Faces, others: _Faces, share: float, reach: float = math.inf) -> Float:

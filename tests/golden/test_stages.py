@@ -204,11 +204,13 @@ def test_passes_from_responses(
 def test_likelihoods(golden: Golden, kernels_in_use: object) -> None:
     stage = golden.stages[-1]
     visible = stage["visible"]
-    density = np.empty(visible.size)
+    density, every = np.empty(visible.size), np.empty(visible.max() + 1)
     _kernels.likelihoods(
         stage["response"].astype(np.float32),
         np.ascontiguousarray(stage.iterations("nonrigid")[-1].offsets[visible]),
         float(stage["reg_sigma_weight"][1]),
+        visible.astype(np.int32),
+        every,
         density,
     )
     np.testing.assert_allclose(density, golden["landmark_likelihoods"][visible], rtol=LIKELIHOOD)

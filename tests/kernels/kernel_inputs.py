@@ -37,12 +37,14 @@ BOUNDS = {
     "solve": (1e-12, 0.0),
     "place_areas": (1e-13, 0.0),
     "turned_landmarks": (1e-13, 0.0),
+    "extent": (0.0, 0.0),
     # mm and rad. One may end a step earlier, as that would change the squared error by 1e-12.
     "perspective_pose": (0.0, 5e-6),
     "axis_taps": (0.0, 0.0),
     "average_areas": (0.0, 1e-4),  # grey levels, sums in float32
     "cut_square": (0.0, 1e-4),  # as before
     "mirror_faces": (0.0, 0.0),
+    "mirror_image": (0.0, 0.0),
     "mix_faces": (0.0, 1e-10),  # px, mm and rad
     "run_cascade": (0.0, 1e-9),  # px of the crop, mm and rad, where both take the same branches
     # Four roundings of a grey level (8e-6 each) over the floor of a descriptor's length, 20, and as many of
@@ -188,7 +190,10 @@ def mean_shift(random: np.random.Generator) -> Arguments:
 def likelihoods(random: np.random.Generator) -> Arguments:
     v, window = 7, int(random.integers(3, 16))
     offsets = random.uniform(-3, window + 3, (v, 2))
-    return [responses(random, v, window), offsets, float(random.uniform(0.1, 3)), np.empty(v)]
+    n = v + int(random.integers(0, 5))
+    visible = random.permutation(n)[:v].astype(np.int32)
+    sigma = float(random.uniform(0.1, 3))
+    return [responses(random, v, window), offsets, sigma, visible, np.empty(n), np.empty(v)]
 
 
 def turned_landmarks(random: np.random.Generator) -> Arguments:
@@ -199,6 +204,13 @@ def turned_landmarks(random: np.random.Generator) -> Arguments:
     components = random.normal(0, 0.4, (3 * n, m))
     out = np.empty((n, int(random.integers(2, 4))))
     return [points.reshape(-1), components, contacts, sides, depth, pose, random.normal(0, 9, m), out]
+
+
+def extent(random: np.random.Generator) -> Arguments:
+    points = random.normal(0, 99, (int(random.integers(1, 70)), 2))
+    if random.random() < 0.3:
+        points[random.integers(len(points)), random.integers(2)] = random.choice([np.nan, np.inf, -np.inf])
+    return [points, np.empty(4)]
 
 
 def perspective_pose(random: np.random.Generator) -> Arguments:
@@ -290,6 +302,11 @@ def faces(random: np.random.Generator, guesses: int, modes: int) -> Arguments:
     turns = random.normal(0, random.choice([0.0, 1e-9, 0.3, 3.0]), (guesses, 3))
     placements = np.column_stack([random.uniform(0.05, 3, guesses), random.uniform(0, 99, (guesses, 2))])
     return [Rotation.from_rotvec(turns).as_matrix(), placements, random.normal(0, 9, (guesses, modes))]
+
+
+def mirror_image(random: np.random.Generator) -> Arguments:
+    image = random.integers(0, 256, random.integers(1, 90, 2), dtype=np.uint8)
+    return [image, np.empty_like(image)]
 
 
 def mirror_faces(random: np.random.Generator) -> Arguments:
@@ -631,11 +648,13 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
     "fit_scale": fit_scale,
     "place_areas": place_areas,
     "turned_landmarks": turned_landmarks,
+    "extent": extent,
     "perspective_pose": perspective_pose,
     "axis_taps": axis_taps,
     "average_areas": average_areas,
     "cut_square": cut_square,
     "mirror_faces": mirror_faces,
+    "mirror_image": mirror_image,
     "mix_faces": mix_faces,
     "run_cascade": run_cascade,
     "describe_points": describe_points,
@@ -653,6 +672,7 @@ CHANGED = {
     "axis_taps": ("taps",),
     "fit_scale": ("maps", "weights", "offsets", "pose"),
     "look_at_faces": ("rotations", "placements"),
+    "likelihoods": ("every",),
     "mirror_faces": ("rotations", "placements"),
     "mix_faces": ("apart", "rotations", "placements"),
     "nu_rlms_pass": ("pose", "shape"),
@@ -701,7 +721,7 @@ def call(module: ModuleType, name: str, arguments: dict[str, Any]) -> tuple[Any,
 
 # Of some thousand networks of random numbers one leads out of all bounds, and the placement says so; faces
 # without a size are infinitely far apart.
-NOT_FINITE = {"look_at_faces", "mix_faces"}
+NOT_FINITE = {"extent", "likelihoods", "look_at_faces", "mix_faces"}
 
 
 def assert_close(name: str, ours: list[np.ndarray], expected: list[np.ndarray]) -> None:

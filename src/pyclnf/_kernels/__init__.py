@@ -30,6 +30,7 @@ __all__ = [
     "cut_square",
     "deform",
     "describe_points",
+    "extent",
     "filter_images",
     "fit_scale",
     "jacobian",
@@ -38,6 +39,7 @@ __all__ = [
     "look_at_faces",
     "mean_shift",
     "mirror_faces",
+    "mirror_image",
     "mix_faces",
     "neuron_responses",
     "normal_equations",
@@ -115,6 +117,7 @@ close_openings = _module.close_openings
 cut_square = _module.cut_square
 deform = _module.deform
 describe_points = _module.describe_points
+extent = _module.extent
 filter_images = _module.filter_images
 fit_scale = _module.fit_scale
 jacobian = _module.jacobian
@@ -122,6 +125,7 @@ likelihoods = _module.likelihoods
 look_at_faces = _module.look_at_faces
 mean_shift = _module.mean_shift
 mirror_faces = _module.mirror_faces
+mirror_image = _module.mirror_image
 mix_faces = _module.mix_faces
 neuron_responses = _module.neuron_responses
 normal_equations = _module.normal_equations

@@ -200,11 +200,15 @@ def mean_shift(responses: Float32, offsets: Float, kernel: Float, out: Float) ->
     out[:] = np.where(mass, first / np.where(mass, total[:, None], 1.0) - d, 0.0)
 
 
-def likelihoods(responses: Float32, offsets: Float, sigma: float, out: Float) -> None:
+def likelihoods(
+    responses: Float32, offsets: Float, sigma: float, visible: Int, every: Float, out: Float
+) -> None:
     """Compute each landmark's kernel density at its exact position."""
     index = np.arange(responses.shape[1], dtype=np.float64)
     g = np.exp(-0.5 / sigma**2 * (index - offsets[:, :, None]) ** 2)
     out[:] = np.einsum("kyx,kx,ky->k", responses.astype(np.float64), g[:, 0], g[:, 1])
+    every[:] = np.nan
+    every[visible] = out
 
 
 def jacobian(shape_3d: Float, rotation: Float, scale: float, components: Float, out: Float) -> None:
@@ -368,6 +372,11 @@ def cut_square(
         edges: Float = origin + step * np.arange(side, dtype=np.float64)
         axis_taps(edges, step, image.shape[axis], sampled, places[axis], weights[axis])
     average_areas(image, places[0], weights[0], places[1], weights[1], out)
+
+
+def mirror_image(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Turn an image into its mirror image."""
+    out[:] = image[:, ::-1]
 
 
 def mirror_faces(last: float, signs: Float, rotations: Float, placements: Float, shapes: Float) -> None:
@@ -843,6 +852,11 @@ def turned_landmarks(
     out[:] = points.T @ _euler_to_matrix(pose[1:4])[:axes].T
     if axes == 2:
         out[:] = pose[0] * out + pose[4:6]
+
+
+def extent(points: Float, out: Float) -> None:
+    """Find the lowest and the highest coordinates of points."""
+    out[:] = np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
 def perspective_pose(

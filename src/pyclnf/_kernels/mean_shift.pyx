@@ -76,7 +76,8 @@ def mean_shift(const float[:, :, ::1] responses, const double[:, ::1] offsets, c
     free(rows)
 
 
-def likelihoods(const float[:, :, ::1] responses, const double[:, ::1] offsets, double sigma, double[::1] out):
+def likelihoods(const float[:, :, ::1] responses, const double[:, ::1] offsets, double sigma,
+                const int32_t[::1] visible, double[::1] every, double[::1] out):
     """Compute each landmark's kernel density at its exact position.
 
     Parameters
@@ -86,6 +87,10 @@ def likelihoods(const float[:, :, ::1] responses, const double[:, ::1] offsets, 
         Position (x, y) in the map, neither clamped nor rounded.
     sigma : float
         Standard deviation of the Gaussian, map pixels.
+    visible : ndarray, shape (v,), int32
+        The landmark of each map.
+    every : ndarray, shape (n,), float64
+        Gets the densities by landmark, NaN where there is no map.
     out : ndarray, shape (v,), float64
         ``sum r exp(-|x - d|^2 / (2 sigma^2))``.
     """
@@ -95,6 +100,8 @@ def likelihoods(const float[:, :, ::1] responses, const double[:, ::1] offsets, 
     if gx == NULL:
         raise MemoryError
     # Python's lock is kept: to get it back from another thread would take longer than this does.
+    for k in range(every.shape[0]):
+        every[k] = NAN
     for k in range(responses.shape[0]):
         for x in range(window):
             gx[x] = exp(scale * (x - offsets[k, 0]) * (x - offsets[k, 0]))
@@ -104,5 +111,5 @@ def likelihoods(const float[:, :, ::1] responses, const double[:, ::1] offsets, 
             for x in range(window):
                 row += gx[x] * responses[k, y, x]
             total += row * exp(scale * (y - offsets[k, 1]) * (y - offsets[k, 1]))
-        out[k] = total
+        out[k] = every[visible[k]] = total
     free(gx)

@@ -173,3 +173,30 @@ def deform(const double[::1] mean, const double[:, ::1] components, const double
     memcpy(&out[0], &mean[0], mean.shape[0] * sizeof(double))
     if shape.shape[0] > 0:
         add_product(&components[0, 0], &shape[0], mean.shape[0], shape.shape[0], &out[0])
+
+
+def extent(const double[:, ::1] points, double[::1] out):
+    """Find the lowest and the highest coordinates of points.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, 2), float64
+        At least one.
+    out : ndarray, shape (4,), float64
+        Left, top, right, bottom; NaN where a coordinate is.
+    """
+    cdef Py_ssize_t i, axis
+    cdef double low, high, value
+    if points.shape[0] == 0:
+        raise ValueError("no points have no extent")
+    for axis in range(2):
+        low = high = points[0, axis]
+        for i in range(1, points.shape[0]):
+            value = points[i, axis]
+            # (Also true for NaN, which then stays, as nothing is less or more.)
+            if not value >= low and low == low:
+                low = value
+            if not value <= high and high == high:
+                high = value
+        out[axis] = low
+        out[2 + axis] = high
