@@ -14,7 +14,7 @@ import numpy as np
 
 from pyclnf import _kernels
 from pyclnf.errors import ParameterError
-from pyclnf.pdm import array_of, euler_to_matrix, matrix_to_euler
+from pyclnf.pdm import array_of, matrix_to_euler
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["Camera", "head_pose", "landmarks_in_camera"]
+__all__ = ["Camera", "head_in_camera", "head_pose"]
 
 MAX_ITERATIONS = 50
 # Steps that change the squared error by less than this share have converged.
@@ -161,11 +161,35 @@ def head_pose(pdm: PDM, parameters: Parameters, landmarks: ArrayLike, camera: Ca
     ParameterError
         If the landmarks are not those of the PDM.
     """
+    return head_in_camera(pdm, parameters, landmarks, camera)[0]
+
+
+def head_in_camera(
+    pdm: PDM, parameters: Parameters, landmarks: ArrayLike, camera: Camera
+) -> tuple[Float, Float]:
+    """Return the pose, see `head_pose`, and the fitted shape where it is before the camera.
+
+    Parameters
+    ----------
+    pdm, parameters, landmarks, camera
+        See `head_pose`.
+
+    Returns
+    -------
+    pose : ndarray, shape (6,), float64
+    landmarks_3d : ndarray, shape (n, 3), float64
+        Camera coordinates, mm; NaN if the pose is.
+
+    Raises
+    ------
+    ParameterError
+        If the landmarks are not those of the PDM.
+    """
     points = np.ascontiguousarray(landmarks, dtype=np.float64)
     if points.shape != (pdm.n_landmarks, 2):
         raise ParameterError(f"landmarks are {(pdm.n_landmarks, 2)}, px, not {points.shape}")
     if not np.isfinite(parameters.pose).all() or not np.isfinite(points).all():
-        return np.full(6, np.nan)
+        return np.full(6, np.nan), np.full((pdm.n_landmarks, 3), np.nan)
     shape = pdm.shape_3d(parameters.shape)
     scale, _, _, _, tx, ty = parameters.pose
     rotation = parameters.rotation
@@ -174,28 +198,6 @@ def head_pose(pdm: PDM, parameters: Parameters, landmarks: ArrayLike, camera: Ca
     translation = depth * np.array([(tx - camera.cx) / camera.fx, (ty - camera.cy) / camera.fy, 1.0])
     intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
     _kernels.perspective_pose(shape, points, intrinsics, MAX_ITERATIONS, TOLERANCE, rotation, translation)
+    # What the shape is turned itself turns the head, and the points as little as before.
     turned = rotation @ pdm.turn(parameters.shape) if len(pdm.rigid) else rotation
-    return np.concatenate([translation, matrix_to_euler(turned)])
-
-
-def landmarks_in_camera(pdm: PDM, parameters: Parameters, pose: ArrayLike) -> Float:
-    """Return the fitted shape where it is before the camera.
-
-    Parameters
-    ----------
-    pdm : PDM
-    parameters : Parameters
-        Of the fit.
-    pose : array_like, shape (6,)
-        From `head_pose`.
-
-    Returns
-    -------
-    ndarray, shape (n, 3), float64
-        Camera coordinates, mm.
-    """
-    values = np.asarray(pose, dtype=np.float64)
-    head = pdm.shape_3d(parameters.shape)
-    if len(pdm.rigid):
-        head = head @ pdm.turn(parameters.shape)
-    return np.asarray(head @ euler_to_matrix(values[3:]).T + values[:3])
+    return np.concatenate([translation, matrix_to_euler(turned)]), shape @ rotation.T + translation

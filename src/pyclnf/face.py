@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf.camera import Camera, head_pose, landmarks_in_camera
+from pyclnf.camera import Camera, head_in_camera
 from pyclnf.pdm import Parameters, box_of
 
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ class Face:
         **values
             The other attributes.
         """
-        pose = head_pose(pdm, params, landmarks, camera)
+        pose, landmarks_3d = head_in_camera(pdm, params, landmarks, camera)
         return cls(
             landmarks=np.asarray(landmarks, dtype=np.float32),
-            landmarks_3d=landmarks_in_camera(pdm, params, pose),
+            landmarks_3d=landmarks_3d,
             pose=pose,
             params=params,
             success=failure is None,

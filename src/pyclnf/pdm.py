@@ -303,6 +303,9 @@ class PDM:
         # As the kernels take them, see `close_openings`.
         self._openings = self.contacts, np.sign(covered - covering), CONTACT_DEPTH
         self.rigid: NDArray[np.int32] = self._checked_rigid(rigid)
+        inner = self.mean.reshape(3, -1)[::2, self.rigid]
+        # Of the mean shape, x and z about their middle.
+        self._rigid_mean: Float = inner - inner.mean(axis=1, keepdims=True) if self.rigid.size else inner
         for array in (self.mean, self.components, self.eigenvalues, self.limits, self.contacts, self.rigid):
             array.flags.writeable = False
         # By how much a landmark moves, at the root mean square, when the mean face turns by a radian, mm.
@@ -402,9 +405,9 @@ class PDM:
         """
         angle = 0.0
         if len(self.rigid):
-            x, _, z = self.mean.reshape(3, -1)[:, self.rigid]
-            x, z = x - x.mean(), z - z.mean()
-            to_x, _, to_z = self.deformed(shape).reshape(3, -1)[:, self.rigid]
+            x, z = self._rigid_mean
+            whole = self.deformed(shape).reshape(3, -1)
+            to_x, to_z = whole[0][self.rigid], whole[2][self.rigid]
             angle = math.atan2(to_x @ z - to_z @ x, to_x @ x + to_z @ z)
         return euler_to_matrix((0.0, angle, 0.0))
 
