@@ -20,6 +20,7 @@ KERNEL_USERS = {
     "crop",
     "cascade",
     "descent",
+    "start",
     "network",
     "camera",
     "_mtcnn",
@@ -38,7 +39,7 @@ ALLOWED = {
     "_mtcnn": {"_kernels"},
     "cascade": {"_arrays", "_kernels", "pdm"},
     "network": {"_arrays", "_kernels", "descent", "pdm"},
-    "start": {"_arrays", "cascade", "crop", "descent", "network", "pdm"},
+    "start": {"_arrays", "_kernels", "cascade", "crop", "descent", "network", "pdm"},
 }
 
 # What sits on top: nothing below may import it.
