@@ -177,16 +177,16 @@ print(numpy_done - begin, imported - numpy_done, loaded - begin_model, fitted - 
 
 def print_start_up(path: str, repeats: int) -> None:
     """Print what importing, loading and the first fit take in a new process."""
-    code = START_UP.format(model=path, box=BOX)
-    runs = [
-        [
-            float(v)
-            for v in subprocess.run(
-                [sys.executable, "-c", code], capture_output=True, text=True, check=True
-            ).stdout.split()
-        ]
-        for _ in range(repeats)
-    ]
+    # As of an installed package, Python's own translation is kept: the first run may write it.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+
+    def run() -> list[float]:
+        command = [sys.executable, "-c", START_UP.format(model=path, box=BOX)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return [float(value) for value in done.stdout.split()]
+
+    run()
+    runs = [run() for _ in range(repeats)]
     numpy, imported, loaded, fitted, memory, multiview = np.median(runs, axis=0)
     print("| start-up | |")
     print("|---|---|")
