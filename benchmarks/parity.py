@@ -33,6 +33,8 @@ PARTS = {
     "eyes": slice(36, 48),
     "mouth": slice(48, 68),
 }
+# Landmarks that annotators space along an outline as they see fit.
+OUTLINES = {"jaw": (slice(0, 17),), "brows": (slice(17, 22), slice(22, 27))}
 
 
 def read_points(path: Path) -> np.ndarray:
@@ -54,6 +56,8 @@ class Comparison:
         Mean errors of the photographs that have an annotation.
     parts : ndarray, shape (j, 5)
         Our errors by part of the face.
+    outlines : ndarray, shape (j, 4)
+        Our errors along and across the jaw's outline, and those of the brows.
     seconds : ndarray, shape (k,)
     """
 
@@ -61,7 +65,22 @@ class Comparison:
     ours: np.ndarray
     theirs: np.ndarray
     parts: np.ndarray
+    outlines: np.ndarray
     seconds: np.ndarray
+
+
+def along_and_across(found: np.ndarray, truth: np.ndarray, chains: tuple[slice, ...]) -> list[float]:
+    """Return how far landmarks lie off along annotated outlines, and across them, over the eye distance."""
+    off = []
+    for chain in chains:
+        tangents = np.gradient(truth[chain], axis=0)
+        tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
+        difference = found[chain] - truth[chain]
+        along = (difference * tangents).sum(axis=1)
+        across = difference[:, 1] * tangents[:, 0] - difference[:, 0] * tangents[:, 1]
+        off.append(np.abs([along, across]))
+    means = np.concatenate(off, axis=1).mean(axis=1) / np.linalg.norm(truth[45] - truth[36])
+    return [float(mean) for mean in means]
 
 
 def compare(clnf: CLNF, golden: Path, images: Path, *, workers: int = 1) -> Comparison:
@@ -86,16 +105,18 @@ def compare(clnf: CLNF, golden: Path, images: Path, *, workers: int = 1) -> Comp
         deviation = float(landmark_errors(landmarks, points).max())
         annotation = path.with_suffix(".pts")
         if not annotation.exists():
-            return [deviation, seconds, *[np.nan] * (2 + len(PARTS))]
+            return [deviation, seconds, *[np.nan] * (2 + len(PARTS) + 2 * len(OUTLINES))]
         truth = read_points(annotation)
         errors, others = landmark_errors(landmarks, truth), landmark_errors(points, truth)
         parts = [errors[part].mean() for part in PARTS.values()]
-        return [deviation, seconds, errors.mean(), others.mean(), *parts]
+        outlines = [off for chains in OUTLINES.values() for off in along_and_across(landmarks, truth, chains)]
+        return [deviation, seconds, errors.mean(), others.mean(), *parts, *outlines]
 
     with ThreadPoolExecutor(workers) as pool:
         columns = np.array(list(pool.map(one, golden.read_text().splitlines()))).T
-    ours, theirs, *parts = columns[2:, np.isfinite(columns[2])]
-    return Comparison(columns[0], ours, theirs, np.array(parts).T, columns[1])
+    ours, theirs, *rest = columns[2:, np.isfinite(columns[2])]
+    parts, outlines = np.split(np.array(rest).T, [len(PARTS)], axis=1)
+    return Comparison(columns[0], ours, theirs, parts, outlines, columns[1])
 
 
 def main() -> int:
@@ -134,6 +155,8 @@ def main() -> int:
             )
         medians = zip(PARTS, np.median(found.parts, axis=0), strict=True)
         print("medians by part, this: " + ", ".join(f"{part} {median:.4f}" for part, median in medians))
+        for name, (along, across) in zip(OUTLINES, found.outlines.mean(axis=0).reshape(-1, 2), strict=True):
+            print(f"means of {name}, this: {along:.4f} along the outline, {across:.4f} across it")
         print(f"mean error, this / other: {found.ours.mean() / found.theirs.mean():.5f}")
     return 0
 
