@@ -17,6 +17,7 @@ from pyclnf.errors import FormatError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import IO
 
 
 # Bytes that a name may have on most file systems: 255, less what a temporary name adds.
@@ -130,8 +131,9 @@ def is_utf8(path: Path) -> bool:
     return True
 
 
-def read_text(path: Path, limit: int, encoding: str) -> str:
-    """Return the text of a regular file of at most *limit* bytes.
+@contextmanager
+def reading(path: Path, limit: int, encoding: str) -> Iterator[IO[str]]:
+    """Give the text of a regular file of at most *limit* bytes, its line ends as they are.
 
     Raises
     ------
@@ -144,10 +146,15 @@ def read_text(path: Path, limit: int, encoding: str) -> str:
         size = path.stat().st_size
         if size > limit:
             raise FormatError(f"{path}: {size} bytes, at most {limit} are read: cut it into several files")
-        data = path.read_bytes()
+        with path.open(encoding=encoding, newline="") as file:
+            yield file
+    except FormatError:
+        raise
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         raise FormatError(f"{path}: cannot be read: {error}") from error
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: cannot be read: {error}") from error
+
+
+def read_text(path: Path, limit: int, encoding: str) -> str:
+    """Return the text of a file; see `reading`."""
+    with reading(path, limit, encoding) as file:
+        return file.read()

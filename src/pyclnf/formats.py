@@ -18,15 +18,17 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from pyclnf._files import read_text, replacing
+from pyclnf._files import read_text, reading, replacing
 from pyclnf._limits import MAX_CSV_BYTES, MAX_PTS_BYTES, MAX_TABLE_BYTES
 from pyclnf.errors import FormatError
+from pyclnf.pdm import euler_to_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,6 +63,8 @@ BOX = ("box_x", "box_y", "box_w", "box_h")
 OPENFACE_SIZES = (68, 34)
 # Rows that a Parquet file is written in groups of.
 ROW_GROUP = 1024
+# Lines of a CSV that are made numbers together.
+READ_AT_ONCE = 1024
 
 
 # Of a Parquet file's metadata.
@@ -287,16 +291,36 @@ class Table:
         """Head pose, (rows, 6): mm and radians."""
         return np.stack([self[name] for name in POSE], axis=1)
 
+    @cached_property
+    def rotations(self) -> Float:
+        """Rotations of the heads before the camera, (rows, 3, 3)."""
+        return np.array([euler_to_matrix(turn) for turn in self.pose[:, 3:]]).reshape(-1, 3, 3)
+
     @property
     def success(self) -> NDArray[np.bool_]:
         """Which rows can be used, (rows,). Of photographs those with a confidence: of failed fits it is 0."""
         column = self.columns.get("success")
         return (self["confidence"] > 0) if column is None else column == 1
 
-    def _points(self, axes: str) -> Float:
-        n = sum(name.startswith(f"{axes[0]}_") and name[2:].isdecimal() for name in self.columns)
+    def rows(self, which: NDArray[Any]) -> Table:
+        """Return the table of some rows: their numbers, or a bool for each row."""
+        return Table(self.path, {name: values[which] for name, values in self.columns.items()})
+
+    def n_points(self, axis: str) -> int:
+        """Return how many landmarks there are along an axis, one of x, y, X, Y and Z.
+
+        Raises
+        ------
+        FormatError
+            If there are none.
+        """
+        n = sum(name.startswith(f"{axis}_") and name[2:].isdecimal() for name in self.columns)
         if not n:
-            raise FormatError(f"{self.path}: there are no columns {axes[0]}_0, {axes[0]}_1 ...")
+            raise FormatError(f"{self.path}: there are no columns {axis}_0, {axis}_1 ...")
+        return n
+
+    def _points(self, axes: str) -> Float:
+        n = self.n_points(axes[0])
         return np.stack([np.stack([self[f"{axis}_{i}"] for i in range(n)], axis=1) for axis in axes], axis=-1)
 
 
@@ -317,25 +341,41 @@ def read_csv(path: str | Path) -> Table:
         If the file is missing, or no such CSV: the message names the line.
     """
     path = Path(path)
-    lines = read_text(path, MAX_CSV_BYTES, "utf-8-sig").splitlines()
-    names = [name.strip() for name in lines[0].split(",")] if lines else []
-    if "confidence" not in names:
-        raise FormatError(f"{path}: not a CSV of OpenFace: its first line names no column 'confidence'")
-    if len(set(names)) != len(names):
-        raise FormatError(f"{path}: the first line names a column twice")
-    # Before anything is allocated: a file of empty lines must not make a table of millions of values.
-    for i, line in enumerate(lines[1:]):
-        count = line.count(",") + 1
-        if count != len(names):
-            raise FormatError(f"{path}, line {i + 2}: {count} values for {len(names)} columns")
-    rows = np.empty((len(lines) - 1, len(names)))
-    for i, line in enumerate(lines[1:]):
-        values = line.split(",")
+    with reading(path, MAX_CSV_BYTES, "utf-8-sig") as file:
+        names = [name.strip() for name in file.readline().split(",")]
+        if "confidence" not in names:
+            raise FormatError(f"{path}: not a CSV of OpenFace: its first line names no column 'confidence'")
+        if len(set(names)) != len(names):
+            raise FormatError(f"{path}: the first line names a column twice")
+        # Before anything is allocated: a file of empty lines must not make a table of millions of values.
+        count = 0
+        for line in file:
+            values = line.count(",") + 1 if line.strip() else 0
+            if values != len(names):
+                raise FormatError(f"{path}, line {count + 2}: {values} values for {len(names)} columns")
+            count += 1
+        columns = np.empty((len(names), count))
+        file.seek(0)
+        file.readline()
+        # All of the text would take as much again as the numbers.
+        for begin in range(0, count, READ_AT_ONCE):
+            lines = list(islice(file, READ_AT_ONCE))
+            columns[:, begin : begin + len(lines)] = _numbers(path, begin + 2, lines).T
+    return Table(path, dict(zip(names, columns, strict=True)))
+
+
+def _numbers(path: Path, number: int, lines: list[str]) -> Float:
+    """Return the values of some lines of a CSV, (lines, columns); number: of the first line."""
+    try:
+        return np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
+    except ValueError:  # which does not say the line well
+        rows = []
+    for i, line in enumerate(lines):
         try:
-            rows[i] = values
+            rows.append([float(value) for value in line.split(",")])
         except ValueError as error:
-            raise FormatError(f"{path}, line {i + 2}: {error}") from error
-    return Table(path, dict(zip(names, rows.T.copy(), strict=True)))
+            raise FormatError(f"{path}, line {number + i}: {error}") from error
+    return np.array(rows)
 
 
 # --- .pts

@@ -18,7 +18,6 @@ import numpy as np
 from pyclnf._files import replacing
 from pyclnf.errors import FormatError
 from pyclnf.formats import read_csv
-from pyclnf.pdm import euler_to_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,18 +76,23 @@ def measures(table: Table) -> dict[str, Float]:
     FormatError
         If the faces have another number of landmarks, or the table has no 3D landmarks or pose.
     """
-    points = table.landmarks_3d
-    if points.shape[1] != 68:
-        raise FormatError(f"{table.path}: the measures are defined for 68 landmarks, not {points.shape[1]}")
-    down = _rotations(table)[:, :, 1]
+    if (count := table.n_points("X")) != 68:
+        raise FormatError(f"{table.path}: the measures are defined for 68 landmarks, not {count}")
+
+    # One by one: all points of an hour's video would take as much room as half its table.
+    def point(landmark: int) -> Float:
+        return np.stack([table[f"{axis}_{landmark}"] for axis in "XYZ"], axis=1)
+
+    def middle(landmarks: Sequence[int]) -> Float:
+        return np.asarray(np.mean([point(landmark) for landmark in landmarks], axis=0))
+
+    down = table.rotations[:, :, 1]
     found = {
-        name: np.linalg.norm(points[:, one] - points[:, other], axis=1)
-        for name, (one, other) in DISTANCES.items()
+        name: np.linalg.norm(point(one) - point(other), axis=1) for name, (one, other) in DISTANCES.items()
     }
     for name, sides in HEIGHTS.items():
         for side, (upper, lower) in zip(SIDES, sides, strict=True):
-            between = points[:, lower].mean(axis=1) - points[:, upper].mean(axis=1)
-            found[f"{name}_{side}"] = (between * down).sum(axis=1)
+            found[f"{name}_{side}"] = ((middle(lower) - middle(upper)) * down).sum(axis=1)
     return {name: np.where(table.success, values, np.nan) for name, values in found.items()}
 
 
@@ -104,7 +108,7 @@ def seen_from_the_side(table: Table) -> Float:
     ndarray, shape (rows,), float64
         Degrees, from 0 on. Of a head beside the picture's middle it is not ``pose_Ry``.
     """
-    ahead = np.einsum("nji,nj->ni", _rotations(table), table.pose[:, :3])
+    ahead = np.einsum("nji,nj->ni", table.rotations, table.pose[:, :3])
     return np.asarray(np.degrees(np.abs(np.arctan2(ahead[:, 0], ahead[:, 2]))))
 
 
@@ -175,7 +179,3 @@ def _rows(source: Path, table: Table) -> Iterator[tuple[str, ...]]:
 
 def _texts(values: NDArray[Any], form: str) -> Iterator[str]:
     return (format(value, form) if math.isfinite(value) else "" for value in values.tolist())
-
-
-def _rotations(table: Table) -> Float:
-    return np.array([euler_to_matrix(turn) for turn in table.pose[:, 3:]]).reshape(-1, 3, 3)

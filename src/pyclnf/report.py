@@ -79,8 +79,7 @@ def write_video_report(page: Path, csv: Path, video: Path | None = None) -> None
     for face in faces:
         own = table
         if len(faces) > 1:
-            rows = table["face_id"] == face
-            own = Table(table.path, {name: values[rows] for name, values in table.columns.items()})
+            own = table.rows(table["face_id"] == face)
             sections.append(f"<h2>Face {face:g}</h2>")
         found = measures(own)
         sections += [_summary(own), *_charts(own, found, data), _left_against_right(own, found)]
@@ -301,7 +300,7 @@ def _worst_frames(table: Table, video: Path) -> str:
         for frame in frames:
             if frame.index in wanted and frame.image is not None:
                 row = wanted[frame.index]
-                picture = _with_face(frame.image, table, row)
+                picture = _with_face(frame.image, table.rows(np.array([row])), 0)
                 state = f"confidence {table['confidence'][row]:.2f}" if table.success[row] else "failed"
                 if several:
                     state = f"face {table['face_id'][row]:g}, {state}"

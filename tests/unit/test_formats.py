@@ -195,6 +195,8 @@ def test_reads_openface_with_further_columns(tmp_path: Path) -> None:
         ("confidence, confidence\n1, 2\n", "names a column twice"),
         ("confidence, x_0\n1, 2\n1\n", "line 3: 1 values for 2 columns"),
         ("confidence, x_0\n1, two\n", "line 2: could not convert"),
+        ("confidence, x_0\n" + "1, 2\n" * 1500 + "1,\n", "line 1502: could not convert"),
+        ("confidence\n1\n\n2\n", "line 3: 0 values for 1 columns"),
     ],
 )
 def test_damaged_csv(tmp_path: Path, text: str, message: str) -> None:
