@@ -229,9 +229,9 @@ def _left_against_right(table: Table, measured: dict[str, Float]) -> str:
     count = f"{rows.sum()} of {table.success.sum()} frames with success"
     scatters = [_scatter(TITLES[name], *(found[f"{name}_{side}"] for side in SIDES)) for name in HEIGHTS]
     return (
-        f'<div class="row">{"".join(scatters)}</div><p><small>Left against right: {count}, seen from within '
-        f"{FRONTAL:g}° of the front with a confidence of {TRUSTED:g} or more. In a mirrored recording they "
-        "have changed places.</small></p>"
+        f'<h3>Left against right</h3><div class="row">{"".join(scatters)}</div><p><small>{count}, '
+        f"seen from within {FRONTAL:g}° of the front with a confidence of {TRUSTED:g} or more. In a mirrored "
+        "recording the sides have changed places.</small></p>"
     )
 
 
@@ -265,10 +265,10 @@ def _scatter(title: str, right: Float, left: Float) -> str:
     parts.append(
         f'<text x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">left</text>'
     )
-    title = f"{title}: left against right"
     return (
         f"<figure><figcaption>{title} <small>(mm)</small></figcaption>"
-        f'<svg class="scatter" viewBox="0 0 {SCATTER} {bottom + 36}" role="img" aria-label="{title}">'
+        f'<svg class="scatter" viewBox="0 0 {SCATTER} {bottom + 36}" role="img" '
+        f'aria-label="{title}: left against right">'
         f"{''.join(parts)}</svg>"
         f"<p><small>left minus right: mean {np.mean(left - right):+.2f} mm</small></p></figure>"
     )

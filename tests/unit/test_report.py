@@ -87,7 +87,7 @@ def test_page_of_a_video(tmp_path: Path) -> None:
         "Worst frames",
     ):
         assert name in page.words
-    assert "left against right" in page.words
+    assert page.words.count("Left against right") == page.count("h3") == 1
     assert page.count("svg") == 6 + 3
     table = formats.read_csv(tmp_path / "v.csv")
     np.testing.assert_allclose(data["chart0"]["confidence"], table["confidence"])
