@@ -277,6 +277,21 @@ def test_a_detector_that_fails_at_turned_pictures_fails_no_file(
     assert (tmp_path / "o.csv").is_file()
 
 
+def test_of_a_large_picture_a_small_copy_is_turned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three looks at all of it would take three times as long as the photograph itself."""
+    cv2.imwrite(str(tmp_path / "0.png"), np.full((900, 1600), 90, np.uint8))
+    seen = []
+
+    def detect(_: CLNF, image: np.ndarray, **__: Any) -> list[Face]:
+        seen.append(image.shape[:2])
+        return []
+
+    monkeypatch.setattr(CLNF, "detect", detect)
+    (outcome,) = batch.run(batch.Settings("fit"), [batch.Job(str(tmp_path / "0.png"), str(tmp_path / "o"))])
+    assert outcome.note is None
+    assert seen == [(900, 1600), (640, 360), (640, 360), (360, 640)]
+
+
 def test_what_a_video_and_its_tracker_say_is_noted(
     tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
