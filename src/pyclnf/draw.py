@@ -54,7 +54,7 @@ def draw_landmarks(
     *,
     box: ArrayLike | None = None,
     numbers: bool = False,
-    colour: tuple[int, int, int] = (80, 230, 60),
+    colour: ArrayLike = (80, 230, 60),
 ) -> NDArray[np.uint8]:
     """Draw landmarks on a copy of an image.
 
@@ -68,8 +68,8 @@ def draw_landmarks(
         (x, y, w, h), drawn as a rectangle.
     numbers : bool
         Write each landmark's index (0-based) beside it.
-    colour : tuple of int
-        BGR.
+    colour : array_like, shape (3,)
+        BGR, 0..255.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def draw_landmarks(
     Raises
     ------
     ImageError, ParameterError, BoxError
-        If the image (see `CLNF.fit`), the landmarks or the box cannot be drawn.
+        If the image (see `CLNF.fit`), the landmarks or the box cannot be drawn, or the colour is none.
     """
     import cv2
 
@@ -89,6 +89,7 @@ def draw_landmarks(
         raise ParameterError(f"landmarks are an array (n, 2) of numbers, not {landmarks!r}") from error
     if points.ndim != 2 or points.shape[1] != 2:
         raise ParameterError(f"landmarks are an array (n, 2), not {points.shape}")
+    ink = _bgr(colour)
     picture = as_bytes(as_pixels(image))
     # A copy in any case.
     picture = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else np.array(picture, order="C")
@@ -103,12 +104,12 @@ def draw_landmarks(
         cv2.polylines(picture, [corners], True, (0, 200, 255), radius, cv2.LINE_AA, 4)
     if len(points) == 68:
         for first, last, closed in IBUG_68_LINES:
-            cv2.polylines(picture, [fixed[first : last + 1]], closed, colour, 1, cv2.LINE_AA, 4)
+            cv2.polylines(picture, [fixed[first : last + 1]], closed, ink, 1, cv2.LINE_AA, 4)
     for index, (point, whole) in enumerate(zip(fixed, points, strict=True)):
         if not np.isfinite(whole).all():
             continue
         centre = (int(point[0]), int(point[1]))
-        cv2.circle(picture, centre, radius * 16, colour, -1, cv2.LINE_AA, 4)
+        cv2.circle(picture, centre, radius * 16, ink, -1, cv2.LINE_AA, 4)
         if numbers:
             place = (centre[0] // 16 + radius + 1, centre[1] // 16)
             cv2.putText(
@@ -149,6 +150,18 @@ def draw_axes(picture: NDArray[np.uint8], pose: ArrayLike, length: float = AXIS_
 def _fixed(points: ArrayLike) -> NDArray[np.int32]:
     """Return points in sixteenths of a pixel, which OpenCV's drawing takes with shift 4."""
     return np.asarray(np.rint(np.nan_to_num(np.clip(points, -1e5, 1e5)) * 16), np.int32)
+
+
+def _bgr(colour: ArrayLike) -> tuple[float, float, float]:
+    """Return a colour as OpenCV takes it."""
+    try:
+        b, g, r = np.asarray(colour, np.float64).tolist()
+        valid = all(0 <= value <= 255 for value in (b, g, r))
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise ParameterError(f"a colour is three numbers, blue, green and red, 0..255, not {colour!r}")
+    return b, g, r
 
 
 def confidence_colour(confidence: float) -> tuple[int, int, int]:

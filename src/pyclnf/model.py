@@ -151,6 +151,8 @@ class Model:
         self.parts = tuple(parts)
         self.triangles = triangles
         self.name = name
+        if not isinstance(metadata, Mapping | None):
+            raise ModelError(f"a model's metadata are a dict, or None, not {metadata!r:.200}")
         self.metadata: dict[str, Any] = dict(metadata or {})
         self.arrays: Mapping[str, NDArray[Any]] = MappingProxyType({}) if arrays is None else arrays
         self._check()
