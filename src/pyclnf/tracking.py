@@ -486,13 +486,19 @@ class Tracker:
             if i not in used.values() and (free[i][:4] in self._others or (not lost and shows_another(i)))
         ]
         self._others.update(beside, [track.box for track in self._tracks], now.timestamp)
-        if self.max_faces == 1 and self.larger_beside is None and good and not lost:
-            area = max(outcome.fitted_box[2:].prod() for outcome in good)
-            if any(box[2:].prod() > LARGER * area for box in beside):
-                self.larger_beside = (
-                    f"at {now.timestamp:.1f} s a larger face is seen than the only one that is followed: "
-                    "follow more (--max-faces, max_faces)"
-                )
+        if not lost:
+            self._note_larger(beside, [outcome.fitted_box for outcome in good], now.timestamp)
+
+    def _note_larger(self, beside: Sequence[Float], followed: Sequence[Float], moment: float) -> None:
+        """Say once if a much larger face is seen beside the only one that is followed."""
+        if self.max_faces > 1 or self.larger_beside is not None or not followed:
+            return
+        area = max(box[2:].prod() for box in followed)
+        if any(box[2:].prod() > LARGER * area for box in beside):
+            self.larger_beside = (
+                f"at {moment:.1f} s a larger face is seen than the only one that is followed: "
+                "follow more (--max-faces, max_faces)"
+            )
 
     def _stale(self, now: _Now, outcomes: dict[int, _Outcome]) -> list[_Track]:
         """Return those who make room for a new face: no fit has seen them for long."""
