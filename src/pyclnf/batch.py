@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pyclnf._files import remove_leftovers
 from pyclnf._processes import end_with_parent
+from pyclnf.confidence import TRUSTED
 from pyclnf.draw import VIDEO_CODECS, VideoOverlay, draw_faces
 from pyclnf.errors import BoxError, FormatError, ParameterError, PyclnfError
 from pyclnf.formats import (
@@ -702,7 +703,7 @@ def _turned(settings: Settings, image: NDArray[Any]) -> str | None:
         except PyclnfError:  # what is found of the image as it is counts all the same
             return None
         # Uncalibrated confidences are None.
-        if any(face.success and (face.confidence is None or face.confidence >= 0.5) for face in faces):
+        if any(face.success and (face.confidence is None or face.confidence >= TRUSTED) for face in faces):
             return f"there is a face if it is turned by {way}: turn it first"
     return None
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from pyclnf.nu_rlms import FitResult
     from pyclnf.pdm import PDM
 
-__all__ = ["confidence", "shape_energy"]
+__all__ = ["TRUSTED", "confidence", "shape_energy"]
 
+# From which on landmarks are trusted: they are more likely right than not.
+TRUSTED = 0.5
 # Where the set that a fit used is not calibrated, the set that is closest to it.
 STAND_INS = {"tracking": "video"}
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from pyclnf._files import replacing
 from pyclnf._limits import MAX_COORDINATE
+from pyclnf.confidence import TRUSTED
 from pyclnf.draw import confidence_colour, draw_axes, draw_landmarks
 from pyclnf.errors import FormatError, PyclnfError
 from pyclnf.formats import PARAMETERS, Table, read_csv
@@ -39,7 +40,7 @@ WIDTH, HEIGHT, MARGIN = 900, 150, 52  # of a chart, px
 SCATTER = 260  # px
 # Both sides of a face are compared in frames that show it from within so many degrees of its front, and
 # that can be trusted: of a turned head the far brow comes out too low.
-FRONTAL, TRUSTED = 15.0, 0.5
+FRONTAL = 15.0
 TITLES = {
     "lid_opening": "Lid opening",
     "brow_height": "Brow height",
