@@ -301,11 +301,11 @@ def _worst_frames(table: Table, video: Path) -> str:
         for frame in frames:
             if frame.index in wanted and frame.image is not None:
                 row = wanted[frame.index]
-                picture = _with_face(frame.image, table.rows(np.array([row])), 0)
                 state = f"confidence {table['confidence'][row]:.2f}" if table.success[row] else "failed"
                 if several:
                     state = f"face {table['face_id'][row]:g}, {state}"
-                cards[row] = _card(picture, f"{frame.timestamp:.2f} s, frame {frame.index + 1}, {state}")
+                text = f"{frame.timestamp:.2f} s, frame {frame.index + 1}, {state}"
+                cards[row] = _card(text, frame.image, table.rows(np.array([row])))
             if len(cards) == len(wanted) or frame.index > max(wanted, default=-1):
                 break
     if not cards:
@@ -374,10 +374,7 @@ def write_image_report(page: Path, items: Iterable[tuple[Path, Path | None]]) ->
                 picture = read_photograph(image)[0]
             except PyclnfError:
                 text += " (the photograph cannot be read)"
-        if picture is not None:
-            for row in range(len(table)):
-                picture = _with_face(picture, table, row)
-        sections.append(_card(picture, text))
+        sections.append(_card(text, picture, table))
     _write_page(page, "Photographs", "", [*sections, "</div>"], {})
 
 
@@ -419,29 +416,27 @@ def _find(
 # --- both
 
 
-def _with_face(image: NDArray[np.uint8], table: Table, row: int) -> NDArray[np.uint8]:
-    if not table.success[row]:
-        return image
-    colour = confidence_colour(float(table["confidence"][row]))
-    picture = draw_landmarks(image, table.landmarks[row], colour=colour)
-    draw_axes(picture, [table[name][row] for name in PARAMETERS])
-    return picture
+def _card(text: str, image: NDArray[np.uint8] | None, table: Table) -> str:
+    picture = "" if image is None else _picture(image, table)
+    return f"<figure>{picture}<figcaption>{html.escape(text)}</figcaption></figure>"
 
 
-def _card(picture: NDArray[np.uint8] | None, text: str) -> str:
-    return f"<figure>{_thumbnail(picture)}<figcaption>{html.escape(text)}</figcaption></figure>"
-
-
-def _thumbnail(picture: NDArray[np.uint8] | None) -> str:
+def _picture(image: NDArray[np.uint8], table: Table) -> str:
+    """Return an image with the faces of a table, so small that many of them make a page."""
     import cv2
 
-    if picture is None:
-        return ""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     shrink = min(1.0, THUMBNAIL / max(height, width))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+    # First: of lines on a large picture little is seen when it is small.
+    picture = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    for row in np.flatnonzero(table.success):
+        colour = confidence_colour(float(table["confidence"][row]))
+        # The middles of pixels have whole coordinates.
+        picture = draw_landmarks(picture, (table.landmarks[row] + 0.5) * shrink - 0.5, colour=colour)
+        s, rx, ry, rz, tx, ty = (table[name][row] for name in PARAMETERS)
+        draw_axes(picture, [s * shrink, rx, ry, rz, (tx + 0.5) * shrink - 0.5, (ty + 0.5) * shrink - 0.5])
+    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
     source = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
     return f'<img width="{size[0]}" height="{size[1]}" alt="" src="{source}">'
 

@@ -19,6 +19,7 @@ from faces import make_face, missing_face
 from pyclnf import formats, report
 from pyclnf.errors import FormatError
 from pyclnf.measures import HEIGHTS, measures
+from pyclnf.pdm import Parameters
 
 
 class Page(HTMLParser):
@@ -95,12 +96,9 @@ def test_page_of_a_video(tmp_path: Path) -> None:
     assert widths[12] is None
     true = [np.linalg.norm(face.landmarks_3d[48] - face.landmarks_3d[54]) for face in faces]
     np.testing.assert_allclose(np.delete(np.array(widths, float), 12), np.delete(true, 12), atol=0.2)
-    images = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
+    images = pictures_of(page)
     assert len(images) == report.WORST_FRAMES
-    worst = cv2.imdecode(
-        np.frombuffer(base64.b64decode(images[0].partition(",")[2]), np.uint8), cv2.IMREAD_COLOR
-    )
-    assert abs(int(worst.mean()) - 240) < 4  # frame 12, without a face on it, is the worst
+    assert abs(int(images[0].mean()) - 240) < 4  # frame 12, without a face on it, is the worst
     assert "1.20 s, frame 13, failed" in page.words
 
 
@@ -220,6 +218,28 @@ def test_page_of_photographs(tmp_path: Path) -> None:
     assert order == sorted(order)
     assert "cannot be read" in page.words
     assert page.count("img") == 2
+
+
+def pictures_of(page: Page) -> list[np.ndarray]:
+    sources = [(attributes["src"] or "").partition(",")[2] for tag, attributes in page.tags if tag == "img"]
+    data = [np.frombuffer(base64.b64decode(source), np.uint8) for source in sources]
+    return [cv2.imdecode(bytes_of_one, cv2.IMREAD_COLOR) for bytes_of_one in data]
+
+
+def test_faces_of_large_photographs_are_seen_on_small_pictures(tmp_path: Path) -> None:
+    """Lines that are drawn on 3600 px and shrunk to 360 are not."""
+    landmarks = np.full((68, 2), 1800.0, np.float32)
+    landmarks[0], landmarks[1:17] = (300, 200), (300, 1700)
+    pose = Parameters(np.array([10.0, 0, 0, 0, 2500.0, 1200.0]), np.zeros(34))
+    face = make_face(landmarks=landmarks, params=pose, confidence=1.0)
+    formats.write_csv(tmp_path / "a.csv", [face], layout="image")
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((2400, 3600, 3), np.uint8))
+    report.write_image_report(tmp_path / "report.html", [(tmp_path / "a.csv", tmp_path / "a.png")])
+    (picture,) = pictures_of(read_page(tmp_path / "report.html")[0])
+    assert picture.shape == (240, 360, 3)
+    # Down the jaw's line, and to the side from the origin of the head.
+    assert (picture[40:150, 28:32, 1].max(axis=1) > 120).all()
+    assert (picture[118:123, 255:300, 2].max(axis=0) > 120).all()
 
 
 def test_not_all_tables_of_photographs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
