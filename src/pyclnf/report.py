@@ -363,11 +363,13 @@ def write_image_report(page: Path, items: Iterable[tuple[Path, Path | None]]) ->
         + ".</p>",
         '<div class="cards">',
     ]
-    for _, csv, image in found[:MAX_PICTURES]:
+    shown = found[:MAX_PICTURES]
+    for name, (_, csv, image) in zip(_names([csv for _, csv, _ in shown]), shown, strict=True):
         table = _read_table(csv)
-        count = f"{len(table)} face{'' if len(table) == 1 else 's'}"
-        confidence = ", ".join(f"{value:.2f}" for value in table["confidence"][:6])
-        text = f"{table.path.stem}: {count}" + (f", confidence {confidence}" if len(table) else "")
+        text = f"{name}: {len(table)} face{'' if len(table) == 1 else 's'}"
+        if len(table):
+            least = [f"{value:.2f}" for value in np.sort(table["confidence"])[:6]]
+            text += f", confidence {', '.join(least)}{', ...' if len(table) > 6 else ''}"
         picture = None
         if image is not None:
             try:
@@ -376,6 +378,16 @@ def write_image_report(page: Path, items: Iterable[tuple[Path, Path | None]]) ->
                 text += " (the photograph cannot be read)"
         sections.append(_card(text, picture, table))
     _write_page(page, "Photographs", "", [*sections, "</div>"], {})
+
+
+def _names(csvs: Sequence[Path]) -> list[str]:
+    """Return what CSVs are called on a page: the part of their paths that they do not have in common."""
+    paths = [Path(os.path.abspath(csv)).with_suffix("") for csv in csvs]  # noqa: PTH100
+    try:
+        common = os.path.commonpath([path.parent for path in paths])
+    except ValueError:  # there are none, or they are on several drives of Windows
+        return [path.as_posix() for path in paths]
+    return [path.relative_to(common).as_posix() for path in paths]
 
 
 def find_video(csv: Path) -> Path | None:

@@ -242,6 +242,20 @@ def test_faces_of_large_photographs_are_seen_on_small_pictures(tmp_path: Path) -
     assert (picture[118:123, 255:300, 2].max(axis=0) > 120).all()
 
 
+def test_photographs_of_one_name_are_told_apart_on_their_page(tmp_path: Path) -> None:
+    """As of one patient before and after; of many faces those with the least confidence are named."""
+    for i, name in enumerate(("before/rest", "after/rest", "after/smile")):
+        faces = [make_face(j, confidence=(90 - 10 * j - i) / 100) for j in range(8 if i else 6)]
+        formats.write_csv(tmp_path / "out" / f"{name}.csv", faces, layout="image")
+    csvs = sorted(tmp_path.rglob("*.csv"))
+    report.write_image_report(tmp_path / "report.html", [(csv, None) for csv in csvs])
+    words = read_page(tmp_path / "report.html")[0].words
+    assert "before/rest: 6 faces, confidence 0.40, 0.50, 0.60, 0.70, 0.80, 0.90" in words
+    assert "after/rest: 8 faces, confidence 0.19, 0.29, 0.39, 0.49, 0.59, 0.69, ..." in words
+    assert "after/smile: 8 faces" in words
+    assert "out/" not in words
+
+
 def test_not_all_tables_of_photographs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     csvs = [tmp_path / f"{i}.csv" for i in range(20)]
     for csv in csvs:
