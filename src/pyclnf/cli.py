@@ -201,7 +201,8 @@ def parser() -> argparse.ArgumentParser:
         "--images",
         type=Path,
         metavar="DIR",
-        help="folder of the photographs to show (default: looked for beside the CSVs and one folder up)",
+        help="folder of the photographs to show, with the sub-folders that the CSVs' folder has, or without "
+        "(default: looked for beside the CSVs and one folder up)",
     )
     report.set_defaults(run=_report)
 
@@ -544,12 +545,10 @@ def _report(options: argparse.Namespace) -> int:
             f"--output is a page, OUT.html, not {options.output}: pyclnf measure writes a table"
         )
     paths = _csvs(options.inputs)
-    photographs: list[Path] = []
-    videos: list[Path] = []
-    for path in paths:
-        # Their columns need not be in our order.
-        layout = layout_of(path) or read_csv(path).layout
-        (photographs if layout == "image" else videos).append(path)
+    # Their columns need not be in our order.
+    layouts = {path: layout_of(path) or read_csv(path).layout for path in paths}
+    videos = [path for path in paths if layouts[path] == "video"]
+    photographs = {path: folder for path, folder in paths.items() if layouts[path] == "image"}
     if options.output and len(videos) + bool(photographs) > 1:
         raise ParameterError("--output is one page, but these CSVs make several: leave it out")
     if options.video and len(videos) != 1:
@@ -559,9 +558,16 @@ def _report(options: argparse.Namespace) -> int:
         write_video_report(page, path, options.video or find_video(path))
         print(page)
     if photographs:
-        page = options.output or paths[photographs[0]] / "report.html"
-        write_image_report(page, find_images(photographs, options.images))
+        page = options.output or next(iter(photographs.values())) / "report.html"
+        items = find_images(photographs, options.images)
+        write_image_report(page, items)
         print(page)
+        if missing := [csv for csv, image in items if image is None]:
+            count = f"{len(missing)} of {len(items)} photographs"
+            print(
+                f"note: {count} were not found, such as that of {missing[0]}: name their folder by --images",
+                file=sys.stderr,
+            )
     return 0
 
 

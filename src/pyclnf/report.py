@@ -23,7 +23,7 @@ from pyclnf.images import IMAGE_SUFFIXES, read_photograph
 from pyclnf.measures import HEIGHTS, SIDES, measures, seen_from_the_side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -397,12 +397,21 @@ def find_video(csv: Path) -> Path | None:
     return _find(csv.stem, _around(csv), VIDEO_SUFFIXES, {})
 
 
-def find_images(csvs: Sequence[Path], folder: Path | None) -> list[tuple[Path, Path | None]]:
-    """Return each CSV with the photograph of its name in a folder, or beside it or one folder up, if any."""
+def find_images(csvs: Mapping[Path, Path], folder: Path | None) -> list[tuple[Path, Path | None]]:
+    """Return each CSV with the photograph of its name in a folder, or beside it or one folder up, if any.
+
+    csvs: with the folders by which they were given. Their sub-folders may be those of the photographs.
+    """
     known: dict[Path, dict[str, Path]] = {}
-    return [
-        (csv, _find(csv.stem, [folder] if folder else _around(csv), IMAGE_SUFFIXES, known)) for csv in csvs
-    ]
+    found = []
+    for csv, top in csvs.items():
+        places = _around(csv)
+        if folder is not None:
+            own = folder / csv.parent.relative_to(top)
+            # Not both: another patient's may have the name.
+            places = [own if own.is_dir() else folder]
+        found.append((csv, _find(csv.stem, places, IMAGE_SUFFIXES, known)))
+    return found
 
 
 def _around(csv: Path) -> list[Path]:

@@ -295,6 +295,27 @@ def test_photographs_in_sub_folders_have_one_page_in_the_folder_that_is_given(
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "a" / "report.html")]
 
 
+def test_photographs_in_sub_folders_are_found_and_missing_ones_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As fit left them: the page must not lose its pictures without a word when it is made again."""
+    csvs, images = tmp_path / "processed", tmp_path / "clinic" / "photographs"
+    for name in ("a/p", "b/p", "q"):
+        formats.write_csv(csvs / f"{name}.csv", [make_face(0)], layout="image")
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(images / f"{name}.png"), np.full((400, 400, 3), 90, np.uint8))
+    assert run("report", csvs) == 0
+    assert "note: 3 of 3 photographs were not found, such as that of" in capsys.readouterr().err
+    for missing in (False, True):
+        assert run("report", csvs, "--images", images) == 0
+        assert ("note: 1 of 3" in capsys.readouterr().err) == missing
+        page = (csvs / "report.html").read_text(encoding="utf-8")
+        assert page.count("data:image/jpeg;base64,") == 3 - missing
+        # That of another folder is not taken for it.
+        if not missing:
+            (images / "b" / "p.png").replace(images / "p.png")
+
+
 @pytest.mark.parametrize(
     ("command", "name", "message"),
     [

@@ -210,7 +210,7 @@ def test_page_of_photographs(tmp_path: Path) -> None:
         formats.write_csv(tmp_path / f"{name}.csv", faces, layout="image")
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((320, 320), 128, np.uint8))
     (tmp_path / "a.png").write_bytes(b"broken")
-    items = report.find_images(sorted(tmp_path.glob("*.csv")), None)
+    items = report.find_images(dict.fromkeys(sorted(tmp_path.glob("*.csv")), tmp_path), None)
     report.write_image_report(tmp_path / "report.html", items)
     page, _ = read_page(tmp_path / "report.html")
     assert "3 photographs with 3 faces; 1 without one" in page.words
@@ -281,16 +281,16 @@ def test_photographs_are_found_by_their_names(tmp_path: Path) -> None:
     for path in (tmp_path / "a.png", tmp_path / "a.bmp", out / "b.JPG", other / "a.tif", tmp_path / "c.txt"):
         path.touch()
     csvs = [out / f"{name}.csv" for name in ("a", "a.png", "b", "c", "d")]
-    found = report.find_images(csvs, None)
+    found = report.find_images(dict.fromkeys(csvs, out), None)
     assert found == list(
         zip(csvs, (tmp_path / "a.bmp", tmp_path / "a.png", out / "b.JPG", None, None), strict=True)
     )
-    assert report.find_images(csvs[:3], other) == [
+    assert report.find_images(dict.fromkeys(csvs[:3], out), other) == [
         (csvs[0], other / "a.tif"),
         (csvs[1], None),
         (csvs[2], None),
     ]
-    assert report.find_images(csvs[:1], tmp_path / "nowhere") == [(csvs[0], None)]
+    assert report.find_images({csvs[0]: out}, tmp_path / "nowhere") == [(csvs[0], None)]
 
 
 def test_what_a_table_is_of_is_found_from_its_own_folder(
@@ -305,7 +305,7 @@ def test_what_a_table_is_of_is_found_from_its_own_folder(
         monkeypatch.chdir(folder)
         assert report.find_video(Path(f"{before}v.csv")) == tmp_path / "v.mp4"
         csv = Path(f"{before}p.csv")
-        assert report.find_images([csv], None) == [(csv, tmp_path / "p.png")]
+        assert report.find_images({csv: csv.parent}, None) == [(csv, tmp_path / "p.png")]
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
