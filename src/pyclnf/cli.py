@@ -195,7 +195,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--video",
         type=Path,
-        help="the video, to show its worst frames (default: looked for beside the CSV and one folder up)",
+        help="the video, or the folder of several, to show the worst frames (default: looked for beside the "
+        "CSV and one folder up)",
     )
     report.add_argument(
         "--images",
@@ -551,12 +552,19 @@ def _report(options: argparse.Namespace) -> int:
     photographs = {path: folder for path, folder in paths.items() if layouts[path] == "image"}
     if options.output and len(videos) + bool(photographs) > 1:
         raise ParameterError("--output is one page, but these CSVs make several: leave it out")
-    if options.video and len(videos) != 1:
-        raise ParameterError("--video belongs to the CSV of one video")
+    folder = options.video if options.video and options.video.is_dir() else None
+    if options.video and (not videos or (len(videos) > 1 and folder is None)):
+        raise ParameterError("--video belongs to the CSV of one video: of several name their folder")
     for path in videos:
         page = options.output or path.with_suffix(".html")
-        write_video_report(page, path, options.video or find_video(path))
+        video = options.video
+        if video is None or folder is not None:
+            # A folder without it may be that of one video's frames.
+            video = find_video(path, paths[path], folder) or (folder if len(videos) == 1 else None)
+        write_video_report(page, path, video)
         print(page)
+        if video is None:
+            print(f"note: {page} has no frames: name the video of {path} by --video", file=sys.stderr)
     if photographs:
         page = options.output or next(iter(photographs.values())) / "report.html"
         items = find_images(photographs, options.images)

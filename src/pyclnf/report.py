@@ -271,7 +271,7 @@ def _scatter(title: str, right: Float, left: Float) -> str:
         f'<svg class="scatter" viewBox="0 0 {SCATTER} {bottom + 36}" role="img" '
         f'aria-label="{title}: left against right">'
         f"{''.join(parts)}</svg>"
-        f"<p><small>left minus right: mean {np.mean(left - right):+.2f} mm</small></p></figure>"
+        f"<p><small>left minus right: mean {np.mean(left - right):+z.2f} mm</small></p></figure>"
     )
 
 
@@ -390,33 +390,32 @@ def _names(csvs: Sequence[Path]) -> list[str]:
     return [path.relative_to(common).as_posix() for path in paths]
 
 
-def find_video(csv: Path) -> Path | None:
-    """Return the video of a CSV's name beside it or one folder up, if there is one."""
+def find_video(csv: Path, top: Path, folder: Path | None) -> Path | None:
+    """Return the video of a CSV's name in a folder, or beside it or one folder up, if there is one.
+
+    top: the folder by which the CSV was given. Its sub-folders may be those of the videos.
+    """
     from pyclnf.batch import VIDEO_SUFFIXES
 
-    return _find(csv.stem, _around(csv), VIDEO_SUFFIXES, {})
+    return _find(csv.stem, _places(csv, top, folder), VIDEO_SUFFIXES, {})
 
 
 def find_images(csvs: Mapping[Path, Path], folder: Path | None) -> list[tuple[Path, Path | None]]:
-    """Return each CSV with the photograph of its name in a folder, or beside it or one folder up, if any.
-
-    csvs: with the folders by which they were given. Their sub-folders may be those of the photographs.
-    """
+    """Return each CSV with the photograph of its name, as `find_video`; csvs: with their top folders."""
     known: dict[Path, dict[str, Path]] = {}
-    found = []
-    for csv, top in csvs.items():
-        places = _around(csv)
-        if folder is not None:
-            own = folder / csv.parent.relative_to(top)
-            # Not both: another patient's may have the name.
-            places = [own if own.is_dir() else folder]
-        found.append((csv, _find(csv.stem, places, IMAGE_SUFFIXES, known)))
-    return found
+    return [
+        (csv, _find(csv.stem, _places(csv, top, folder), IMAGE_SUFFIXES, known)) for csv, top in csvs.items()
+    ]
 
 
-def _around(csv: Path) -> list[Path]:
-    """Return the folder of a CSV and the one above it, which v.csv and ../v.csv alone do not tell."""
-    return [csv.parent, Path(os.path.abspath(csv.parent)).parent]  # noqa: PTH100
+def _places(csv: Path, top: Path, folder: Path | None) -> list[Path]:
+    """Return where to look for what a CSV is of."""
+    if folder is None:
+        # Its folder and the one above it, which v.csv and ../v.csv alone do not tell.
+        return [csv.parent, Path(os.path.abspath(csv.parent)).parent]  # noqa: PTH100
+    own = folder / csv.parent.relative_to(top)
+    # Not in both: another patient's may have the name.
+    return [own if own.is_dir() else folder]
 
 
 def _find(

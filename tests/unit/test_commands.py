@@ -22,6 +22,7 @@ import pyclnf
 from faces import make_face
 from generate_model import tiny_model, write_openface
 from pyclnf import cli, formats, report, store
+from pyclnf.draw import VideoOverlay
 from pyclnf.errors import DownloadError
 
 
@@ -242,6 +243,34 @@ def test_reports_of_several_tables(tmp_path: Path, capsys: pytest.CaptureFixture
     (folder / "p.png").write_bytes(b"no picture")
     assert run("report", folder / "p.csv", "--output", tmp_path / "one.html") == 0
     assert "the photograph cannot be read" in (tmp_path / "one.html").read_text(encoding="utf-8")
+
+
+def test_videos_are_found_in_a_folder_and_missing_ones_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    csvs, videos, frames = tmp_path / "processed", tmp_path / "clinic" / "videos", tmp_path / "frames"
+    faces = [make_face(i, frame=i, timestamp=i / 25) for i in range(3)]
+    for name in ("a/v", "w"):
+        formats.write_csv(csvs / f"{name}.csv", faces)
+        (videos / name).parent.mkdir(parents=True, exist_ok=True)
+        with VideoOverlay(videos / f"{name}.avi", 25) as overlay:
+            for _ in range(3):
+                overlay.write(np.full((64, 64, 3), 90, np.uint8), [])
+    assert run("report", csvs, "--video", videos / "w.avi") == 2
+    assert "--video belongs to the CSV of one video: of several name their folder" in capsys.readouterr().err
+    for given, found in ((["--video", videos], True), ([], False)):
+        assert run("report", csvs, *given) == 0
+        assert ("w.html has no frames: name the video" not in capsys.readouterr().err) == found
+        for name in ("a/v", "w"):
+            page = (csvs / f"{name}.html").read_text(encoding="utf-8")
+            assert ("data:image/jpeg;base64," in page) == found
+    # Of track --frames.
+    frames.mkdir()
+    cv2.imwrite(str(frames / "0.png"), np.full((64, 64, 3), 90, np.uint8))
+    assert run("report", csvs / "w.csv", "--video", frames) == 0
+    assert "data:image/jpeg;base64," in (csvs / "w.html").read_text(encoding="utf-8")
+    assert run("report", csvs, "--video", frames) == 0
+    assert capsys.readouterr().err.count("note:") == 2
 
 
 @pytest.mark.parametrize("reordered", [False, True])

@@ -124,6 +124,12 @@ def test_sides_are_compared_where_the_face_is_seen_from_the_front(tmp_path: Path
         assert f"left minus right: mean {apart[[0, 3]].mean():+.2f} mm" in page.words
 
 
+def test_sides_that_are_alike_differ_by_no_negative_number() -> None:
+    assert "left minus right: mean +0.00 mm" in report._scatter(
+        "Lid opening", np.array([7.0]), np.array([6.999])
+    )
+
+
 def test_the_worst_frames_of_several_faces_say_whose_they_are(tmp_path: Path) -> None:
     faces = [
         make_face(i, frame=i // 2, timestamp=i // 2 / 10, face_id=i % 2, confidence=0.9 - 0.1 * (i % 2))
@@ -303,7 +309,7 @@ def test_what_a_table_is_of_is_found_from_its_own_folder(
         path.touch()
     for folder, before in ((tmp_path / "processed", ""), (inner, "../")):
         monkeypatch.chdir(folder)
-        assert report.find_video(Path(f"{before}v.csv")) == tmp_path / "v.mp4"
+        assert report.find_video(Path(f"{before}v.csv"), Path(before), None) == tmp_path / "v.mp4"
         csv = Path(f"{before}p.csv")
         assert report.find_images({csv: csv.parent}, None) == [(csv, tmp_path / "p.png")]
 
