@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import os
+from collections import defaultdict
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +24,7 @@ from pyclnf.images import IMAGE_SUFFIXES, read_photograph
 from pyclnf.measures import HEIGHTS, SIDES, measures, seen_from_the_side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -62,7 +63,7 @@ def write_video_report(page: Path, csv: Path, video: Path | None = None) -> None
     csv : Path
         Of `formats.CSVWriter`, or OpenFace's own.
     video : Path, optional
-        The video, for the pictures of the worst frames.
+        The video, for the pictures of the worst frames and, of several faces, of each.
 
     Raises
     ------
@@ -75,17 +76,22 @@ def write_video_report(page: Path, csv: Path, video: Path | None = None) -> None
     if table.layout != "video":
         raise FormatError(f"{csv}: this is the CSV of a photograph: it has no timestamps")
     faces = np.unique(table["face_id"]) if "face_id" in table.columns else np.zeros(min(len(table), 1))
+    several = len(faces) > 1
+    title, worst = _worst_rows(table)
+    # Who is who.
+    surest = {face: _surest_row(table, face) for face in faces} if several else {}
+    cards = {} if video is None else _cards(table, video, {*worst, *surest.values()}, several=several)
     sections = [] if len(table) else ["<p>No frames.</p>"]
     data: dict[str, dict[str, list[float]]] = {}
     for face in faces:
         own = table
-        if len(faces) > 1:
+        if several:
             own = table.rows(table["face_id"] == face)
-            sections.append(f"<h2>Face {face:g}</h2>")
+            sections += [f"<h2>Face {face:g}</h2>", *_row_of_cards(cards, [surest[face]])]
         found = measures(own)
         sections += [_summary(own), *_charts(own, found, data), _left_against_right(own, found)]
-    if video is not None:
-        sections.append(_worst_frames(table, video))
+    if pictures := _row_of_cards(cards, worst):
+        sections += [f"<h2>{title}</h2>", *pictures]
     _write_page(page, f"{csv.stem}", str(csv.name), sections, data)
 
 
@@ -283,51 +289,56 @@ def _padded(values: Float) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _worst_frames(table: Table, video: Path) -> str:
+def _cards(table: Table, video: Path, rows: Collection[int], *, several: bool) -> dict[int, str]:
+    """Return the pictures of some rows, by row; several: say whose face it is."""
     from pyclnf.video import Video
 
-    if not len(table):
-        return ""
-
-    if np.ptp(table["confidence"]) > 0:
-        title, rows = "Worst frames", _worst_rows(table)
-    else:  # all alike: no frame is the worst
-        rows = sorted({int(row) for row in np.linspace(0, len(table) - 1, WORST_FRAMES)})
-        title = "Frames"
-    wanted = {int(table["frame"][row]) - 1: row for row in rows}
-    several = "face_id" in table.columns and len(np.unique(table["face_id"])) > 1
-    cards = {}
+    wanted: dict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        wanted[int(table["frame"][row]) - 1].append(row)
+    cards: dict[int, str] = {}
+    if not wanted:
+        return cards
     with Video(video) as frames:
         for frame in frames:
-            if frame.index in wanted and frame.image is not None:
-                row = wanted[frame.index]
+            if frame.index > max(wanted):
+                break
+            if frame.image is None:
+                continue
+            for row in wanted.get(frame.index, []):
                 state = f"confidence {table['confidence'][row]:.2f}" if table.success[row] else "failed"
                 if several:
                     state = f"face {table['face_id'][row]:g}, {state}"
                 text = f"{frame.timestamp:.2f} s, frame {frame.index + 1}, {state}"
                 cards[row] = _card(text, frame.image, table.rows(np.array([row])))
-            if len(cards) == len(wanted) or frame.index > max(wanted, default=-1):
-                break
-    if not cards:
-        return ""
-    return (
-        f'<h2>{title}</h2><div class="cards">'
-        + "".join(cards[row] for row in rows if row in cards)
-        + "</div>"
-    )
+    return cards
 
 
-def _worst_rows(table: Table) -> list[int]:
-    """Return the rows with the least confidence, no two of them close in time."""
-    time = table["timestamp"]
+def _row_of_cards(cards: dict[int, str], rows: Iterable[int]) -> list[str]:
+    """Return those of some rows side by side, if there are any."""
+    found = [cards[row] for row in rows if row in cards]
+    return ['<div class="cards">', *found, "</div>"] if found else []
+
+
+def _surest_row(table: Table, face: float) -> int:
+    return int(np.argmax(np.where(table["face_id"] == face, table["confidence"], -np.inf)))
+
+
+def _worst_rows(table: Table) -> tuple[str, list[int]]:
+    """Return the rows with the least confidence, no two of them close in time, and what they are called."""
+    time, confidence = table["timestamp"], table["confidence"]
+    if not len(table):
+        return "", []
+    if np.ptp(confidence) == 0:  # all alike: no frame is the worst
+        return "Frames", sorted({int(row) for row in np.linspace(0, len(table) - 1, WORST_FRAMES)})
     chosen: list[int] = []
-    apart = (time.max() - time.min()) / (4 * WORST_FRAMES) if len(time) else 0.0
-    for row in np.argsort(table["confidence"], kind="stable"):
+    apart = (time.max() - time.min()) / (4 * WORST_FRAMES)
+    for row in np.argsort(confidence, kind="stable"):
         if len(chosen) == WORST_FRAMES:
             break
         if all(abs(time[row] - time[other]) > apart for other in chosen):
             chosen.append(int(row))
-    return chosen
+    return "Worst frames", chosen
 
 
 # --- photographs

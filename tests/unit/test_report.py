@@ -130,6 +130,29 @@ def test_sides_that_are_alike_differ_by_no_negative_number() -> None:
     )
 
 
+def test_several_faces_have_a_picture_each_that_says_who_is_who(tmp_path: Path) -> None:
+    """Also where two are surest in one frame, and one was never fitted."""
+    confidences = [(0.5, 0.6, 0.0), (0.9, 0.8, 0.0), (0.7, 0.2, 0.0)]
+    faces = [
+        make_face(k, frame=i, timestamp=i / 10, face_id=k, confidence=value, success=value > 0)
+        for i, values in enumerate(confidences)
+        for k, value in enumerate(values)
+    ]
+    formats.write_csv(tmp_path / "v.csv", faces)
+    write_video(tmp_path / "v.avi", 3)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv", tmp_path / "v.avi")
+    page, _ = read_page(tmp_path / "v.html")
+    words = " ".join(page.words.split())
+    for head in (
+        "Face 0 0.10 s, frame 2, face 0, confidence 0.90 3 frames over",
+        "Face 1 0.10 s, frame 2, face 1, confidence 0.80 3 frames over",
+        "Face 2 0.00 s, frame 1, face 2, failed 3 frames over",
+    ):
+        assert head in words
+    pictures = pictures_of(page)
+    assert len(pictures) > 3 and (pictures[0] != pictures[1]).any()
+
+
 def test_the_worst_frames_of_several_faces_say_whose_they_are(tmp_path: Path) -> None:
     faces = [
         make_face(i, frame=i // 2, timestamp=i // 2 / 10, face_id=i % 2, confidence=0.9 - 0.1 * (i % 2))
