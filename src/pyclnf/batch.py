@@ -185,7 +185,7 @@ class Outcome:
         if self.skipped:
             return f"{self.source}: skipped, already done"
         found = f"{self.faces} face{'' if self.faces == 1 else 's'}"
-        found += f" in {self.frames} frames" if self.frames else ""
+        found += f" in {self.frames} frame{'' if self.frames == 1 else 's'}" if self.frames else ""
         return f"{self.source}: {found}{f' ({self.note})' if self.note else ''}"
 
 

@@ -69,6 +69,8 @@ class Progress:
         faces = sum(outcome.faces for outcome in self.outcomes)
         frames = sum(outcome.frames for outcome in self.outcomes)
         found = f"{_count(faces, 'face')} in {_count(frames, 'frame')}" if frames else _count(faces, "face")
+        empty = sum(not (outcome.faces or outcome.failure or outcome.skipped) for outcome in self.outcomes)
+        found += f", {_count(empty, 'file')} without one" if empty else ""
         print(
             f"{_count(self.total, 'file')}: {', '.join(parts)}; {found}; {_clock(seconds)}", file=self.stream
         )

@@ -578,19 +578,23 @@ class Terminal(io.StringIO):
 
 def test_progress_on_a_terminal() -> None:
     terminal = Terminal()
-    progress = Progress(3, terminal)
+    progress = Progress(4, terminal)
     progress.file_done(batch.Outcome("a.jpg", faces=2))
+    progress.file_done(batch.Outcome("d.jpg"))
     progress.file_done(batch.Outcome("b.jpg", failure="broken"))
     progress.file_done(batch.Outcome("c.jpg", skipped=True))
     progress.close()
     text = terminal.getvalue()
-    assert "3/3 files, " in text
+    assert "4/4 files, " in text
     assert " left" in text
     assert "b.jpg: failed: broken\n" in text
     assert "a.jpg: 2 faces" not in text
     assert "\x1b" not in text
     last = text.rpartition("\r")[2]
-    assert last.startswith("3 files: 1 done, 1 skipped, already done, 1 failed; 2 faces; ")
+    # Which nobody would see among thousands.
+    assert last.startswith(
+        "4 files: 2 done, 1 skipped, already done, 1 failed; 2 faces, 1 file without one; "
+    )
     assert last.endswith("  failed: b.jpg: broken\n")
 
 
@@ -621,10 +625,11 @@ def test_progress_of_one_video(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_progress_when_piped() -> None:
     pipe = io.StringIO()
-    progress = Progress(1, pipe)
+    progress = Progress(2, pipe)
     progress.frame_done(3, 10)
     progress.file_done(batch.Outcome("v.mp4", faces=1, frames=10))
-    assert pipe.getvalue() == "[1/1] v.mp4: 1 face in 10 frames\n"
+    progress.file_done(batch.Outcome("w.mp4", faces=2, frames=1))
+    assert pipe.getvalue() == "[1/2] v.mp4: 1 face in 10 frames\n[2/2] w.mp4: 2 faces in 1 frame\n"
 
 
 def test_progress_without_a_console(monkeypatch: pytest.MonkeyPatch) -> None:
