@@ -267,7 +267,11 @@ def plan(
             found.update({file: Path(file.name) for file in files})
     if not found:
         kind = "photographs" if command == "fit" else "videos"
-        raise ParameterError(f"there are no {kind} in {', '.join(inputs)} ({', '.join(sorted(suffixes))})")
+        videos = command == "fit" and any(file.suffix.lower() in VIDEO_SUFFIXES for file in result.left_out)
+        raise ParameterError(
+            f"there are no {kind} in {', '.join(inputs)} ({', '.join(sorted(suffixes))})"
+            + (", but videos: pyclnf track is for them" if videos else "")
+        )
     if one_picture and len(found) > 1:
         raise ParameterError(f"--draw {draw} is one file for {len(found)} inputs: name a folder")
     names = {source: str(path) for source, path in found.items()} if frames else _short_names(found)

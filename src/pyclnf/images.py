@@ -153,7 +153,12 @@ def _other_kind(data: bytes) -> str | None:
         return f"PDF {remedy}"
     if data[128:132] == b"DICM":
         return f"DICOM {remedy}"
-    if brand or data.startswith(b"\x1aE\xdf\xa3") or (data[:4] == b"RIFF" and data[8:12] == b"AVI "):
+    # MP4 and MOV, MKV and WebM, WMV, AVI.
+    if (
+        brand
+        or data.startswith((b"\x1aE\xdf\xa3", b"0&\xb2u\x8ef\xcf\x11"))
+        or (data[:4] == b"RIFF" and data[8:12] == b"AVI ")
+    ):
         return "this is a video: use pyclnf track"
     return None
 

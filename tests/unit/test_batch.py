@@ -73,6 +73,9 @@ def test_plan_refuses(tmp_path: Path) -> None:
     touch(tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg", tmp_path / "empty" / "x.txt")
     with pytest.raises(ParameterError, match="there are no photographs in"):
         batch.plan("fit", [str(tmp_path / "empty")], Path("out"), None)
+    touch(tmp_path / "empty" / "x.MP4")
+    with pytest.raises(ParameterError, match=r"there are no photographs in .*\), but videos: pyclnf track"):
+        batch.plan("fit", [str(tmp_path / "empty")], Path("out"), None)
     with pytest.raises(ParameterError, match="would have the same name"):
         batch.plan("fit", [str(tmp_path / "a"), str(tmp_path / "b")], Path("out"), None)
     with pytest.raises(ParameterError, match="one file for 2 inputs"):

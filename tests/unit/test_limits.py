@@ -599,6 +599,7 @@ def test_bitmaps_have_no_white_of_their_own(tmp_path: Path) -> None:
         (bytes(128) + b"DICM" + bytes(99), "DICOM is not read: convert it to JPEG or PNG"),
         (b"\0\0\0\x18ftypisom" + bytes(99), "this is a video: use pyclnf track"),
         (b"\x1aE\xdf\xa3" + bytes(99), "this is a video: use pyclnf track"),
+        (b"0&\xb2u\x8ef\xcf\x11" + bytes(99), "this is a video: use pyclnf track"),
         (b"RIFF\0\0\0\0AVI LIST" + bytes(99), "this is a video: use pyclnf track"),
         (b"RIFF\0\0\0\0WAVE" + bytes(99), "not an image, or damaged"),
     ],
