@@ -677,7 +677,7 @@ def _fit(settings: Settings, job: Job) -> Outcome:
             write_image(Path(job.draw), draw_faces(image, faces))
     finally:
         if "pts" in settings.formats:
-            _write_faces("pts", job, clnf, faces)
+            _write_faces("pts", job, clnf, faces, notes)
     return Outcome(job.source, faces=count, note="; ".join(notes) or None)
 
 
@@ -712,7 +712,8 @@ def _turned(settings: Settings, image: NDArray[Any]) -> str | None:
     return None
 
 
-def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None:
+def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face], notes: Sequence[str] = ()) -> None:
+    """Write the faces of a photograph in one format; notes: what may be why there are none."""
     pdm, path = clnf.model.pdm, Path(f"{job.output}.{name}")
     if name == "csv":
         write_csv(path, faces, n_landmarks=pdm.n_landmarks, n_modes=pdm.n_modes, layout="image")
@@ -725,7 +726,7 @@ def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face]) -> None
         if not good:
             # That of an earlier run would be taken for this one's.
             path.unlink(missing_ok=True)
-            raise FormatError("no face was found: there is nothing to write as .pts")
+            raise FormatError("; ".join(["no face was found: there is nothing to write as .pts", *notes]))
         # The first face comes last: it says that all is done.
         for rank, face in reversed(list(enumerate(good))):
             write_pts(path.with_suffix(f".face{rank}.pts") if rank else path, face.landmarks)

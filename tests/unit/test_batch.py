@@ -246,6 +246,18 @@ def test_a_face_that_lies_is_said(tmp_path: Path, command: batch.Command, turn: 
     assert notes == [(0, f"there is a face if it is turned by {way}: turn it first"), (1, None), (0, None)]
 
 
+def test_a_photograph_without_points_says_why_there_may_be_none(tmp_path: Path) -> None:
+    path = Path(__file__).parents[2] / "examples" / "rendered_face.jpg"
+    face = cv2.resize(cv2.imread(str(path)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(tmp_path / "0.png"), cv2.rotate(face, cv2.ROTATE_180))
+    job = batch.Job(str(tmp_path / "0.png"), str(tmp_path / "out"))
+    (outcome,) = batch.run(batch.Settings("fit", formats=("pts",)), [job])
+    assert outcome.failure == (
+        "no face was found: there is nothing to write as .pts; "
+        "there is a face if it is turned by 180°: turn it first"
+    )
+
+
 def test_a_face_that_lies_is_not_said_where_nobody_looks_for_it(tmp_path: Path, model: Model) -> None:
     path = Path(__file__).parents[2] / "examples" / "rendered_face.jpg"
     face = cv2.resize(cv2.imread(str(path)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
