@@ -72,7 +72,7 @@ class FitInfo(TypedDict):
     converged : bool
         Whether the last pass ended because the landmarks no longer moved (less than 0.01 px over
         all), rather than at its limit of iterations. A good fit need not have converged: the
-        usual limits are 5 and 10.
+        limits are low, from 2 to 10 (`FitParameters`).
     iterations : int
         Updates done, all passes and scales of the winning start together.
     likelihood : float
@@ -258,6 +258,8 @@ class CLNF:
             If the image has another shape or dtype, floats in another range, or NaN or inf around the face.
         BoxError
             If the box is not four finite numbers, has no area or lies outside the image.
+        ParameterError
+            If `starts` are wrong.
         """
         return self._fit(image, box, starts, depth)
 
@@ -508,6 +510,8 @@ class CLNF:
             wrong.
         BoxError
             If the boxes are not a sequence of boxes.
+        ImageError
+            If the images are neither an array nor a sequence.
 
         Examples
         --------

@@ -210,6 +210,8 @@ class MTCNNDetector:
 
     Raises
     ------
+    ParameterError
+        If a number is out of its range: the smallest face has at least 12 px.
     DetectionError
         If the networks are not installed.
     """

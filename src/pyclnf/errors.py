@@ -58,7 +58,7 @@ class ImageError(PyclnfError, ValueError):
 
 
 class BoxError(PyclnfError, ValueError):
-    """A box is not four finite numbers with a positive width and height.
+    """A box is not four finite numbers with a positive width and height, or lies outside the image.
 
     Examples
     --------

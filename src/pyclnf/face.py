@@ -58,7 +58,7 @@ class Face:
         Whether the fit started from a box of this image rather than from the frame before.
     face_id : int
         Which face: the same number for the same face through a video, the
-        rank by size in a photograph; -1 if there is none.
+        rank by size in a photograph. In a frame without any -1, but 0 where one face alone is followed.
     frame : int
         0-based index of the frame; 0 for photographs.
     timestamp : float

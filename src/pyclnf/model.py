@@ -244,7 +244,9 @@ class Model:
         ------
         ModelError
             If the file cannot be written, the weights do not fit into float16, an array holds what is no
-            finite number, or the metadata hold numbers of a fit that cannot be.
+            finite number, or the metadata hold what JSON cannot, or numbers of a fit that cannot be.
+        ParameterError
+            If the dtype is another.
         """
         if dtype not in ("float32", "float16"):
             raise ParameterError(f"weights are stored as 'float32' or 'float16', not {dtype!r}")

@@ -89,6 +89,11 @@ class FitParameters:
     min_face_scale : float
         Fits of a face below so many px per mm fail: it is too small for the coarsest experts.
 
+    Raises
+    ------
+    ParameterError
+        If a number is out of its range.
+
     Examples
     --------
     Sets that are given whole replace a model's own numbers; to change some of those, name them:

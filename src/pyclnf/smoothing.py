@@ -38,6 +38,11 @@ class OneEuro:
         How fast the cutoff grows with the speed, Hz per mm/s. Higher: less lag.
     speed_cutoff : float
         Cutoff frequency of the speed's own filter, Hz.
+
+    Raises
+    ------
+    ParameterError
+        If a cutoff is not positive, or beta is negative.
     """
 
     def __init__(self, min_cutoff: float = 1.0, beta: float = 0.4, speed_cutoff: float = 2.0) -> None:
