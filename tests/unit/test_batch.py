@@ -246,6 +246,11 @@ def test_a_face_that_lies_is_said(tmp_path: Path, command: batch.Command, turn: 
     assert notes == [(0, f"there is a face if it is turned by {way}: turn it first"), (1, None), (0, None)]
 
 
+def test_an_outcome_counts_faces_and_frames() -> None:
+    found = [str(batch.Outcome("v", faces=count, frames=count)) for count in (1, 2)]
+    assert found == ["v: 1 face in 1 frame", "v: 2 faces in 2 frames"]
+
+
 def test_a_photograph_without_points_says_why_there_may_be_none(tmp_path: Path) -> None:
     path = Path(__file__).parents[2] / "examples" / "rendered_face.jpg"
     face = cv2.resize(cv2.imread(str(path)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
