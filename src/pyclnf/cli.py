@@ -42,7 +42,7 @@ examples:
   pyclnf fit "faces/*.png" --format csv --format pts
   pyclnf fit face.jpg --box 210,70,160,180 --draw face_fit.png
   pyclnf fit photographs/ --resume              continues a run that was interrupted
-  pyclnf fit face.jpg --starts multiview --set iterations=20
+  pyclnf fit face.jpg --model openface --starts multiview
 
 Each photograph gives one CSV in OpenFace's format, with one row for each face.
 Exit code: 0 all done, 1 some failed or nothing could be tried, 2 bad usage, 130 interrupted.
@@ -293,8 +293,8 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
         "--starts",
         choices=("learned", "frontal", "multiview"),
         help="where a fit starts: as the model sees the face (learned), from a frontal head, or from eleven "
-        "rotations (multiview: slower, better for profiles); default: learned if the model has it, else "
-        "frontal",
+        "rotations (multiview: slower than frontal, better for turned heads); default: learned if the model "
+        "has it, which is better than both, else frontal",
     )
     command.add_argument(
         "--exhaustive",
