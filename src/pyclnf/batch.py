@@ -619,12 +619,18 @@ def check(settings: Settings) -> list[str]:
         calibrated = bool(tracker.first_set and tracker.tracking_set)
     if "parquet" in settings.formats:
         ParquetWriter("", clnf.model.pdm.n_landmarks, clnf.model.pdm.n_modes)
-    if calibrated or not clnf.model.metadata.get("confidence"):
-        return []
-    return [
-        "the confidence is not calibrated for other numbers of the fit: of such fits it is 1 for success and "
-        "0 for failure in a CSV, and missing in a Parquet file"
-    ]
+    notes = []
+    if not calibrated and clnf.model.metadata.get("confidence"):
+        notes.append(
+            "the confidence is not calibrated for other numbers of the fit: of such fits it is 1 for success "
+            "and 0 for failure in a CSV, and missing in a Parquet file"
+        )
+    if clnf.learned_start is not None and clnf.starts != "learned":
+        notes.append(
+            f"--starts {settings.starts} takes the place of the model's learned start, which loses fewer faces: "
+            "leave it out"
+        )
+    return notes
 
 
 @lru_cache(maxsize=2)

@@ -461,6 +461,9 @@ def test_what_is_to_be_known_before_a_run() -> None:
             (note,) = batch.check(batch.Settings(command, numbers=numbers))  # type: ignore[arg-type]
             assert "not calibrated" in note
     assert batch.check(batch.Settings("track")) == []
+    assert batch.check(batch.Settings("fit", starts="learned")) == []
+    (note,) = batch.check(batch.Settings("fit", starts="multiview"))
+    assert "--starts multiview takes the place of the model's learned start" in note
 
 
 def test_windows_has_no_more_than_61_processes(monkeypatch: pytest.MonkeyPatch) -> None:
