@@ -317,8 +317,9 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
                 none = dict(zip(_names("take_steps")[1:15], NO_STEPS, strict=True))
                 bare = {_OF_LOOK.get(key, key): value for key, value in none.items()}
                 steps = {key: look[_OF_LOOK.get(key, key)] for key in none}
-                first["take_steps"] = run("look_at_faces", look | bare) | steps
-                first["take_steps"]["crop"] = look["crop"][:, :, 0]
+                after, one = run("look_at_faces", look | bare), len(look["rotations"]) // len(look["crops"])
+                first["take_steps"] = steps | {name: after[name][:one] for name in FACES}
+                first["take_steps"]["crop"] = look["crops"][0, :, :, 0]
             step, taken = descent.steps[0], first["take_steps"]
             state = taken["rotations"][0], taken["placements"][0], taken["shapes"][0][: descent.n_modes]
             described = step.describe(taken["crop"], *state, mirrored=False)
@@ -342,6 +343,8 @@ def kernels_of_fit(model: Model) -> list[Kernel]:
         if name in first
     ]
 
+
+FACES = ("rotations", "placements", "shapes")
 
 # Arguments of `take_steps` that `look_at_faces` has under another name.
 _OF_LOOK = {"limits": "step_limits", "weights": "step_weights", "units": "step_units"}

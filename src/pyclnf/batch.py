@@ -627,8 +627,8 @@ def check(settings: Settings) -> list[str]:
         )
     if clnf.learned_start is not None and clnf.starts != "learned":
         notes.append(
-            f"--starts {settings.starts} takes the place of the model's learned start, which loses fewer faces: "
-            "leave it out"
+            f"--starts {settings.starts} takes the place of the model's learned start, which loses fewer "
+            "faces: leave it out"
         )
     return notes
 

@@ -124,40 +124,40 @@ class Cascade:
 
     def run(
         self,
-        crop: NDArray[np.uint8],
+        crops: NDArray[np.uint8],
         rotations: Float,
         placements: Float,
         shapes: Float,
         descent: Descent | None = None,
     ) -> None:
-        """Move faces in a crop from where they are taken to be to where they are seen.
+        """Move faces in crops from where they are taken to be to where they are seen.
 
         Parameters
         ----------
-        crop : ndarray, shape (L, L), uint8
+        crops : ndarray, shape (k, L, L), uint8
         rotations : ndarray, shape (N, 3, 3)
-            Changed in place, as the next two are.
+            As many faces of each crop, one after the other. Changed in place, as the next two are.
         placements : ndarray, shape (N, 3)
             (scale, tx, ty), px of the crop.
         shapes : ndarray, shape (N, n_modes)
         descent : Descent, optional
             Whose steps are then taken.
         """
-        _kernels.run_cascade(
-            crop,
-            self.pdm.mean,
-            self._modes,
-            self._limits,
-            self.landmarks,
-            self.offsets,
-            self.splits,
-            self.thresholds,
-            self.leaves,
-            self.units,
-            MIN_CONTRAST,
-            rotations,
-            placements,
-            shapes,
-        )
-        if descent is not None:
-            descent.take(crop, rotations, placements, shapes)
+        faces = (np.split(numbers, len(crops)) for numbers in (rotations, placements, shapes))  # views
+        for crop, *own in zip(crops, *faces, strict=True):
+            _kernels.run_cascade(
+                crop,
+                self.pdm.mean,
+                self._modes,
+                self._limits,
+                self.landmarks,
+                self.offsets,
+                self.splits,
+                self.thresholds,
+                self.leaves,
+                self.units,
+                MIN_CONTRAST,
+                *own,
+            )
+            if descent is not None:
+                descent.take(crop, *own)

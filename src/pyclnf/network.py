@@ -201,19 +201,19 @@ class Network:
 
     def run(
         self,
-        crop: NDArray[np.uint8],
+        crops: NDArray[np.uint8],
         rotations: Float,
         placements: Float,
         shapes: Float,
         descent: Descent | None = None,
     ) -> None:
-        """Move faces in a crop from where they are taken to be to where they are seen.
+        """Move faces in crops from where they are taken to be to where they are seen.
 
         Parameters
         ----------
-        crop : ndarray, shape (L, L), uint8
+        crops : ndarray, shape (k, L, L), uint8
         rotations : ndarray, shape (N, 3, 3)
-            Changed in place, as the next two are.
+            As many faces of each crop, one after the other. Changed in place, as the next two are.
         placements : ndarray, shape (N, 3)
             (scale, tx, ty), px of the crop.
         shapes : ndarray, shape (N, n_modes)
@@ -222,7 +222,7 @@ class Network:
         """
         steps = NO_STEPS if descent is None else descent.arguments
         _kernels.look_at_faces(
-            crop[:, :, None], self.length, self.looks, MIN_CONTRAST, *self._arguments, self._units,
+            crops[..., None], self.length, self.looks, MIN_CONTRAST, *self._arguments, self._units,
             self.pdm.limits, np.empty((1, 2, 3)), np.empty((1, self.side, self.side), np.float32), *steps,
             rotations, placements, shapes,
         )  # fmt: skip

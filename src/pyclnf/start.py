@@ -291,9 +291,8 @@ class LearnedStart:
             width, height = w * size, h * size
             left, top = x + w * right - (width - w) / 2, y + h * down - (height - h) / 2
             placements.append(self.pdm.placement(left, top, width, height))
-        rotations = np.array([_FRONTAL] * count)
         centre, length = (x + w / 2, y + h / 2), self.margin * math.sqrt(w * h)
-        return self._looked_at(image, centre, length, rotations, placements, mirrored)
+        return self._looked_at(image, centre, length, [_FRONTAL] * count, placements, mirrored)
 
     def near(self, image: NDArray[Any], parameters: Parameters) -> Guesses:
         """Return a guess from where a face was in the frame before.
@@ -316,8 +315,8 @@ class LearnedStart:
 
         def look(guess: Parameters, before: Float | None = None) -> Guesses:
             scale, *_, x, y = guess.pose.tolist()
-            length, rotations = self.margin * scale * self._mean_side, guess.rotation[None]
-            return self._looked_at(image, (x, y), length, rotations, [(scale, x, y)], before=before)
+            length = self.margin * scale * self._mean_side
+            return self._looked_at(image, (x, y), length, [guess.rotation], [(scale, x, y)], before=before)
 
         guesses = look(parameters, parameters.shape[None, : self.predictor.n_modes])
         return self._settled(guesses, self._square(parameters), self._square, look)
@@ -333,47 +332,50 @@ class LearnedStart:
         image: NDArray[Any],
         centre: tuple[float, float],
         length: float,
-        rotations: Float,
+        rotations: Sequence[Float],
         placements: Sequence[tuple[float, float, float]],
         mirrored: bool = False,
         before: Float | None = None,
     ) -> Guesses:
-        """Return what is seen in a square of the image around faces with given pose; the rotations change.
+        """Return what is seen in a square of the image around faces with given pose.
 
         before: shapes in the frame before, where the pose is that of the frame before, too.
         """
         crop = Crop.cut(image, centre, length, self.side)
-        pixels = as_bytes(crop.pixels)
-        step, total = crop.step, self.pdm.n_modes
-        seen = np.array([(scale / step, *crop.point_in(x, y)) for scale, x, y in placements])
-        shapes = np.zeros((len(seen), self.predictor.n_modes))
-        faces, disagreements = (rotations, seen, shapes), None
-        if before is not None:
-            self._run(pixels, faces, (rotations.copy(), seen.copy(), before))
-        elif mirrored:
-            others = rotations.copy(), seen.copy(), shapes.copy()
-            self._run(pixels, faces)
-            self._run_in_mirror_image(pixels, others)
-            disagreements = self._mix(faces, others, 0.5).tolist()
+        pixels, step, total = as_bytes(crop.pixels), crop.step, self.pdm.n_modes
+        count, looks = len(placements), 2 if mirrored else 1
+        seen = np.array([(scale / step, *crop.point_in(x, y)) for scale, x, y in placements] * looks)
+        turned, shapes = np.array([*rotations] * looks), np.zeros((len(seen), self.predictor.n_modes))
+        faces, disagreements = (turned, seen, shapes), None
+        if mirrored:
+            # Both looks at once, the second one at the mirror image.
+            crops, last = np.empty((2, *pixels.shape), np.uint8), pixels.shape[1] - 1
+            _kernels.mirror_image(pixels, crops)
+            others = turned[count:], seen[count:], shapes[count:]
+            _kernels.mirror_faces(last, self._signs, *others)
+            self._run(crops, faces)
+            _kernels.mirror_faces(last, self._signs, *others)
+            turned, seen, shapes = turned[:count], seen[:count], shapes[:count]
+            disagreements = self._mix((turned, seen, shapes), others, 0.5).tolist()
         else:
-            self._run(pixels, faces)
+            self._run(pixels[None], faces, None if before is None else (turned.copy(), seen.copy(), before))
         if shapes.shape[1] < total:
             shapes = np.pad(shapes, [(0, 0), (0, total - shapes.shape[1])])
         found = []
-        for rotation, (scale, *at), shape in zip(rotations.tolist(), seen.tolist(), shapes, strict=True):
+        for rotation, (scale, *at), shape in zip(turned.tolist(), seen.tolist(), shapes, strict=True):
             numbers = scale * step, *euler_angles(rotation), *crop.point_out(*at)
             _check_finite(numbers)
             found.append(Parameters(np.array(numbers), shape))
         return Guesses(found, crop, self._mean_side, disagreements)
 
-    def _run(self, pixels: NDArray[np.uint8], faces: _Faces, before: _Faces | None = None) -> None:
-        """Move faces in a crop, see `Network.run`; before: where one was in the frame before."""
+    def _run(self, crops: NDArray[np.uint8], faces: _Faces, before: _Faces | None = None) -> None:
+        """Move faces in crops, see `Network.run`; before: where the one face was in the frame before."""
         if before is None or self.descent is None:
-            self.predictor.run(pixels, *faces, self.descent)
+            self.predictor.run(crops, *faces, self.descent)
         else:
-            self.predictor.run(pixels, *faces)
+            self.predictor.run(crops, *faces)
             self._mix(faces, before, _KEPT, _MOVED)
-            self.descent.take(pixels, *faces)
+            self.descent.take(crops[0], *faces)
         rotations, placements, _ = faces
         _check_finite(chain(rotations.ravel().tolist(), placements.ravel().tolist()))
 
@@ -382,14 +384,6 @@ class LearnedStart:
         """By which the shape coefficients of a mirror image differ."""
         assert self.descent is not None
         return mode_signs(self.pdm.components[:, : self.predictor.n_modes], self.descent.steps[0].mirror)
-
-    def _run_in_mirror_image(self, pixels: NDArray[np.uint8], faces: _Faces) -> None:
-        """Move faces in a crop to where its mirror image shows them."""
-        last, turned = pixels.shape[1] - 1, np.empty_like(pixels)
-        _kernels.mirror_image(pixels, turned)
-        _kernels.mirror_faces(last, self._signs, *faces)
-        self._run(turned, faces)
-        _kernels.mirror_faces(last, self._signs, *faces)
 
     def _mix(self, faces: _Faces, others: _Faces, share: float, reach: float = math.inf) -> Float:
         """Move faces a share of the way to others, less the further these are: none at the reach, mm.

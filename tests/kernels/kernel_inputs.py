@@ -306,7 +306,7 @@ def faces(random: np.random.Generator, guesses: int, modes: int) -> Arguments:
 
 def mirror_image(random: np.random.Generator) -> Arguments:
     image = random.integers(0, 256, random.integers(1, 90, 2), dtype=np.uint8)
-    return [image, np.empty_like(image)]
+    return [image, np.empty((2, *image.shape), np.uint8)]
 
 
 def mirror_faces(random: np.random.Generator) -> Arguments:
@@ -528,7 +528,8 @@ def run_layers(random: np.random.Generator) -> Arguments:
 
 
 def look_at_faces(random: np.random.Generator, steps: int = 0) -> Arguments:
-    modes, guesses = int(random.integers(0, 5)), int(random.integers(1, 4))
+    modes, crops = int(random.integers(0, 5)), int(random.integers(1, 3))
+    guesses = crops * int(random.integers(1, 4))
     # One look, and by itself no step after it: there what is found, which differs a little from the twin's,
     # may fall on the other side of a step of 1/32 px.
     while True:
@@ -539,7 +540,7 @@ def look_at_faces(random: np.random.Generator, steps: int = 0) -> Arguments:
             break
     side = len(image)
     return [
-        random.integers(0, 256, (24, 24, 1), dtype=np.uint8),
+        random.integers(0, 256, (crops, 24, 24, 1), dtype=np.uint8),
         float(random.uniform(30, 200)),
         1,
         4.0,

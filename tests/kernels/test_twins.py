@@ -67,7 +67,10 @@ def test_a_look_with_steps_is_one_after_the_other(kernels: ModuleType, seed: int
     # All but the first of `take_steps`'s arguments are the last of `look_at_faces`'s.
     steps, moved = list(own)[-len(NO_STEPS) - 3 : -3], list(own)[-3:]
     kernels.look_at_faces(*(own | dict(zip(steps, NO_STEPS, strict=True))).values())
-    kernels.take_steps(own["crop"][:, :, 0], *(own[name] for name in steps + moved))
+    each = len(own["rotations"]) // len(own["crops"])
+    for k, crop in enumerate(own["crops"]):
+        faces = (own[name][k * each : (k + 1) * each] for name in moved)
+        kernels.take_steps(crop[:, :, 0], *(own[name] for name in steps), *faces)
     for name in moved:
         np.testing.assert_array_equal(whole[name], own[name])
 

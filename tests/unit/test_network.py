@@ -57,7 +57,7 @@ def crop() -> np.ndarray:
 
 def run(network: Network, rotation: np.ndarray, placement: list[float]) -> tuple[np.ndarray, ...]:
     rotations, placements, shapes = rotation[None].copy(), np.array([placement]), np.zeros((1, M))
-    network.run(crop(), rotations, placements, shapes)
+    network.run(crop()[None], rotations, placements, shapes)
     return rotations[0], placements[0], shapes[0]
 
 
@@ -131,7 +131,7 @@ def test_weights_are_in_the_units_of_their_outputs() -> None:
     # The patch about the middle of the crop, px for px.
     placements = np.array([[SIDE / LENGTH, (SIDE - 1) / 2, (SIDE - 1) / 2]])
     shapes = np.zeros((1, M))
-    network.run(crop(), np.eye(3)[None].copy(), placements, shapes)
+    network.run(crop()[None], np.eye(3)[None].copy(), placements, shapes)
     seen = (image - image.mean()) / (image.std() + MIN_CONTRAST)
     said = said_in_floats(network.arrays(), seen)
     expected = PDM_.clamp(said[6 : 6 + M] * np.sqrt(PDM_.eigenvalues))
@@ -187,7 +187,7 @@ def test_what_a_layer_sees_goes_up_to_its_limit() -> None:
         units = np.full(32 + OUTPUTS, 0.01, np.float32)
         network = Network(PDM_, arrays(weights=flat, units=units, limits=np.array(limits, np.float32)))
         placements = np.array([[SIDE / LENGTH, (SIDE - 1) / 2, (SIDE - 1) / 2]])
-        network.run(image, np.eye(3)[None].copy(), placements, np.zeros((1, M)))
+        network.run(image[None], np.eye(3)[None].copy(), placements, np.zeros((1, M)))
         found.append(np.log(placements[0, 0] * LENGTH / SIDE))
     seen = (200 - image.mean()) / (image.std() + MIN_CONTRAST)
     assert seen > 6
@@ -204,7 +204,7 @@ def test_brightness_and_contrast_do_not_matter() -> None:
     found = []
     for picture in (image, 2 * image + 30):
         placements = np.array([[0.3, 40.0, 40.0]])
-        network.run(picture.astype(np.uint8), np.eye(3)[None].copy(), placements, np.zeros((1, M)))
+        network.run(picture.astype(np.uint8)[None], np.eye(3)[None].copy(), placements, np.zeros((1, M)))
         found.append(placements[0] - [0.3, 40, 40])
     assert np.abs(found[0]).max() > 1e-6
     # The contrast is measured with four grey levels added.

@@ -375,8 +375,8 @@ def cut_square(
 
 
 def mirror_image(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Turn an image into its mirror image."""
-    out[:] = image[:, ::-1]
+    """Copy an image and its mirror image."""
+    out[:] = image, image[:, ::-1]
 
 
 def mirror_faces(last: float, signs: Float, rotations: Float, placements: Float, shapes: Float) -> None:
@@ -611,7 +611,7 @@ def run_layers(
 
 
 def look_at_faces(
-    crop: NDArray[np.uint8],
+    crops: NDArray[np.uint8],
     length: float,
     looks: int,
     contrast: float,
@@ -645,7 +645,8 @@ def look_at_faces(
 ) -> None:
     """Move faces from where they are taken to be to where a network sees them, and take steps from there."""
     side, said = patch.shape[1], np.empty(int(table[-1, 3]), np.float32)
-    for rotation, placement, shape in zip(rotations, placements, shapes, strict=True):
+    seen_in = np.repeat(crops, len(placements) // len(crops), axis=0)
+    for crop, rotation, placement, shape in zip(seen_in, rotations, placements, shapes, strict=True):
         for _ in range(looks):
             plane = _upright(rotation)
             matrix[0, :, :2] = plane * (placement[0] * length / side)
@@ -667,10 +668,12 @@ def look_at_faces(
             if not (np.isfinite(placement).all() and scale >= MIN_SCALE):
                 placement[:] = np.nan
                 break
-    take_steps(
-        crop[:, :, 0], mean, modes, step_limits, mirror, signs, edges, width, patches, directions, taps,
-        offsets, step_weights, step_units, bias, rotations, placements, shapes,
-    )  # fmt: skip
+    faces = (np.split(numbers, len(crops)) for numbers in (rotations, placements, shapes))  # views
+    for crop, *own in zip(crops, *faces, strict=True):
+        take_steps(
+            crop[:, :, 0], mean, modes, step_limits, mirror, signs, edges, width, patches, directions, taps,
+            offsets, step_weights, step_units, bias, *own,
+        )  # fmt: skip
 
 
 def take_steps(

@@ -214,7 +214,7 @@ cdef bint c_place_face(const double *matrix, Py_ssize_t side, const double *plan
     return False
 
 
-def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, double contrast, double limit,
+def look_at_faces(const uint8_t[:, :, :, ::1] crops, double length, int looks, double contrast, double limit,
                   const int32_t[:, ::1] table, const signed char[::1] weights, const float[::1] factors,
                   const int32_t[::1] biases, const float[::1] shares,
                   const double[::1] mode_units, const double[::1] limits, double[:, :, ::1] matrix,
@@ -232,7 +232,8 @@ def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, doubl
 
     Parameters
     ----------
-    crop : ndarray, shape (L, L, 1), uint8
+    crops : ndarray, shape (k, L, L, 1), uint8
+        Of each, as many guesses, one after the other.
     length : float
         Side of the patch, mm of the face.
     looks : int
@@ -259,8 +260,8 @@ def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, doubl
         (scale, tx, ty), px of the crop; NaN where a damaged model's network leads out of all bounds; and
     shapes : ndarray, shape (g, m), float64
     """
-    cdef Py_ssize_t guess, side = patch.shape[1], last = 0, i
-    cdef const uint8_t[:, :, :] strided = crop
+    cdef Py_ssize_t guess, side = patch.shape[1], last = 0, i, k, each
+    cdef const uint8_t[:, :, :] crop
     cdef double plane[4]
     cdef double value
     cdef bint done = True
@@ -272,33 +273,39 @@ def look_at_faces(const uint8_t[:, :, ::1] crop, double length, int looks, doubl
     check_layers(table, side, weights.shape[0], factors.shape[0], biases.shape[0], shares.shape[0], last)
     if last < 6 + limits.shape[0]:
         raise ValueError("the network says fewer numbers than a face has")
+    if crops.shape[0] == 0 or placements.shape[0] % crops.shape[0] != 0:
+        raise ValueError("each crop has as many guesses")
     # And the patch in whole numbers.
     said = <float *>malloc(last * sizeof(float) + side * side * sizeof(int16_t))
     numbers = <int16_t *>(said + last)
     if said == NULL:
         raise MemoryError
+    each = placements.shape[0] // crops.shape[0]
     with nogil:
-        for guess in range(placements.shape[0]):
-            shape = &shapes[guess, 0] if limits.shape[0] > 0 else NULL
-            for _ in range(looks):
-                c_upright(&rotations[guess, 0, 0], plane)
-                value = placements[guess, 0] * length / side
-                for i in range(2):
-                    matrix[0, i, 0] = plane[2 * i] * value
-                    matrix[0, i, 1] = plane[2 * i + 1] * value
-                    matrix[0, i, 2] = (placements[guess, 1 + i]
-                                       - (matrix[0, i, 0] + matrix[0, i, 1]) * ((side - 1) / 2.0))
-                done = done and sampled(strided, matrix, patch, NULL)
-                if done:
-                    normalise_patch(&patch[0, 0, 0], side * side, contrast, limit, numbers)
-                    done = layered(numbers, side, table, &weights[0], &factors[0], &biases[0], &shares[0], said)
-                if not done or not c_place_face(&matrix[0, 0, 0], side, plane, said, mode_units, limits,
-                                                &rotations[guess, 0, 0], &placements[guess, 0], shape):
-                    break
-        if step_weights.shape[0] > 0:
-            done = done and stepped(&crop[0, 0, 0], crop.shape[0], mean, modes, step_limits, mirror, signs, edges,
-                                    width, patches, directions, taps, offsets, step_weights, step_units, bias,
-                                    rotations, placements, shapes)
+        for k in range(crops.shape[0]):
+            crop = crops[k]
+            for guess in range(k * each, (k + 1) * each):
+                shape = &shapes[guess, 0] if limits.shape[0] > 0 else NULL
+                for _ in range(looks):
+                    c_upright(&rotations[guess, 0, 0], plane)
+                    value = placements[guess, 0] * length / side
+                    for i in range(2):
+                        matrix[0, i, 0] = plane[2 * i] * value
+                        matrix[0, i, 1] = plane[2 * i + 1] * value
+                        matrix[0, i, 2] = (placements[guess, 1 + i]
+                                           - (matrix[0, i, 0] + matrix[0, i, 1]) * ((side - 1) / 2.0))
+                    done = done and sampled(crop, matrix, patch, NULL)
+                    if done:
+                        normalise_patch(&patch[0, 0, 0], side * side, contrast, limit, numbers)
+                        done = layered(numbers, side, table, &weights[0], &factors[0], &biases[0], &shares[0], said)
+                    if not done or not c_place_face(&matrix[0, 0, 0], side, plane, said, mode_units, limits,
+                                                    &rotations[guess, 0, 0], &placements[guess, 0], shape):
+                        break
+            if step_weights.shape[0] > 0 and each > 0:
+                done = done and stepped(&crops[k, 0, 0, 0], crops.shape[1], mean, modes, step_limits, mirror, signs,
+                                        edges, width, patches, directions, taps, offsets, step_weights, step_units,
+                                        bias, rotations[k * each:(k + 1) * each], placements[k * each:(k + 1) * each],
+                                        shapes[k * each:(k + 1) * each])
     free(said)
     if not done:
         raise MemoryError

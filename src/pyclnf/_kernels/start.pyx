@@ -353,19 +353,21 @@ cdef double c_turn_of(const double *R, double *w) noexcept nogil:
     return factor
 
 
-def mirror_image(const uint8_t[:, ::1] image, uint8_t[:, ::1] out):
-    """Turn an image into its mirror image.
+def mirror_image(const uint8_t[:, ::1] image, uint8_t[:, :, ::1] out):
+    """Copy an image and its mirror image.
 
     NumPy takes longer, and gives up Python's lock, which other threads then get.
 
     Parameters
     ----------
-    image, out : ndarray, shape (H, W), uint8
+    image : ndarray, shape (H, W), uint8
+    out : ndarray, shape (2, H, W), uint8
     """
     cdef Py_ssize_t i, j, last = image.shape[1] - 1
     for i in range(image.shape[0]):
+        memcpy(&out[0, i, 0], &image[i, 0], image.shape[1])
         for j in range(last + 1):
-            out[i, j] = image[i, last - j]
+            out[1, i, j] = image[i, last - j]
 
 
 def mirror_faces(double last, const double[::1] signs, double[:, :, ::1] rotations, double[:, ::1] placements,

@@ -401,7 +401,7 @@ def refine_start(
     placement = np.column_stack([state.scale, state.translation])
     for i, crop in enumerate(crops):
         some = slice(i, i + 1)
-        start.predictor.run(crop, state.rotation[some], placement[some], state.shape[some])
+        start.predictor.run(crop[None], state.rotation[some], placement[some], state.shape[some])
     k = min(config.modes, start.predictor.n_modes)
     state = _State(placement[:, 0], state.rotation, placement[:, 1:], state.shape[:, :k])
     truth = replace(truth, shape=truth.shape[:, :k])
