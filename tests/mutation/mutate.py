@@ -31,6 +31,8 @@ import ast
 import copy
 import functools
 import importlib
+import itertools
+import math
 import os
 import resource
 import sys
@@ -66,7 +68,8 @@ SWAPPED: dict[type, type] = {
     ast.And: ast.Or,
     ast.Or: ast.And,
 }
-CPU_LIMIT = 20  # seconds of a mutant's tests, which take a few: what runs longer does not end
+# Seconds that a mutant's tests may take beyond twice what they took: what runs longer does not end.
+CPU_LIMIT = 20
 
 
 @dataclass(frozen=True)
@@ -233,6 +236,27 @@ class Plugin:
         def passes(item: pytest.Item, following: pytest.Item) -> bool:
             return all(not report.failed for report in runtestprotocol(item, log=False, nextitem=following))
 
+        def lives(mutant: Mutant | None) -> bool:
+            """Say whether all tests pass in a fork, on a mutant or on the module as it is."""
+            pid = os.fork()
+            if pid == 0:
+                resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+                try:
+                    if mutant is not None:
+                        devnull = os.open(os.devnull, os.O_WRONLY)
+                        os.dup2(devnull, 1), os.dup2(devnull, 2)
+                        function, forget = function_named(module, mutant.function)
+                        function.__code__ = mutant.code
+                        forget()
+                    for item, following in itertools.pairwise([*items, items[0]]):
+                        if not passes(item, following):
+                            print(f"{item.nodeid} fails when it runs once more", flush=True)
+                            os._exit(1)
+                except BaseException:
+                    os._exit(1)
+                os._exit(0)
+            return os.waitpid(pid, 0)[1] == 0
+
         took: dict[pytest.Item, float] = {}
         for i, item in enumerate(session.items):
             start = time.process_time()
@@ -243,7 +267,10 @@ class Plugin:
         order = {path: i for i, path in enumerate(dict.fromkeys(item.path for item in session.items))}
         items = sorted(session.items, key=lambda item: (order[item.path], took[item]))
         print(f"{len(items)} tests in {sum(took.values()):.1f} s", flush=True)
+        limit = CPU_LIMIT + math.ceil(2 * sum(took.values()))
         module = importlib.import_module(f"pyclnf.{self.module}")
+        if not lives(None):
+            raise pytest.UsageError("no mutant would survive such tests")
         every = list(mutants(Path(module.__file__ or "")))
         self.stale = sorted(self.equivalent - {mutant.name for mutant in every})
         for name in self.stale:
@@ -251,22 +278,9 @@ class Plugin:
         found = [one for one in every if self.only in one.function]
         for mutant in found[:: self.every]:
             self.count += 1
-            function, forget = function_named(module, mutant.function)
+            function, _ = function_named(module, mutant.function)
             assert function.__code__.co_freevars == mutant.code.co_freevars, mutant
-            pid = os.fork()
-            if pid == 0:
-                resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, CPU_LIMIT))
-                devnull = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(devnull, 1), os.dup2(devnull, 2)
-                try:
-                    function.__code__ = mutant.code
-                    forget()
-                    alive = all(passes(item, items[(i + 1) % len(items)]) for i, item in enumerate(items))
-                except BaseException:
-                    alive = False
-                os._exit(0 if alive else 1)
-            _, status = os.waitpid(pid, 0)
-            if status != 0:
+            if not lives(mutant):
                 self.killed += 1
             elif mutant.name in self.equivalent:
                 self.known += 1

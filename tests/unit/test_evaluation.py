@@ -167,7 +167,8 @@ def test_landmarks_that_cannot_be_compared(
     ],
 )
 def test_what_cannot_be_evaluated(clnf: CLNF, data: Data, change: dict, message: str) -> None:
-    images, landmarks = list(data[0]), change.pop("landmarks", lambda points: points)(data[1])
+    change, images = dict(change), list(data[0])
+    landmarks = change.pop("landmarks", lambda points: points)(data[1])
     if "image" in change:
         images[3] = change.pop("image")
     with pytest.raises(TrainingError, match=message):
