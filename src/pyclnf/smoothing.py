@@ -7,6 +7,7 @@ interactive systems", CHI 2012.
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,13 +43,19 @@ class OneEuro:
     Raises
     ------
     ParameterError
-        If a cutoff is not positive, or beta is negative.
+        If a cutoff is not positive, beta is negative, or one is infinite.
     """
 
     def __init__(self, min_cutoff: float = 1.0, beta: float = 0.4, speed_cutoff: float = 2.0) -> None:
-        if not (min_cutoff > 0 and beta >= 0 and speed_cutoff > 0):
+        numbers = min_cutoff, beta, speed_cutoff
+        if not (
+            all(isinstance(number, Real) and number < math.inf for number in numbers)
+            and min_cutoff > 0
+            and beta >= 0
+            and speed_cutoff > 0
+        ):
             raise ParameterError(
-                "the filter's cutoffs are positive and beta is not negative, not "
+                "the filter's cutoffs are positive numbers and beta is one that is not negative, not "
                 f"{min_cutoff!r}, {beta!r}, {speed_cutoff!r}"
             )
         self.min_cutoff, self.beta, self.speed_cutoff = min_cutoff, beta, speed_cutoff

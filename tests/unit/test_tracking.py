@@ -974,6 +974,38 @@ def test_a_still_signal_is_smoothed_and_a_moving_one_followed() -> None:
     assert (moving - out)[30:].mean() < 150 / 30
 
 
+def test_a_cutoff_is_the_frequency_of_which_half_the_power_is_left() -> None:
+    times = np.arange(4000) / 1000
+    smoother = OneEuro(min_cutoff=2.0, beta=0.0, speed_cutoff=0.5)
+    out = [smoother([x], t)[0] for x, t in zip(np.sin(2 * np.pi * 2.0 * times), times, strict=True)]
+    assert np.max(out[2000:]) == pytest.approx(np.sqrt(0.5), rel=0.01)
+
+
+def test_what_has_the_time_of_the_last_is_given_back_as_it_is() -> None:
+    smoother = OneEuro()
+    for values in ([1.0, 2.0], [3.0, 2.0]):
+        assert smoother(values, 0.5).tolist() == values
+
+
+@pytest.mark.parametrize("what", ["size", "pitch", "yaw", "roll", "x", "y", "shape"])
+def test_whatever_of_a_face_moves_lags_by_as_many_mm(what: str) -> None:
+    pdm, speed, size = CLNF().model.pdm, 12.0, 3.0
+    # What moves landmarks by 1 mm.
+    unit = {"size": size / pdm.radius, "x": size, "y": size, "shape": 1.0}.get(what, 1 / pdm.radius)
+    place = {"size": 0, "pitch": 1, "yaw": 2, "roll": 3, "x": 4, "y": 5, "shape": 6 + pdm.n_modes - 1}[what]
+    of_mm = OneEuro()
+    smoother = Smoother(of_mm, pdm)
+    for time in np.arange(25) / 25:
+        given = np.array([size, 0, 0, 0, 300, 200, *np.zeros(pdm.n_modes)], np.float64)
+        given[place] += (time - 1) * speed * unit
+        out = smoother(Parameters(given[:6], given[6:]), time)
+        (expected,) = (time - 1) * speed - of_mm([(time - 1) * speed], time)
+    behind = given - np.concatenate([out.pose, out.shape])
+    assert behind[place] / unit == pytest.approx(expected, rel=0.01)
+    assert expected > 0.2
+    assert np.abs(np.delete(behind, place)).max() < 1e-9
+
+
 def test_the_filter_knows_frame_times_and_units() -> None:
     values = np.cumsum(np.random.default_rng(3).normal(size=50))
     a, b = OneEuro(), OneEuro()
@@ -986,9 +1018,22 @@ def test_the_filter_knows_frame_times_and_units() -> None:
     assert slow([1.0], 1.0)[0] > fast([1.0], 0.01)[0]
 
 
-@pytest.mark.parametrize("numbers", [(0, 1, 1), (1, -1, 1), (1, 1, 0)])
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (0, 1, 1),
+        (1, -1, 1),
+        (1, 1, 0),
+        (np.inf, 1, 1),
+        (1, np.inf, 1),
+        (1, 1, np.inf),
+        (np.nan, 1, 1),
+        ("1", 1, 1),
+    ],
+)
 def test_refuses_filters_that_filter_nothing(numbers: tuple[float, ...]) -> None:
-    with pytest.raises(ParameterError):
+    """Infinite ones would give no numbers."""
+    with pytest.raises(ParameterError, match="the filter's cutoffs are positive"):
         OneEuro(*numbers)
 
 
