@@ -7,7 +7,7 @@ import pytest
 
 from generate_model import generate_image, generate_model
 from pyclnf import CLNF, Model, Parameters, TrainingError
-from pyclnf.training import calibrate
+from pyclnf.training import calibrate, calibration
 from pyclnf.training.calibration import logistic, sample_fits
 
 SIZE = (260, 300)
@@ -119,10 +119,84 @@ def test_what_is_fitted_for_a_face(model: Model, data: Data) -> None:
     width = high[0] - low[0]
     cut = image[low[1] : high[1], low[0] : low[0] + width * 3 // 4]
     assert len(sample_fits(clnf, cut, points - low, 7.0, np.random.default_rng(0))) == len(rows) - 2
+    # Of a colour picture as of a grey one.
+    colour = sample_fits(clnf, np.dstack([image] * 3), points, 1e9, np.random.default_rng(0))
+    np.testing.assert_allclose(colour, rows)
     both = calibrate(model, data[0][:8], data[1][:8])
     alone = [calibrate(model, data[0][:8], data[1][:8], parameters=(name,)) for name in ("image", "video")]
     assert both["min_likelihood"] == min(one["min_likelihood"] for one in alone)
     assert both["confidence"] == alone[0]["confidence"] | alone[1]["confidence"]
+
+
+def test_boxes_are_a_detectors_bad_ones_and_one_on_noise(data: Data) -> None:
+    """At most eight a face. The good ones are moved by up to a tenth, and resized alike by up to 15 %."""
+    image, points = data[0][0], data[1][0] * (1.0, 1.5)
+    low, size = points.min(axis=0), np.ptp(points, axis=0)
+    pictures, boxes = zip(
+        *(
+            one
+            for seed in range(100)
+            for one in calibration._boxes(image, points, np.random.default_rng(seed))
+        ),
+        strict=True,
+    )
+    on_image = np.array([picture is image for picture in pictures]).reshape(100, -1)
+    assert on_image.shape[1] == 9 and (on_image.sum(axis=1) == 8).all()
+    assert not on_image[:, -1].any()
+    found = np.array(boxes).reshape(100, 9, 4)
+    growth = found[:, :8, 2:] / size
+    shifts = (found[:, :3, :2] + found[:, :3, 2:] / 2 - low - size / 2) / size
+    np.testing.assert_allclose(growth[..., 0], growth[..., 1])
+    for off, most in ((shifts, 0.1), (np.log(growth[:, :3]), 0.15)):
+        assert -most <= off.min() < -0.9 * most
+        assert 0.9 * most < off.max() <= most
+    # The bad ones are those that the module names.
+    where = np.dstack([(found[:, 3:8, :2] - low) / size, growth[:, 3:, 0]])
+    np.testing.assert_allclose(where, np.broadcast_to(calibration.ELSEWHERE, (100, 5, 3)))
+
+
+def test_a_face_of_a_larger_picture_may_be_off_by_more_pixels(
+    model: Model, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By as many mm."""
+    tolerances = []
+
+    def sampled(clnf, image, truth, tolerance, random, visible):
+        tolerances.append(tolerance)
+        return [(float(i % 2), 1.0, np.nan, 5.0 * (i % 2)) for i in range(10)]
+
+    monkeypatch.setattr(calibration, "sample_fits", sampled)
+    for times in (1, 3):
+        images = [np.kron(image, np.ones((times, times), np.uint8)) for image in data[0][:5]]
+        calibrate(model, images, data[1][:5] * times, parameters=("video",), tolerance=5.0)
+    assert tolerances[:5] == pytest.approx([5.0] * 5, rel=0.1)
+    np.testing.assert_allclose(tolerances[5:], 3 * np.array(tolerances[:5]), rtol=0.01)
+
+
+def test_the_bound_lies_halfway_between_right_fits_and_clearly_wrong_ones(
+    model: Model, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 of each are enough; what lies between them, or failed altogether, does not count."""
+    rows = [(-1.0 - i % 2, 2.0, 0.1, 0.9) for i in range(20)]
+    rows += [(-8.0 + i % 2 / 2, 9.0, 3.0, 3.1 if i % 3 else np.inf) for i in range(20)]
+    between = [(-50.0, 2.0, 0.1, 1.1), (50.0, 9.0, 3.0, 2.9)]
+    failed = [(np.nan, 1.0, 0.1, 0.5)]
+    given = []
+    monkeypatch.setattr(calibration, "sample_fits", lambda *_: given.pop())
+    found = []
+    for more in ([], [*between, *failed] * 9):
+        given += [[], [], [], [], [*rows, *more]]
+        found.append(calibrate(model, data[0][:5], data[1][:5], parameters=("image",)))
+    # From -2 to -7.5.
+    assert [one["min_likelihood"] for one in found] == [-4.75, -4.75]
+    # Where all starts were looked at twice there is a confidence for that.
+    assert set(found[0]["confidence"]) == {"image", "image_mirrored"}
+    usual, mirrored = found[0]["confidence"].values()
+    assert set(mirrored) - set(usual) == {"disagreement"}
+    assert mirrored["disagreement"] <= 0 < usual["likelihood"]
+    given += [[], [], [], [], rows[1:]]
+    with pytest.raises(TrainingError, match="19 are right and 20 clearly wrong: 20 of each are needed"):
+        calibrate(model, data[0][:5], data[1][:5], parameters=("image",))
 
 
 def test_the_likeliest_logistic_function() -> None:

@@ -54,7 +54,7 @@ def test_guessed_intrinsics() -> None:
     assert (wide.cx, wide.cy) == (960, 540)
 
 
-@pytest.mark.parametrize("values", [(0, 500, 1, 1), (500, -1, 1, 1), (500, 500, np.nan, 1)])
+@pytest.mark.parametrize("values", [(0, 500, 1, 1), (500, 0, 1, 1), (500, -1, 1, 1), (500, 500, np.nan, 1)])
 def test_refuses_impossible_intrinsics(values: tuple[float, ...]) -> None:
     with pytest.raises(ParameterError, match="focal"):
         Camera(*values)
@@ -97,8 +97,21 @@ def test_agrees_with_opencv_on_noisy_points(pdm: PDM) -> None:
 
 
 def test_nothing_seen_has_no_pose(pdm: PDM) -> None:
+    camera = Camera.from_size(640, 480)
+    seen = Parameters(np.array([2.0, 0.1, -0.2, 0.0, 320.0, 240.0]), np.zeros(5))
+    points = pdm.landmarks_2d(seen)
+    unseen = np.where(np.arange(30)[:, None] == 7, np.nan, points)
     nan = Parameters(np.full(6, np.nan), np.full(5, np.nan))
-    assert np.isnan(head_pose(pdm, nan, np.full((30, 2), np.nan), Camera.from_size(640, 480))).all()
+    for parameters, landmarks in ((nan, points), (seen, unseen), (nan, unseen)):
+        np.testing.assert_array_equal(head_pose(pdm, parameters, landmarks, camera), np.full(6, np.nan))
+
+
+def test_a_head_in_the_middle_of_the_picture_is_straight_ahead(pdm: PDM) -> None:
+    """Of points in a plane before the camera, so that the weak perspective is the right one."""
+    flat = PDM(np.concatenate([pdm.mean[:60], np.zeros(30)]), np.zeros((90, 0)), [])
+    fitted = Parameters(np.array([1.25, 0.0, 0.0, 0.0, 320.0, 240.0]), np.empty(0))
+    pose = head_pose(flat, fitted, flat.landmarks_2d(fitted), Camera(500, 500, 320, 240))
+    np.testing.assert_allclose(pose, [0, 0, 400, 0, 0, 0], atol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(29, 2), (31, 2), (30, 3), (60,)])
@@ -243,6 +256,10 @@ def test_intrinsics_may_be_any_numbers() -> None:
     for wrong in ("wide", None, [1, 2], 1j):
         with pytest.raises(ParameterError, match="intrinsics are numbers"):
             Camera(wrong, 600, 320, 240)  # type: ignore[arg-type]
+
+
+def test_a_camera_of_focal_length_1_gives_what_does_not_depend_on_the_camera() -> None:
+    assert Camera(1, 1, 0, 0).project([(30.0, -20.0, 100.0)]).tolist() == [[0.3, -0.2]]
 
 
 def test_points_of_any_number_are_projected() -> None:

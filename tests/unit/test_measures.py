@@ -34,27 +34,26 @@ def test_heights_are_those_in_the_heads_own_axes(turn: tuple[float, float, float
     points = np.zeros((68, 3))
     points[48] = (-25, 60, 0)
     points[54] = (26, 60 + 8, 0)
-    points[36, 0], points[45, 0] = -40, 41
-    points[[37, 38], 1] = -3
-    points[[41, 40], 1] = (3, 5)
-    points[[43, 44], 1] = -2
-    points[[47, 46], 1] = 2
+    points[[36, 39, 42, 45], 0] = -40, -10, 10, 41
+    points[[36, 39, 42, 45], 1] = 1, 3, -2, 4
+    points[[37, 38, 41, 40], 1] = -4, -2, 3, 5
+    points[[43, 44, 47, 46], 1] = -3, 0, 1, 4
     points[[37, 43], 0] = 1.5
-    points[[36, 39], 1] = (1, 3)
-    points[17:22] = (4, -30, -9)
-    points[22:27] = (-4, -20, -9)
+    points[17:22, 1] = -20, -26, -32, -38, -34
+    points[22:27, 1] = -22, -24, -20, -18, -16
+    points[17:27, 2] = -9
     found = measures(table_of(points, turn))
     assert tuple(found) == MEASURES
     assert {name: values[0] for name, values in found.items()} == pytest.approx(
         {
-            "outer_canthal_distance": np.hypot(81, 1),
+            "outer_canthal_distance": np.hypot(81, 3),
             "mouth_width": np.hypot(51, 8),
             "lid_opening_right": 7,
             "lid_opening_left": 4,
             "brow_height_right": 32,
-            "brow_height_left": 20,
+            "brow_height_left": 21,
             "mouth_corner_right": 58,
-            "mouth_corner_left": 68,
+            "mouth_corner_left": 67,
         }
     )
     assert all(np.isnan(values[1]) for values in found.values())

@@ -53,7 +53,8 @@ def with_start(**changed: np.ndarray) -> Model:
 # A pixel is of one colour, so that the part of it in an area has its middle up to 1/8 px elsewhere than
 # the ramp has; beyond 6 px a step, pixels stand for areas whose middles lie within half a pixel.
 @pytest.mark.parametrize(
-    ("step", "offset"), ((0.5, 0.0), (1.0, 0.125), (2.0, 0.125), (2.7, 0.125), (5.9, 0.125), (9.3, 0.5))
+    ("step", "offset"),
+    ((0.5, 0.0), (1.0, 0.125), (1.6, 0.125), (2.0, 0.125), (2.7, 0.125), (5.9, 0.125), (9.3, 0.5)),
 )
 def test_a_ramp_stays_a_ramp(step: float, offset: float) -> None:
     y, x = np.mgrid[:400, :400].astype(np.float32)
