@@ -49,20 +49,18 @@ def test_one_who_moves_is_followed_to_the_nearest_box_alike() -> None:
     assert BESIDE in bystanders
 
 
-def test_of_several_near_by_only_the_nearest_is_taken() -> None:
-    further = np.array([-95.0, 50.0, 100.0, 100.0])
-    one_of_two = Bystanders(patience=2.0)
+def test_of_several_near_by_only_the_nearest_goes_to_a_box() -> None:
+    further, between, left = (np.array([x, 50.0, 100.0, 100.0]) for x in (130.0, 60.0, -95.0))
+    bystanders = Bystanders(patience=2.0)
     for box in (further, HERE):
-        one_of_two.add(box, 0.0)
-    one_of_two.follow([BESIDE / 2], [], 1.0)  # both are near enough
-    assert BESIDE / 2 not in one_of_two
-    one_of_two.follow([BESIDE], [], 1.0)
-    assert BESIDE in one_of_two and further in one_of_two
-    assert HERE not in one_of_two
+        bystanders.add(box, 0.0)
+    bystanders.follow([between], [], 1.0)
+    assert between in bystanders and further in bystanders
+    assert HERE not in bystanders
     bystanders = seen_here()
-    bystanders.follow([further, BESIDE], [], 1.0)
+    bystanders.follow([left, BESIDE], [], 1.0)
     assert BESIDE in bystanders
-    assert further not in bystanders
+    assert left not in bystanders
 
 
 def test_one_who_stays_takes_no_box_beside_it() -> None:

@@ -7,9 +7,11 @@ import json
 import re
 import sys
 import weakref
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ import pytest
 
 from faces import make_face, missing_face
 from pyclnf import formats, report
+from pyclnf.draw import confidence_colour, draw_axes, draw_landmarks
 from pyclnf.errors import FormatError
 from pyclnf.measures import HEIGHTS, measures
 from pyclnf.pdm import Parameters
@@ -102,6 +105,92 @@ def test_page_of_a_video(tmp_path: Path) -> None:
     assert "1.20 s, frame 13, failed" in page.words
 
 
+def drawings_of(page: Path) -> list[ElementTree.Element]:
+    """Return the charts of a page, in their order."""
+    return [
+        ElementTree.fromstring(svg)
+        for svg in re.findall(r"<svg.*?</svg>", page.read_text(encoding="utf-8"), re.DOTALL)
+    ]
+
+
+def scale_of(svg: ElementTree.Element, across: bool) -> Callable[[Any], Any]:
+    """Return what reads values off an axis: those at the ticks are written beside it."""
+    name, anchor, unit = ("x", "middle", " s") if across else ("y", "end", "")
+    ticks = [
+        # Words are written 4 px below the middle of their height.
+        (float(text.attrib[name]) - (0 if across else 4), float((text.text or "").removesuffix(unit)))
+        for text in svg.iter("text")
+        if text.attrib["text-anchor"] == anchor and re.fullmatch(rf"[-\d.]+({unit})?", text.text or "")
+    ]
+    assert len(ticks) > 2
+    slope, offset = np.polyfit(*np.array(ticks).T, 1)
+    places, values = np.array(ticks).T
+    np.testing.assert_allclose(slope * places + offset, values, atol=0.2 * abs(slope))
+    return lambda place: slope * place + offset
+
+
+def test_curves_and_points_are_read_off_by_the_ticks(tmp_path: Path) -> None:
+    """Of a recording that begins at 7 s, has a gap, and is no whole number of anything."""
+    frames = [*range(210, 240), *range(300, 330)]
+    poses = np.random.default_rng(0).uniform(-0.2, 0.2, (60, 3))
+    faces = [
+        make_face(
+            i, frame=k, timestamp=k / 30, pose=np.array([0, 0, 600, *poses[i]]), confidence=0.6 + i / 200
+        )
+        for i, k in enumerate(frames)
+    ]
+    formats.write_csv(tmp_path / "v.csv", faces)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv")
+    page, data = read_page(tmp_path / "v.html")
+    assert "60 frames over 4.0 s; success in 60 (100.0%); mean confidence of these 0.75" in page.words
+    table = formats.read_csv(tmp_path / "v.csv")
+    found = measures(table)
+    curves = [
+        {"confidence": table["confidence"]},
+        dict(zip(("pitch (rx)", "yaw (ry)", "roll (rz)"), np.degrees(table.pose[:, 3:]).T, strict=True)),
+        {"mouth width": found["mouth_width"]},
+        *({side: found[f"{name}_{side}"] for side in ("right", "left")} for name in HEIGHTS),
+    ]
+    mouse = re.search(r"const left = (\d+), right = (\d+)", (tmp_path / "v.html").read_text("utf-8"))
+    assert mouse is not None
+    drawings = drawings_of(tmp_path / "v.html")
+    for number, (svg, lines) in enumerate(zip(drawings, curves, strict=False)):
+        read = data[f"chart{number}"]
+        assert list(read) == ["t", *lines]
+        # The gap is halfway between the frames beside it.
+        assert read["t"][30] == pytest.approx((239 + 300) / 60, abs=1e-3)
+        to_time, to_value = scale_of(svg, True), scale_of(svg, False)
+        drawn: dict[str, list[list[float]]] = {}
+        for line in svg.iter("polyline"):
+            points = [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
+            drawn.setdefault(line.attrib["stroke"], []).extend(map(list, points))
+        assert list(drawn) == list(report.COLOURS[: len(lines)])
+        for (name, values), places in zip(lines.items(), drawn.values(), strict=True):
+            x, y = np.array(places).T
+            assert x.min() >= report.MARGIN and x.max() <= report.WIDTH
+            assert y.min() >= 0 and y.max() <= report.HEIGHT - 20
+            np.testing.assert_allclose(to_time(x), table["timestamp"], atol=0.005)
+            np.testing.assert_allclose(to_value(y), values, atol=0.005 * max(np.ptp(values), 1))
+            np.testing.assert_allclose(np.delete(np.array(read[name], float), 30), values, atol=0.001)
+        # What is read under the mouse is at that place of the curves.
+        figure = next(attributes for _, attributes in page.tags if attributes.get("id") == f"chart{number}")
+        for edge, place in zip(("begin", "end"), mouse.groups(), strict=True):
+            at = to_time(np.array([float(place)]))[0]
+            assert at == pytest.approx(float(str(figure[f"data-{edge}"])), abs=0.005)
+        if number == 0:  # all of 0 to 1 is shown
+            assert to_value(np.array([6.0]))[0] > 1 and to_value(np.array([report.HEIGHT - 20.0]))[0] < 0
+    for name, svg in zip(HEIGHTS, drawings[6:], strict=True):
+        x, y = np.array([(float(p.attrib["cx"]), float(p.attrib["cy"])) for p in svg.iter("circle")]).T
+        for axis, side in ((scale_of(svg, True)(x), "right"), (scale_of(svg, False)(y), "left")):
+            values = found[f"{name}_{side}"]
+            np.testing.assert_allclose(axis, values, atol=0.005 * np.ptp(values))
+        assert {"right", "left"} < {text.text for text in svg.iter("text")}
+        (line,) = (line.attrib for line in svg.iter("line"))
+        for end in "12":  # of the line on which both are equal
+            right, left = (scale_of(svg, axis == "x")(float(line[axis + end])) for axis in "xy")
+            assert right == pytest.approx(left, abs=0.005 * np.ptp(values))
+
+
 def test_sides_are_compared_where_the_face_is_seen_from_the_front(tmp_path: Path) -> None:
     """Also of a head beside the middle, whose yaw before the camera is not that from which it is seen."""
     beside = (300.0, 0.0, 600.0)  # seen from 27 degrees if it is turned as the camera is
@@ -173,6 +262,9 @@ def test_page_of_a_video_with_two_faces(tmp_path: Path) -> None:
     assert "Face 1" in page.words
     assert len(data) == 12
     assert len(data["chart5"]["t"]) == 10
+    found = measures(formats.read_csv(tmp_path / "v.csv"))["mouth_width"]
+    np.testing.assert_allclose(data["chart2"]["mouth width"], found[::2], atol=1e-3)
+    np.testing.assert_allclose(data["chart8"]["mouth width"], found[1::2], atol=1e-3)
 
 
 @pytest.mark.parametrize("step", [1, 10])
@@ -203,6 +295,7 @@ def test_a_long_video_keeps_its_peaks(tmp_path: Path) -> None:
     time = np.arange(100_000) / 30
     values = np.sin(time)
     values[54_321], values[77_777] = 9.0, -9.0
+    values[0], values[-1] = 5.0, -5.0
     values[10_000:12_000] = np.nan
     t, lines = report._thinned(time, {"values": values})
     v = lines["values"]
@@ -211,6 +304,7 @@ def test_a_long_video_keeps_its_peaks(tmp_path: Path) -> None:
     assert np.nanmax(v) == 9.0
     assert np.nanmin(v) == -9.0
     assert t[np.nanargmax(v)] == time[54_321]
+    assert (t[0], v[0], t[-1], v[-1]) == (0.0, 5.0, time[-1], -5.0)
     assert np.isnan(v[(t > 340) & (t < 390)]).all()
 
 
@@ -228,6 +322,37 @@ def test_curves_of_a_long_video_are_read_at_the_same_times() -> None:
     assert np.nanmax(np.abs(read["right"] - read["left"])) == pytest.approx(0.1)
     assert np.isnan(read["left"]).sum() == 1
     assert chart.count("<polyline") == 4
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-0.05, 1.05), (-1.0, 1.0), (3.2, 3.9), (0.0, 0.001), (0.0, 7261.0), (-812.0, -95.0)]
+)
+@pytest.mark.parametrize("count", [4, 8])
+def test_ticks_are_all_round_numbers_of_a_range(low: float, high: float, count: int) -> None:
+    ticks = report._ticks(low, high, count)
+    steps = np.diff(ticks)
+    step = steps.mean()
+    np.testing.assert_allclose(steps, step)
+    assert f"{step:.6e}".rstrip("0123456789+-").removesuffix("e").strip("0.") in ("1", "2", "5")
+    assert low <= ticks[0] < low + step and high - step < ticks[-1] <= high
+    np.testing.assert_allclose(np.array(ticks) / step, np.rint(np.array(ticks) / step), atol=1e-9)
+    assert count / 2 <= len(ticks) <= 2 * count
+    assert "-0" not in [f"{tick:g}" for tick in ticks]
+
+
+def test_a_frame_between_two_that_failed_is_a_point(tmp_path: Path) -> None:
+    faces = [missing_face(frame=i, timestamp=i / 10) for i in range(5)]
+    faces[2] = make_face(2, frame=2, timestamp=0.2)
+    formats.write_csv(tmp_path / "v.csv", faces)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv")
+    svg = drawings_of(tmp_path / "v.html")[2]
+    assert not list(svg.iter("polyline"))
+    (point,) = svg.iter("circle")
+    x, y = (
+        scale_of(svg, across)(float(point.attrib[name])) for across, name in ((True, "cx"), (False, "cy"))
+    )
+    (width,) = measures(formats.read_csv(tmp_path / "v.csv"))["mouth_width"][2:3]
+    assert (x, y) == (pytest.approx(0.2, abs=0.01), pytest.approx(width, abs=0.01))
 
 
 def test_page_of_photographs(tmp_path: Path) -> None:
@@ -300,6 +425,65 @@ def test_not_all_tables_of_photographs_are_kept(tmp_path: Path, monkeypatch: pyt
     report.write_image_report(tmp_path / "report.html", [(csv, None) for csv in csvs])
     page, _ = read_page(tmp_path / "report.html")
     assert "20 photographs with 20 faces; 0 without one" in page.words
+
+
+def pictures_of(page: Path) -> list[np.ndarray]:
+    sources = re.findall(r'src="data:image/jpeg;base64,([^"]*)"', page.read_text(encoding="utf-8"))
+    bytes_ = (np.frombuffer(base64.b64decode(source), np.uint8) for source in sources)
+    return [np.asarray(cv2.imdecode(own, cv2.IMREAD_COLOR)) for own in bytes_]
+
+
+def test_faces_are_drawn_into_their_pictures(tmp_path: Path) -> None:
+    """As `draw_faces` does, in the colour of their confidence; those that failed are not."""
+    faces = {"a": make_face(3, success=False), "b": make_face(1, confidence=0.3), "c": make_face(2)}
+    grey = np.full((320, 320, 3), 128, np.uint8)
+    for name, face in faces.items():
+        formats.write_csv(tmp_path / f"{name}.csv", [face], layout="image")
+        cv2.imwrite(str(tmp_path / f"{name}.png"), grey)
+    report.write_image_report(
+        tmp_path / "report.html", report.find_images(sorted(tmp_path.glob("*.csv")), None)
+    )
+    found = pictures_of(tmp_path / "report.html")
+    assert np.ptp(found[0]) < 3
+    for name, picture in zip("bc", found[1:], strict=True):
+        table = formats.read_csv(tmp_path / f"{name}.csv")
+        colour = confidence_colour(table["confidence"][0])
+        drawn = draw_landmarks(grey, table.landmarks[0], colour=colour)
+        draw_axes(drawn, [table[name][0] for name in formats.PARAMETERS])
+        jpeg = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+        expected = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), int)
+        assert np.abs(picture - expected).max() <= 2
+
+
+def test_pictures_are_made_smaller_but_not_larger(tmp_path: Path) -> None:
+    sizes = {"a": (900, 600), "b": (50, 40), "c": (2, 3000)}
+    for name, (width, height) in sizes.items():
+        formats.write_csv(tmp_path / f"{name}.csv", [], layout="image")
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((height, width, 3), 128, np.uint8))
+    report.write_image_report(
+        tmp_path / "report.html", report.find_images(sorted(tmp_path.glob("*.csv")), None)
+    )
+    found = [picture.shape[1::-1] for picture in pictures_of(tmp_path / "report.html")]
+    assert found == [(360, 240), (50, 40), (1, 360)]
+    page, _ = read_page(tmp_path / "report.html")
+    said = [(at["width"], at["height"]) for tag, at in page.tags if tag == "img"]
+    assert said == [(str(width), str(height)) for width, height in found]
+
+
+def test_of_many_photographs_the_least_certain_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MAX_PICTURES", 3)
+    for i in range(4):
+        face = make_face(i, confidence=0.9 - i / 10)
+        formats.write_csv(tmp_path / f"p{i}.csv", [face, make_face(9)], layout="image")
+    for count in (3, 4):
+        csvs = sorted(tmp_path.glob("p*.csv"))[:count]
+        report.write_image_report(tmp_path / "report.html", [(csv, None) for csv in csvs])
+        page, _ = read_page(tmp_path / "report.html")
+        assert f"{count} photographs with {2 * count} faces; 0 without one" in page.words
+        assert re.findall(r"p(\d): 2 faces", page.words) == [str(i) for i in range(count)][:-4:-1]
+        assert ("the first 3 are shown" in page.words) is (count == 4)
 
 
 def test_photographs_are_found_by_their_names(tmp_path: Path) -> None:
@@ -413,19 +597,38 @@ def test_page_of_a_table_without_rows_and_ids(tmp_path: Path) -> None:
     assert "No frames." in page.words
 
 
+def test_of_frames_that_are_all_alike_some_are_shown_from_the_first_to_the_last(tmp_path: Path) -> None:
+    formats.write_csv(tmp_path / "v.csv", [make_face(i, frame=i, timestamp=i / 10) for i in range(20)])
+    write_video(tmp_path / "v.avi", 20)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv", tmp_path / "v.avi")
+    page, _ = read_page(tmp_path / "v.html")
+    assert "Frames" in page.words and "Worst" not in page.words
+    found = [int(number) for number in re.findall(r"frame (\d+), confidence", page.words)]
+    assert len(found) == report.WORST_FRAMES and (found[0], found[-1]) == (1, 20)
+    assert set(np.diff(found)) <= {2, 3}
+
+
+def test_not_all_points_of_a_long_video_are_drawn() -> None:
+    """But the mean is of all."""
+    left = np.arange(10_001.0)
+    drawn = report._scatter("Lid opening", np.zeros(10_001), np.where(left < 9999, left, -left))
+    assert 1000 < drawn.count("<circle") < 2 * report.MAX_POINTS
+    assert f"mean {(left[:9999].sum() - left[9999:].sum()) / 10_001:+.2f} mm" in drawn
+
+
 def test_the_worst_frames_are_not_those_of_one_moment(tmp_path: Path) -> None:
     """With fewer than the page has room for, and one beside a worse one left out."""
-    times, confidences = [0.0, 0.1, 5.0, 10.0], [0.1, 0.2, 0.9, 0.3]
+    times, confidences = [5.0, 5.1, 5.4, 10.0, 15.0], [0.1, 0.2, 0.4, 0.9, 0.3]
     faces = [
         make_face(i, frame=i, timestamp=time, confidence=confidence)
         for i, (time, confidence) in enumerate(zip(times, confidences, strict=True))
     ]
     formats.write_csv(tmp_path / "v.csv", faces)
-    write_video(tmp_path / "v.avi", 4)
+    write_video(tmp_path / "v.avi", 5)
     report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv", tmp_path / "v.avi")
     page, _ = read_page(tmp_path / "v.html")
     found = re.findall(r"frame (\d), confidence", page.words)
-    assert found == ["1", "4", "3"]
+    assert found == ["1", "5", "3", "4"]
 
 
 def test_a_video_that_ends_before_the_table_begins(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from generate_model import generate_image, generate_model
 from pyclnf import CLNF, Model, ModelError, ParameterError, Parameters
+from pyclnf.confidence import shape_energy
 from pyclnf.crop import Crop
-from pyclnf.pdm import axis_angle_to_matrix
+from pyclnf.pdm import PDM, axis_angle_to_matrix
 from pyclnf.start import BOX_CHANGES, Guesses, LearnedStart
 
 MODEL = generate_model()
@@ -419,6 +420,11 @@ def test_fits_with_two_looks_have_a_confidence_of_their_own() -> None:
     logit = 3 + 0.1 * result.likelihood - 0.2 * energy - 0.7 * np.log1p(result.disagreement)
     assert clnf.confidence_of(result, "image") == pytest.approx(1 / (1 + np.exp(-logit)))
     assert clnf.confidence_of(replace(result, disagreement=np.inf), "image") == 0.0
+    assert clnf.confidence_of(replace(result, likelihood=np.nan), "image") == 0.0
+    # A shape that cannot change is as usual as can be.
+    stiff = PDM(model.pdm.mean, np.zeros((len(model.pdm.mean), 0)), [])
+    stiff_fit = replace(result, parameters=Parameters(result.parameters.pose, np.empty(0)))
+    assert shape_energy(stiff, stiff_fit) == 0
     assert clnf.confidence_of(replace(result, disagreement=None), "image") == pytest.approx(usual)
     assert clnf.fit(image, box, starts="frontal")[1]["confidence"] == pytest.approx(usual)
     single = CLNF(model, parameters="video")
