@@ -144,6 +144,40 @@ def test_a_failed_fit_of_a_photograph_has_no_confidence(tmp_path: Path) -> None:
     assert table.success.tolist() == [True, False, True]
 
 
+def test_a_fit_of_a_video_has_failed_if_its_column_says_so(tmp_path: Path) -> None:
+    """Whatever its confidence."""
+    formats.write_csv(tmp_path / "v.csv", [make_face(confidence=0.3, success=on) for on in (True, False)])
+    table = formats.read_csv(tmp_path / "v.csv")
+    assert (table["confidence"].tolist(), table.success.tolist()) == ([0.3, 0.3], [True, False])
+
+
+@pytest.mark.parametrize("layout", ["video", "image"])
+def test_a_file_says_whose_landmarks_it_holds(tmp_path: Path, layout: formats.Layout) -> None:
+    path = tmp_path / "own.csv"
+    formats.write_csv(path, [make_face()], layout=layout)
+    # As Excel saves it.
+    (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert formats.layout_of(path) == formats.layout_of(tmp_path / "bom.csv") == layout
+    for i, text in enumerate([b"", b"x", b"frames, a", b"face_id, a", b"\xff, a"]):
+        (tmp_path / f"{i}.csv").write_bytes(text)
+        assert formats.layout_of(tmp_path / f"{i}.csv") is None
+    assert formats.layout_of(tmp_path / "none.csv") is None
+
+
+@pytest.mark.parametrize("layout", ["video", "image"])
+def test_a_parquet_file_says_whose_landmarks_it_holds(tmp_path: Path, layout: formats.Layout) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "own.parquet"
+    formats.write_parquet(path, [make_face()], layout=layout)
+    assert formats.layout_of(path) == layout
+    other = tmp_path / "other.parquet"
+    parquet.write_table(parquet.read_table(path).replace_schema_metadata(None), other)
+    assert formats.layout_of(other) is None
+    other.write_bytes(b"PAR1")
+    assert formats.layout_of(other) is None
+    assert formats.layout_of(tmp_path / "none.parquet") is None
+
+
 def test_a_folder_in_the_place_of_a_file_is_said_before_any_work(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     for writer in (formats.CSVWriter(tmp_path, 68, 34), formats.ParquetWriter(tmp_path, 68, 34)):
@@ -342,6 +376,20 @@ def test_parquet_of_other_numbers(tmp_path: Path) -> None:
     table = formats.read_parquet(tmp_path / "odd.parquet")
     np.testing.assert_array_equal(table.landmarks, [[[0.5, np.nan]], [[np.nan, np.nan]]])
     assert table.success.tolist() == [True, False]
+
+
+def test_a_parquet_file_that_is_too_large_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    columns = {"source": ["a"] * 10, "confidence": np.ones(10), "x_0": np.zeros(10)}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "v.parquet", row_group_size=4)
+    monkeypatch.setattr(formats, "MAX_TABLE_BYTES", 160)
+    assert len(formats.read_parquet(tmp_path / "v.parquet")) == 10
+    monkeypatch.setattr(formats, "MAX_TABLE_BYTES", 159)
+    with pytest.raises(FormatError, match=r"v\.parquet: 160 bytes unpacked, at most 159 are read"):
+        formats.read_parquet(tmp_path / "v.parquet")
 
 
 def test_parquet_of_dates_is_no_table(tmp_path: Path) -> None:
