@@ -637,15 +637,17 @@ class HoledCapture(BrokenCapture):
         return self.at < self.count and self.at not in self.broken
 
 
-def test_frames_that_are_not_grabbed_are_said_and_skipped(tmp_path: Path) -> None:
-    video = Video(write_video(tmp_path / "a.avi", [grey_frame(9)] * 3, 25.0))
+@pytest.mark.parametrize("rate", [None, 10.0])
+def test_frames_that_are_not_grabbed_are_said_and_skipped(tmp_path: Path, rate: float | None) -> None:
+    path = write_video(tmp_path / "a.avi", [grey_frame(9)] * 3, 25.0)
+    video = Video(path, frame_rate=rate)
     video.close()
     video._capture, video.frame_count = HoledCapture({0, 3, 4}, 7), 7
     frames = list(video)
     assert [frame.image is None for frame in frames] == [True, False, False, True, True, False, False]
     assert "frame 4 of" in str(frames[3].error)  # counted as in the tables
     assert [frame.index for frame in frames] == list(range(7))
-    np.testing.assert_allclose([frame.timestamp for frame in frames], np.arange(7) * 0.04)
+    np.testing.assert_allclose([frame.timestamp for frame in frames], np.arange(7) / (rate or 25.0))
 
 
 def test_the_end_of_a_file_is_no_broken_frame(tmp_path: Path) -> None:
