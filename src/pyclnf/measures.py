@@ -124,13 +124,17 @@ def write_measures(path: str | Path, sources: Sequence[str | Path]) -> None:
     ----------
     path : str or Path
     sources : sequence of str or Path
-        CSVs, all of videos or all of photographs.
+        CSVs, one at least, all of videos or all of photographs.
 
     Raises
     ------
     FormatError
-        If a CSV is none, some are of videos and some of photographs, or the path is that of another file.
+        If there is no CSV or one is none, some are of videos and some of photographs, or the path is that of
+        another file.
     """
+    csvs = [] if isinstance(sources, str | Path) else [Path(source) for source in sources]
+    if not csvs:
+        raise FormatError(f"a table of measures is made of CSVs, ['a.csv'] for one, not of {sources!r}")
     path = Path(path)
     if path.exists() and not is_measures(path):
         raise FormatError(f"{path} is there, and no table of measures: give them another name")
@@ -141,7 +145,7 @@ def write_measures(path: str | Path, sources: Sequence[str | Path]) -> None:
         temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        for source in map(Path, sources):
+        for source in csvs:
             table = read_csv(source)
             if layout is None:
                 layout = table.layout

@@ -174,3 +174,11 @@ def test_no_other_file_is_replaced_and_nothing_half_written(tmp_path: Path) -> N
     assert is_measures(tmp_path / "m.csv")
     assert not is_measures(tmp_path / "v.csv")
     assert not is_measures(tmp_path / "none.csv")
+
+
+def test_a_table_of_nothing_is_not_begun(tmp_path: Path) -> None:
+    """It would be an empty file, which no later table replaces."""
+    for nothing in ([], "v.csv", tmp_path / "v.csv"):
+        with pytest.raises(FormatError, match=r"made of CSVs, \['a\.csv'\] for one, not of"):
+            write_measures(tmp_path / "m.csv", nothing)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
