@@ -555,6 +555,28 @@ def test_a_filter_keeps_its_own_numbers() -> None:
     assert smoother([0.0, 0.0], 0.2).tolist() == [0.0, 0.0]
 
 
+def test_frames_without_a_face_and_a_time_have_a_row_at_30_a_second(own: CLNF) -> None:
+    """Of the one face that is followed it is number 0's, of several nobody's."""
+    black = np.zeros((60, 80), np.uint8)
+    for max_faces, number in ((1, 0), (2, -1)):
+        tracker = Tracker(own, detector=no_detector, max_faces=max_faces)
+        rows = [*tracker.update(black), *tracker.skip("it is broken"), *tracker.update(black, 5.0)]
+        rows += tracker.update(black)
+        assert [row.face_id for row in rows] == [number] * 4
+        assert [row.frame for row in rows] == [0, 1, 2, 3]
+        np.testing.assert_allclose([row.timestamp for row in rows], [0, 1 / 30, 5, 5 + 1 / 30])
+        assert [row.failure for row in rows] == ["no face found", "it is broken", *["no face found"] * 2]
+
+
+def test_of_intervals_0_is_every_frame(own: CLNF) -> None:
+    calls = []
+    tracker = Tracker(own, detector=lambda image: calls.append(1) or [], search_interval=0, retry_interval=0)
+    for _ in range(3):
+        tracker.update(np.zeros((60, 80), np.uint8), 0.0)
+    assert len(calls) == 3
+    assert Tracker(own, detector=no_detector, patience=0).patience == 0
+
+
 def test_numbers_of_a_clnf_hold_for_its_videos(own: CLNF, rendered: np.ndarray) -> None:
     """But for the windows, which belong to a set."""
     clnf = CLNF(own.model, min_face_scale=1.2, windows=(0, 0, 7, 7))
