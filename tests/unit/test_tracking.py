@@ -574,6 +574,11 @@ def test_of_intervals_0_is_every_frame(own: CLNF) -> None:
     for _ in range(3):
         tracker.update(np.zeros((60, 80), np.uint8), 0.0)
     assert len(calls) == 3
+    # Boxes are given instead of the detector's, also where there are none.
+    for none in ([], np.empty((0, 5))):
+        (face,) = tracker.update(np.full((60, 80), 90, np.uint8), 0.0, boxes=none)
+        assert face.failure == "no face found"
+    assert len(calls) == 3
     assert Tracker(own, detector=no_detector, patience=0).patience == 0
 
 
@@ -868,6 +873,54 @@ def test_a_face_that_another_hides_keeps_its_number(own: CLNF, speed: int) -> No
                 hidden.append(str(own_still.failure))
         assert own_still.success
         assert "another face is there" in hidden
+
+
+def test_a_face_that_two_numbers_are_on_is_that_of_the_nearer(own: CLNF) -> None:
+    places = (20.0, 50.0, False), (300.0, 50.0, True)
+    for near, far in ((0, 1), (1, 0)):
+        tracker = Tracker(own, detector=no_detector, max_faces=2)
+        tracker.update(scene(*places), 0.0, boxes=[head_box(*place) for place in places])
+        tracker._tracks[far].parameters = tracker._tracks[near].parameters
+        faces = tracker.update(scene(places[near]), 0.04)
+        assert [face.success for face in faces] == [face.face_id == near for face in faces]
+        assert faces[far].failure == "another face is there"
+
+
+def test_a_lost_face_is_looked_for_at_once_and_then_at_intervals(own: CLNF) -> None:
+    here = (20.0, 50.0, False)
+    detector = Counted(lambda image: [head_box(*here)] if image.any() else [])
+    tracker = Tracker(own, detector=detector, retry_interval=0.25, search_interval=9.0)
+    empty = np.zeros_like(scene(here))
+    calls = []
+    for i in range(12):
+        (face,) = tracker.update(scene(here) if i < 2 else empty, i / 16)
+        assert face.success is (i < 2)
+        calls.append(detector.calls)
+    # At 1/8 s, when it is lost, though the detector was asked at 0 s.
+    assert calls == [1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4]
+
+
+@pytest.mark.parametrize(("pause", "number"), [(0.04, 1), (1.0, 0)])
+def test_a_face_that_comes_back_elsewhere_had_the_time_for_the_way(
+    own: CLNF, pause: float, number: int
+) -> None:
+    """Or it is another one."""
+    places = (20.0, 50.0, False), (400.0, 50.0, False)  # more than three faces apart
+    tracker = Tracker(own, detector=no_detector, max_faces=2)
+    tracker.update(scene(places[0], size=(700, 280)), 0.0, boxes=[head_box(*places[0])])
+    faces = tracker.update(scene(places[1], size=(700, 280)), pause, boxes=[head_box(*places[1])])
+    assert [face.face_id for face in faces if face.success] == [number]
+
+
+def test_a_face_that_is_found_again_in_two_boxes_is_one(own: CLNF) -> None:
+    here, there = (20.0, 50.0, False), (300.0, 50.0, False)
+    tracker = Tracker(own, detector=no_detector, max_faces=2)
+    tracker.update(scene(here), 0.0, boxes=[head_box(*here)])
+    tracker.update(np.zeros_like(scene()), 0.04)
+    x, y, w, h = head_box(*there)
+    twice = [(x, y, w, h), (x - 0.35 * w, y - 0.3 * h, w, h)]
+    (face,) = tracker.update(scene(there), 1.0, boxes=twice)
+    assert face.success and face.face_id == 0
 
 
 def test_a_second_number_of_one_face_is_given_up(own: CLNF) -> None:
