@@ -99,6 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import multiprocessing
 
         multiprocessing.freeze_support()
+    given = sys.argv[1:] if arguments is None else arguments
+    unclosed = next((text for text in given if '"' in text), None)
+    if sys.platform == "win32" and unclosed is not None:
+        # In "my photographs\", as shells complete it, the backslash makes the closing mark a character.
+        parser().error(
+            f"{unclosed}: no path has a quotation mark: leave out the backslash before the closing one"
+        )
     options = parser().parse_args(arguments)
     # Names of files may hold what a terminal, or a file of another encoding, cannot.
     for stream in (sys.stdout, sys.stderr):

@@ -112,6 +112,18 @@ def test_where_an_interrupted_command_can_go_on(
     assert capsys.readouterr().err == "pyclnf: interrupted; --resume goes on with what is left\n"
 
 
+def test_on_windows_a_backslash_before_the_closing_mark_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of `pyclnf measure "my csvs\\" --output out.csv` all that follows is one argument."""
+    swallowed = 'my csvs" --output out.csv'
+    for platform, said in (("win32", True), ("linux", False)):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert run("measure", swallowed) == 2
+        error = capsys.readouterr().err
+        assert (f"{swallowed}: no path has a quotation mark: leave out the backslash" in error) == said
+
+
 @pytest.mark.parametrize(
     ("platform", "error"), [(sys.platform, BrokenPipeError()), ("win32", OSError(22, "Invalid argument"))]
 )
