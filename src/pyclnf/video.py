@@ -166,6 +166,10 @@ class Video:
                 raise VideoError(f"the video {path} is empty (0 bytes): copy or record it again")
             if not is_utf8(path):
                 raise VideoError(f"{path}: OpenCV opens only videos whose whole path is UTF-8: rename it")
+            try:  # OpenCV calls what it may not read no video
+                path.open("rb").close()
+            except OSError as error:
+                raise VideoError(f"{path}: cannot be read: {error.strerror}") from error
             source = str(path)
         capture = cv2.VideoCapture(source)
         if not capture.isOpened():

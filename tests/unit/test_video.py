@@ -209,6 +209,20 @@ def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
         Video(tmp_path / "text.mp4")
 
 
+def test_a_video_that_may_not_be_read_is_not_called_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows, as long as the program that records or copies it has it open."""
+
+    def refuse(path: Path, mode: str = "r") -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path = write_video(tmp_path / "locked.avi", [grey_frame(20)] * 3, 25.0)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(VideoError, match=r"locked\.avi: cannot be read: Permission denied"):
+        Video(path)
+
+
 @pytest.mark.parametrize("number", [-1, 2**31, True])
 def test_numbers_that_no_camera_has(number: int) -> None:
     with pytest.raises(VideoError, match=f"a camera's number is 0, 1, 2 and so on, not {number}"):
@@ -736,7 +750,9 @@ def test_broken_images_are_rows(pictures: Path) -> None:
     (pictures / "frame4.png").write_bytes(b"no picture")
     frames = list(Video([*sorted(pictures.glob("*.png")), pictures / "gone.png"]))
     assert [frame.image is None for frame in frames] == [False, False, False, True, True, False, True]
-    assert "gone.png: cannot be read: No such file" in str(frames[-1].error)
+    with pytest.raises(FileNotFoundError) as missing:
+        (pictures / "gone.png").stat()
+    assert f"gone.png: cannot be read: {missing.value.strerror}" in str(frames[-1].error)
     assert "frame3.png: the file is empty" in str(frames[3].error)
     assert "frame4.png: not an image, or damaged" in str(frames[4].error)
 
