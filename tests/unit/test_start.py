@@ -536,7 +536,7 @@ def test_a_fit_adds_what_the_model_says() -> None:
     ("value", "message"),
     (
         (np.eye(3), r"'fit/expansion' must be .* not float64 \(3, 3\)"),
-        (np.eye(MODEL.pdm.n_modes, dtype=int), "not int64"),
+        (np.eye(MODEL.pdm.n_modes, dtype=np.int64), "not int64"),
         (np.full((MODEL.pdm.n_modes, MODEL.pdm.n_modes), np.nan), "not finite"),
         (np.full((MODEL.pdm.n_modes, MODEL.pdm.n_modes), 1e13), "beyond 1e"),
     ),
