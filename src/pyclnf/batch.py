@@ -12,6 +12,7 @@ import glob
 import itertools
 import os
 import re
+import stat
 import sys
 import threading
 import time
@@ -329,7 +330,14 @@ def _in_folder(path: Path, suffixes: Sequence[str], draw: Path | None, result: P
 
 def _is_aside(path: Path) -> bool:
     """Return whether what is in a folder of inputs is not spoken of: folders and hidden files."""
-    return path.is_dir() or path.name.startswith(".")
+    if path.is_dir() or path.name.startswith("."):
+        return True
+    if sys.platform != "win32":
+        return False
+    try:
+        return bool(getattr(path.lstat(), "st_file_attributes", 0) & stat.FILE_ATTRIBUTE_HIDDEN)
+    except OSError:  # taken away meanwhile
+        return False
 
 
 def _resolved(path: Path) -> Path:

@@ -96,6 +96,29 @@ def test_plan_refuses(tmp_path: Path) -> None:
         batch.plan("fit", [str(tmp_path / "a")], Path("out"), tmp_path / "a")
 
 
+def test_what_windows_hides_is_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its own desktop.ini, Thumbs.db and AlbumArtSmall.jpg in folders of photographs."""
+    hidden = {tmp_path / name for name in ("desktop.ini", "AlbumArtSmall.jpg")}
+    touch(*hidden, tmp_path / "a.jpg", tmp_path / "a.txt")
+    if sys.platform == "win32":
+        import ctypes
+
+        assert all(ctypes.windll.kernel32.SetFileAttributesW(str(path), 2) for path in hidden)
+    else:
+        lstat = Path.lstat
+
+        def as_on_windows(path: Path) -> SimpleNamespace:
+            return SimpleNamespace(
+                st_mode=lstat(path).st_mode, st_file_attributes=0x20 | 2 * (path in hidden)
+            )
+
+        monkeypatch.setattr(sys, "platform", "win32")
+        monkeypatch.setattr(Path, "lstat", as_on_windows)
+    plan = batch.plan("fit", [str(tmp_path)], Path("out"), None)
+    assert [Path(job.source).name for job in plan.jobs] == ["a.jpg"]
+    assert [path.name for path in plan.left_out] == ["a.txt"]
+
+
 @pytest.mark.parametrize("platform", ["darwin", "linux", "win32"])
 @pytest.mark.parametrize(("one", "other"), [("Face.jpg", "face.jpg"), ("\u00e9.jpg", "e\u0301.jpg")])
 def test_outputs_that_are_one_file_on_some_systems(
