@@ -427,12 +427,6 @@ def test_not_all_tables_of_photographs_are_kept(tmp_path: Path, monkeypatch: pyt
     assert "20 photographs with 20 faces; 0 without one" in page.words
 
 
-def pictures_of(page: Path) -> list[np.ndarray]:
-    sources = re.findall(r'src="data:image/jpeg;base64,([^"]*)"', page.read_text(encoding="utf-8"))
-    bytes_ = (np.frombuffer(base64.b64decode(source), np.uint8) for source in sources)
-    return [np.asarray(cv2.imdecode(own, cv2.IMREAD_COLOR)) for own in bytes_]
-
-
 def test_faces_are_drawn_into_their_pictures(tmp_path: Path) -> None:
     """As `draw_faces` does, in the colour of their confidence; those that failed are not."""
     faces = {"a": make_face(3, success=False), "b": make_face(1, confidence=0.3), "c": make_face(2)}
@@ -441,9 +435,10 @@ def test_faces_are_drawn_into_their_pictures(tmp_path: Path) -> None:
         formats.write_csv(tmp_path / f"{name}.csv", [face], layout="image")
         cv2.imwrite(str(tmp_path / f"{name}.png"), grey)
     report.write_image_report(
-        tmp_path / "report.html", report.find_images(sorted(tmp_path.glob("*.csv")), None)
+        tmp_path / "report.html",
+        report.find_images(dict.fromkeys(sorted(tmp_path.glob("*.csv")), tmp_path), None),
     )
-    found = pictures_of(tmp_path / "report.html")
+    found = pictures_of(read_page(tmp_path / "report.html")[0])
     assert np.ptp(found[0]) < 3
     for name, picture in zip("bc", found[1:], strict=True):
         table = formats.read_csv(tmp_path / f"{name}.csv")
@@ -461,9 +456,10 @@ def test_pictures_are_made_smaller_but_not_larger(tmp_path: Path) -> None:
         formats.write_csv(tmp_path / f"{name}.csv", [], layout="image")
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((height, width, 3), 128, np.uint8))
     report.write_image_report(
-        tmp_path / "report.html", report.find_images(sorted(tmp_path.glob("*.csv")), None)
+        tmp_path / "report.html",
+        report.find_images(dict.fromkeys(sorted(tmp_path.glob("*.csv")), tmp_path), None),
     )
-    found = [picture.shape[1::-1] for picture in pictures_of(tmp_path / "report.html")]
+    found = [picture.shape[1::-1] for picture in pictures_of(read_page(tmp_path / "report.html")[0])]
     assert found == [(360, 240), (50, 40), (1, 360)]
     page, _ = read_page(tmp_path / "report.html")
     said = [(at["width"], at["height"]) for tag, at in page.tags if tag == "img"]
