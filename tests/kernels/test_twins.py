@@ -288,6 +288,13 @@ def test_filters_that_do_not_fit_are_refused(compiled: ModuleType, name: str, ax
         compiled.filter_images(*arrays.values())
 
 
+@pytest.mark.parametrize("size", ((0, 2), (3, 1), (3, 0), (3, 3)))
+def test_only_points_in_an_image_have_an_extent(compiled: ModuleType, size: tuple[int, int]) -> None:
+    """Others would be read beyond their end."""
+    with pytest.raises(ValueError, match="points are"):
+        compiled.extent(np.zeros(size), np.empty(4))
+
+
 def test_a_row_is_as_it_is_among_others(compiled: ModuleType) -> None:
     """Results depend on no neighbours, to the bit: a batch or a larger image changes none of them."""
     for seed in range(20):

@@ -187,8 +187,8 @@ def extent(const double[:, ::1] points, double[::1] out):
     """
     cdef Py_ssize_t i, axis
     cdef double low, high, value
-    if points.shape[0] == 0:
-        raise ValueError("no points have no extent")
+    if points.shape[0] == 0 or points.shape[1] != 2:
+        raise ValueError(f"points are (n, 2), at least one, not ({points.shape[0]}, {points.shape[1]})")
     for axis in range(2):
         low = high = points[0, axis]
         for i in range(1, points.shape[0]):
