@@ -311,14 +311,22 @@ class LearnedStart:
         -------
         Guesses
             One.
+
+        Raises
+        ------
+        ParameterError
+            If the parameters are for another PDM, not finite or of no size.
         """
+        before = self.pdm.coefficients(parameters.shape)
+        if not (np.isfinite(parameters.pose).all() and np.isfinite(before).all() and parameters.pose[0] > 0):
+            raise ParameterError("a face is looked for near finite parameters of a positive scale")
 
         def look(guess: Parameters, before: Float | None = None) -> Guesses:
             scale, *_, x, y = guess.pose.tolist()
             length = self.margin * scale * self._mean_side
             return self._looked_at(image, (x, y), length, [guess.rotation], [(scale, x, y)], before=before)
 
-        guesses = look(parameters, parameters.shape[None, : self.predictor.n_modes])
+        guesses = look(parameters, before[None, : self.predictor.n_modes])
         return self._settled(guesses, self._square(parameters), self._square, look)
 
     def _square(self, parameters: Parameters) -> _Box:

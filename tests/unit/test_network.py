@@ -11,7 +11,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from generate_model import generate_model
-from pyclnf import CLNF, ModelError, _kernels
+from pyclnf import CLNF, ModelError, ParameterError, _kernels
 from pyclnf._kernels import VARIANT, load_variant
 from pyclnf._kernels.layout import LEVELS
 from pyclnf.descent import upright
@@ -242,12 +242,8 @@ def test_a_face_is_looked_for_near_where_it_was() -> None:
     assert (found.shape[1:] == 0).all()
 
 
-@pytest.mark.parametrize(("moved", "share"), ((0.0, 0.3), (7.5, 0.15), (15.0, 0.0), (17.0, 0.0)))
-def test_linear_steps_begin_nearer_to_the_frame_before_the_less_a_face_has_moved(
-    moved: float, share: float
-) -> None:
-    says = np.zeros(6 + M)
-    says[4], says[6] = moved / LENGTH, 1.0
+def still_steps(content: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return a network's arrays with linear steps that leave the face where it is."""
     still: dict[str, np.ndarray] = {
         "patch": np.array([[40, 0.3, 0.5, 20, 4]], np.float32),
         "offsets": np.zeros((1, 1, 2), np.float32),
@@ -257,8 +253,37 @@ def test_linear_steps_begin_nearer_to_the_frame_before_the_less_a_face_has_moved
         "units": np.ones((1, 3, 6), np.float32),
         "bias": np.zeros((1, 3, 6), np.float32),
     }
-    content = arrays(says) | {f"start/descent_{name}": value for name, value in still.items()}
-    start = LearnedStart(PDM_, content | {"start/crop": np.array([80, 2.0], np.float32)})
+    content |= {f"start/descent_{name}": value for name, value in still.items()}
+    return content | {"start/crop": np.array([80, 2.0], np.float32)}
+
+
+def test_near_what_a_face_is_looked_for() -> None:
+    """Coefficients of any kind of number and place in memory, but as many as there are modes."""
+    start = LearnedStart(PDM_, still_steps(arrays()))
+    image = np.random.default_rng(0).integers(0, 256, (400, 500, 3), dtype=np.uint8)
+    pose, shape = np.array([1.5, 0.0, 0.0, 0.0, 230.0, 190.0]), np.arange(M) / 2
+    (expected,) = start.near(image, Parameters(pose, shape))
+    assert expected.shape.any()
+    for same in (shape.astype(np.float32), np.repeat(shape, 2)[::2]):
+        (found,) = start.near(image, Parameters(pose, same))
+        assert found.shape.tolist() == expected.shape.tolist()
+    for other in (shape[:1], shape[:0], shape[None], np.zeros(M + 1)):
+        with pytest.raises(ParameterError, match="shape coefficients"):
+            start.near(image, Parameters(pose, other))
+    for change in (0.0, -1.0, np.nan):
+        with pytest.raises(ParameterError, match="near finite parameters"):
+            start.near(image, Parameters(pose * [change, 1, 1, 1, 1, 1], shape))
+    with pytest.raises(ParameterError, match="near finite parameters"):
+        start.near(image, Parameters(pose, shape + np.inf))
+
+
+@pytest.mark.parametrize(("moved", "share"), ((0.0, 0.3), (7.5, 0.15), (15.0, 0.0), (17.0, 0.0)))
+def test_linear_steps_begin_nearer_to_the_frame_before_the_less_a_face_has_moved(
+    moved: float, share: float
+) -> None:
+    says = np.zeros(6 + M)
+    says[4], says[6] = moved / LENGTH, 1.0
+    start = LearnedStart(PDM_, still_steps(arrays(says)))
     image = np.random.default_rng(0).integers(0, 256, (400, 500, 3), dtype=np.uint8)
     before = Parameters(np.array([1.5, 0.0, 0.0, 0.0, 230.0, 190.0]), np.arange(M) / M)
     (found,) = start.near(image, before)
