@@ -359,7 +359,10 @@ def read_csv(path: str | Path) -> Table:
         file.readline()
         # All of the text would take as much again as the numbers.
         for begin in range(0, count, READ_AT_ONCE):
-            lines = list(islice(file, READ_AT_ONCE))
+            # Not what is added meanwhile, as to a table that OpenFace is still writing.
+            lines = list(islice(file, min(READ_AT_ONCE, count - begin)))
+            if len(lines) < min(READ_AT_ONCE, count - begin):
+                raise FormatError(f"{path}: has lost lines while it was read: wait until it is written")
             columns[:, begin : begin + len(lines)] = _numbers(path, begin + 2, lines).T
     return Table(path, dict(zip(names, columns, strict=True)))
 
@@ -372,7 +375,7 @@ def _numbers(path: Path, number: int, lines: list[str]) -> Float:
         rows = []
     for i, line in enumerate(lines):
         try:
-            rows.append([float(value) for value in line.split(",")])
+            rows.append([float(value) for value in line.rstrip("\r\n").split(",")])
         except ValueError as error:
             raise FormatError(f"{path}, line {number + i}: {error}") from error
     return np.array(rows)

@@ -229,6 +229,7 @@ def test_reads_openface_with_further_columns(tmp_path: Path) -> None:
         ("confidence, confidence\n1, 2\n", "names a column twice"),
         ("confidence, x_0\n1, 2\n1\n", "line 3: 1 values for 2 columns"),
         ("confidence, x_0\n1, two\n", "line 2: could not convert"),
+        ("confidence, x_0,\r\n1, 2,\r\n", "line 2: could not convert string to float: ''"),
         ("confidence, x_0\n" + "1, 2\n" * 1500 + "1,\n", "line 1502: could not convert"),
         ("confidence\n1\n\n2\n", "line 3: 0 values for 1 columns"),
     ],
@@ -238,6 +239,30 @@ def test_damaged_csv(tmp_path: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(FormatError, match=message):
         formats.read_csv(path)
+
+
+@pytest.mark.parametrize("lines", (5, formats.READ_AT_ONCE - 1, formats.READ_AT_ONCE + 5))
+def test_csv_that_is_written_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    """As OpenFace's own is: lines that come after they were counted are not missed, lost ones are said."""
+    path, line, empty = tmp_path / "v.csv", "0.5,1\n", np.empty
+
+    def changed(content: str) -> formats.Table:
+        def allocate(*given: object) -> object:
+            path.write_text("confidence,x\n" + content, encoding="ascii")
+            return empty(*given)
+
+        path.write_text("confidence,x\n" + lines * line, encoding="ascii")
+        with monkeypatch.context() as patch:
+            patch.setattr(formats.np, "empty", allocate)
+            return formats.read_csv(path)
+
+    table = changed(lines * line + "0.7,2\n0.8")
+    assert table["confidence"].tolist() == lines * [0.5]
+    for left in (0, 2):
+        with pytest.raises(FormatError, match=r"v\.csv: has lost lines while it was read"):
+            changed(left * line)
 
 
 def test_csv_that_is_no_text(tmp_path: Path) -> None:
