@@ -391,6 +391,8 @@ def layout_of(path: Path) -> Layout | None:
 
 def _layout_of_csv(path: Path) -> Layout | None:
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return None
         with path.open("rb") as file:
             name = file.read(16).partition(b",")[0].strip().decode("utf-8-sig")
     except (OSError, ValueError):

@@ -161,6 +161,8 @@ def is_measures(path: Path) -> bool:
     Excel may separate its columns by semicolons, and begin it with a byte order mark.
     """
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
         with path.open("rb") as file:
             line = file.readline(_LONGEST_LINE)
     except OSError:

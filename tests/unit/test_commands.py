@@ -285,6 +285,18 @@ def test_videos_are_found_in_a_folder_and_missing_ones_said(
     assert capsys.readouterr().err.count("note:") == 2
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_pipes_are_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    # Nobody writes to it: one that is read keeps the command for ever.
+    for command in (["report", tmp_path], ["measure", tmp_path, "--output", tmp_path / "m.csv"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "pyclnf", *map(str, command)], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 1
+        assert "pipe.csv: cannot be read: it is no regular file" in done.stderr
+
+
 @pytest.mark.parametrize("reordered", [False, True])
 def test_a_long_table_is_not_read_to_learn_what_it_is_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reordered: bool
