@@ -599,10 +599,15 @@ def _measure(options: argparse.Namespace) -> int:
 def _csvs(inputs: Sequence[Path]) -> dict[Path, Path]:
     """Return the CSVs of inputs, each once, with the folder that it is given by."""
     paths: dict[Path, Path] = {}
+    # A folder may be given as it is called here, from the root and by way of another.
+    seen: set[tuple[str, str]] = set()
     for given in inputs:
         folder, found = (given, _csvs_in(given)) if given.is_dir() else (given.parent, [given])
         for path in found:
-            paths.setdefault(path, folder)
+            place = os.path.realpath(path.parent), path.name
+            if place not in seen:
+                seen.add(place)
+                paths[path] = folder
     if not paths:
         raise ParameterError("there are no CSVs in these folders")
     return paths
