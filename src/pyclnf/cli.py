@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import time
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -545,7 +546,7 @@ def _write_reports(settings: Settings, jobs: Sequence[Any], output: Path) -> Non
 
 def _report(options: argparse.Namespace) -> int:
     from pyclnf.formats import layout_of, read_csv
-    from pyclnf.report import find_images, find_video, write_image_report, write_video_report
+    from pyclnf.report import find_images, find_video, holds_images, write_image_report, write_video_report
 
     # A name that is meant for a table would be one of the CSVs easily, which a page must not replace.
     if options.output and options.output.suffix.lower() == ".csv":
@@ -562,21 +563,35 @@ def _report(options: argparse.Namespace) -> int:
     folder = options.video if options.video and options.video.is_dir() else None
     if options.video and (not videos or (len(videos) > 1 and folder is None)):
         raise ParameterError("--video belongs to the CSV of one video: of several name their folder")
-    for path in videos:
-        page = options.output or path.with_suffix(".html")
+    if options.images and not photographs:
+        raise ParameterError("--images belongs to the CSVs of photographs, but these are of videos")
+    if options.images and not options.images.is_dir():
+        raise ParameterError(f"--images names the folder of photographs: there is no folder {options.images}")
+    pages = {path: options.output or path.with_suffix(".html") for path in videos}
+    image_page = options.output or next(iter(photographs.values()), Path()) / "report.html"
+    counts = Counter([*pages.values(), image_page] if photographs else pages.values())
+    if twice := [page for page, count in counts.items() if count > 1]:
+        raise ParameterError(
+            f"{twice[0]} would be the page of several CSVs: report them one by one, with --output"
+        )
+    for path, page in pages.items():
         video = options.video
         if video is None or folder is not None:
-            # A folder without it may be that of one video's frames.
-            video = find_video(path, paths[path], folder) or (folder if len(videos) == 1 else None)
+            video = find_video(path, paths[path], folder)
+        # A folder without it may be that of one video's frames.
+        if video is None and folder is not None and len(videos) == 1 and holds_images(folder):
+            video = folder
         write_video_report(page, path, video)
         print(page)
         if video is None:
-            print(f"note: {page} has no frames: name the video of {path} by --video", file=sys.stderr)
+            remedy = f"name the video of {path} by --video"
+            if folder is not None:
+                remedy = f"the video of {path} is not found in {folder}"
+            print(f"note: {page} has no frames: {remedy}", file=sys.stderr)
     if photographs:
-        page = options.output or next(iter(photographs.values())) / "report.html"
         items = find_images(photographs, options.images)
-        write_image_report(page, items)
-        print(page)
+        write_image_report(image_page, items)
+        print(image_page)
         if missing := [csv for csv, image in items if image is None]:
             count = f"{len(missing)} of {len(items)} photographs"
             print(

@@ -419,6 +419,11 @@ def find_images(csvs: Mapping[Path, Path], folder: Path | None) -> list[tuple[Pa
     ]
 
 
+def holds_images(folder: Path) -> bool:
+    """Return whether a folder may be that of a video's frames."""
+    return any(file.suffix.lower() in IMAGE_SUFFIXES for file in folder.iterdir())
+
+
 def _places(csv: Path, top: Path, folder: Path | None) -> list[Path]:
     """Return where to look for what a CSV is of."""
     if folder is None:

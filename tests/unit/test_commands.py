@@ -285,6 +285,38 @@ def test_videos_are_found_in_a_folder_and_missing_ones_said(
     assert capsys.readouterr().err.count("note:") == 2
 
 
+def test_a_folder_without_the_video_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It holds no frames either: as of a CSV alone out of several folders of them."""
+    formats.write_csv(tmp_path / "a" / "v.csv", [make_face(0, frame=0)])
+    (tmp_path / "videos" / "a").mkdir(parents=True)
+    assert run("report", tmp_path / "a", "--video", tmp_path / "videos") == 0
+    assert f"is not found in {tmp_path / 'videos'}" in capsys.readouterr().err
+    assert (tmp_path / "a" / "v.html").is_file()
+
+
+def test_pages_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One would be lost: the photographs' page has a name that a video's may have, too."""
+    formats.write_csv(tmp_path / "report.csv", [make_face(0, frame=0)])
+    formats.write_csv(tmp_path / "p.csv", [make_face(0)], layout="image")
+    assert run("report", tmp_path) == 2
+    assert "report.html would be the page of several CSVs" in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
+    assert run("report", tmp_path / "report.csv") == 0
+
+
+def test_a_folder_of_photographs_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    formats.write_csv(tmp_path / "p.csv", [make_face(0)], layout="image")
+    formats.write_csv(tmp_path / "v.csv", [make_face(0, frame=0)])
+    for csv, given, message in (
+        ("p.csv", tmp_path / "phtographs", f"there is no folder {tmp_path / 'phtographs'}"),
+        ("p.csv", tmp_path / "p.csv", f"there is no folder {tmp_path / 'p.csv'}"),
+        ("v.csv", tmp_path, "--images belongs to the CSVs of photographs"),
+    ):
+        assert run("report", tmp_path / csv, "--images", given) == 2
+        assert message in capsys.readouterr().err
+        assert not list(tmp_path.glob("*.html"))
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
 def test_pipes_are_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
@@ -322,7 +354,7 @@ def test_measures_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     for _ in range(2):  # the table is not taken for one of landmarks
         assert run("measure", tmp_path, "--output", table) == 0
         assert capsys.readouterr().out.splitlines() == [str(table)]
-    # A CSV that is given twice counts once, in whatever way.
+    # A CSV that is given twice counts once.
     assert run("measure", tmp_path, tmp_path / "v.csv", "--output", table) == 0
     assert len(table.read_text(encoding="utf-8").splitlines()) == 4
     capsys.readouterr()
