@@ -212,7 +212,19 @@ def kernels(model: Model, window: int) -> list[Kernel]:
         Kernel(
             "mean_shift", window, lambda: [sums, offsets, gaussian, np.empty((v, 2))], 4.0 * v * window**2
         ),
-        Kernel("likelihoods", window, lambda: [sums, offsets, settings.sigma, np.empty(v)], None),
+        Kernel(
+            "likelihoods",
+            window,
+            lambda: [
+                sums,
+                offsets,
+                settings.sigma,
+                experts.landmarks,
+                np.empty(pdm.n_landmarks),
+                np.empty(v),
+            ],
+            None,
+        ),
         Kernel(
             "jacobian",
             window,
