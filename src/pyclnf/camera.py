@@ -198,6 +198,6 @@ def head_in_camera(
     translation = depth * np.array([(tx - camera.cx) / camera.fx, (ty - camera.cy) / camera.fy, 1.0])
     intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
     _kernels.perspective_pose(shape, points, intrinsics, MAX_ITERATIONS, TOLERANCE, rotation, translation)
-    # What the shape is turned itself turns the head, and the points as little as before.
+    # How far the shape is turned itself counts as the head's turn. The points stay where they are.
     turned = rotation @ pdm.turn(parameters.shape) if len(pdm.rigid) else rotation
     return np.concatenate([translation, matrix_to_euler(turned)]), shape @ rotation.T + translation
