@@ -12,7 +12,10 @@ from generate_model import generate_pdm
 from pyclnf import CLNF, PDM, BoxError, ModelError, ParameterError, Parameters
 from pyclnf.pdm import (
     ShapePrior,
+    _turn_between,
     axis_angle_to_matrix,
+    box_of,
+    check_box,
     euler_to_matrix,
     matrix_to_axis_angle,
     matrix_to_euler,
@@ -560,3 +563,35 @@ def test_a_copy_of_parameters_shares_nothing(pdm: PDM) -> None:
     np.testing.assert_array_equal(parameters.pose, before[0])
     np.testing.assert_array_equal(parameters.shape, before[1])
     np.testing.assert_array_equal(np.concatenate([copy.pose, copy.shape]), 7)
+
+
+def test_the_box_of_landmarks() -> None:
+    """Of any memory layout and float type; there is none of a landmark that is no number."""
+    points = np.random.default_rng(0).uniform(-50, 300, (68, 2)).astype(np.float32)
+    points[[3, 40, 7, 22]] = [(-60, 5), (5, -70), (310, 8), (9, 330)]
+    for layout in (
+        points,
+        points.astype(np.float64),
+        np.asfortranarray(points),
+        points[::-1],
+        points.tolist(),
+    ):
+        assert box_of(layout).tolist() == [-60, -70, 370, 400]
+    points[50, 1] = np.nan
+    x, y, w, h = box_of(points).tolist()
+    assert (x, w) == (-60, 370) and np.isnan([y, h]).all()
+
+
+@pytest.mark.parametrize("turn", [-3.0, -1.2, 0.0, 0.4, 2.5])
+def test_how_far_points_are_turned(turn: float) -> None:
+    """Whatever their size and place."""
+    points = np.random.default_rng(1).normal((7, -4), 1.0, (20, 2))
+    plane = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    assert _turn_between(points, np.add(3 * points @ plane.T, (40, 90))) == pytest.approx(turn)
+
+
+@pytest.mark.parametrize(("w", "h"), [(0, 5), (5, 0), (-1, -1), (1e-200, 1e-200)])
+def test_boxes_without_an_area(w: float, h: float) -> None:
+    with pytest.raises(BoxError, match="has no area"):
+        check_box((1, 2, w, h))
+    assert check_box((1, 2, 0.5, 2)) == (1, 2, 0.5, 2)
