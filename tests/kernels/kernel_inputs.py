@@ -301,7 +301,9 @@ def faces(random: np.random.Generator, guesses: int, modes: int) -> Arguments:
     """Return rotations, placements and shapes."""
     turns = random.normal(0, random.choice([0.0, 1e-9, 0.3, 3.0]), (guesses, 3))
     placements = np.column_stack([random.uniform(0.05, 3, guesses), random.uniform(0, 99, (guesses, 2))])
-    return [Rotation.from_rotvec(turns).as_matrix(), placements, random.normal(0, 9, (guesses, modes))]
+    # (SciPy 1.11 knows no rotations of nothing.)
+    rotations = Rotation.from_rotvec(turns).as_matrix() if guesses else np.empty((0, 3, 3))
+    return [rotations, placements, random.normal(0, 9, (guesses, modes))]
 
 
 def mirror_image(random: np.random.Generator) -> Arguments:
