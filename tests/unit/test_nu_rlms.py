@@ -160,6 +160,27 @@ def test_an_image_that_is_not_finite_is_refused(model: Model, picture, value: fl
         fit(model.pdm, model.scales, settings, image, start)
 
 
+@pytest.mark.parametrize("shape", [(90, 110), (90, 110, 2), (90, 110, 4)])
+def test_pixels_are_grey_or_of_three_colours(model: Model, shape: tuple[int, ...]) -> None:
+    start = model.pdm.from_box((20, 20, 60, 60))
+    with pytest.raises(ImageError, match=r"the pixels of a fit are \(H, W, 1 or 3\)"):
+        fit(model.pdm, model.scales, FitParameters.named("video"), np.zeros(shape, np.uint8), start)
+
+
+def test_a_fit_adds_to_its_shape_what_an_expansion_says(model: Model, picture) -> None:
+    settings, m = FitParameters.named("video"), model.pdm.n_modes
+    levels = levels_of(model.pdm.eigenvalues, model.scales, settings)
+    image, start = picture.image[:, :, None], model.pdm.from_box(picture.box)
+    plain, more = (
+        fit_starts(model.pdm, levels, settings.iterations, image, [start], expansion=expansion)[0]
+        for expansion in (None, 0.1 * np.eye(m))
+    )
+    expected = model.pdm.clamp(1.1 * plain.parameters.shape)
+    np.testing.assert_allclose(more.parameters.shape, expected, atol=1e-12)
+    np.testing.assert_array_equal(more.landmarks, model.pdm.landmarks_2d(more.parameters))
+    assert more.likelihood == plain.likelihood
+
+
 def test_a_profile_sees_half_of_the_landmarks(model: Model, picture) -> None:
     start = model.pdm.from_box(picture.box, (0.0, 1.2, 0.0))
     settings = FitParameters((0, 0, 7), 1, 1.5, 25.0, 0.0)
