@@ -41,7 +41,8 @@ from pyclnf.formats import (
     write_parquet,
     write_pts,
 )
-from pyclnf.images import IMAGE_SUFFIXES, WRITTEN_SUFFIXES, read_photograph, write_image
+from pyclnf.images import IMAGE_SUFFIXES, WRITTEN_SUFFIXES, read_photograph, shrunk, write_image
+from pyclnf.progress import counted
 from pyclnf.store import resolve
 from pyclnf.video import Video, is_frame
 
@@ -185,8 +186,8 @@ class Outcome:
             return f"{self.source}: failed: {self.failure}"
         if self.skipped:
             return f"{self.source}: skipped, already done"
-        found = f"{self.faces} face{'' if self.faces == 1 else 's'}"
-        found += f" in {self.frames} frame{'' if self.frames == 1 else 's'}" if self.frames else ""
+        found = counted(self.faces, "face")
+        found += f" in {counted(self.frames, 'frame')}" if self.frames else ""
         return f"{self.source}: {found}{f' ({self.note})' if self.note else ''}"
 
 
@@ -707,10 +708,7 @@ def _turned(settings: Settings, image: NDArray[Any]) -> str | None:
 
     clnf, detector = _tools(settings)
     # Three looks at all of it would take three times as long as the one that has found nothing.
-    height, width = image.shape[:2]
-    shrink = min(1.0, TURNED_SIDE / max(height, width))
-    size = (max(1, round(shrink * width)), max(1, round(shrink * height)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    small, _ = shrunk(image, TURNED_SIDE)
     for turn, way in (
         (cv2.ROTATE_90_CLOCKWISE, "90° clockwise"),
         (cv2.ROTATE_90_COUNTERCLOCKWISE, "90° counterclockwise"),

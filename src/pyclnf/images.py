@@ -45,6 +45,16 @@ _AVIF_BRANDS = (b"avif", b"avis")
 _RAW_BRANDS = (b"crx ",)
 
 
+def shrunk(image: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], float]:
+    """Return an image whose longer side is no more than so many px, and by what it was multiplied."""
+    import cv2
+
+    height, width = image.shape[:2]
+    factor = min(1.0, side / max(height, width))
+    size = (max(1, round(factor * width)), max(1, round(factor * height)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), factor
+
+
 def read_photograph(path: str | Path) -> tuple[NDArray[np.uint8], str | None]:
     """Read a photograph as BGR of 8 bits, turned as its EXIF data say.
 

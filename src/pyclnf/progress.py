@@ -68,11 +68,13 @@ class Progress:
         parts += [f"{missing} not reached"] if missing else []
         faces = sum(outcome.faces for outcome in self.outcomes)
         frames = sum(outcome.frames for outcome in self.outcomes)
-        found = f"{_count(faces, 'face')} in {_count(frames, 'frame')}" if frames else _count(faces, "face")
+        found = (
+            f"{counted(faces, 'face')} in {counted(frames, 'frame')}" if frames else counted(faces, "face")
+        )
         empty = sum(not (outcome.faces or outcome.failure or outcome.skipped) for outcome in self.outcomes)
-        found += f", {_count(empty, 'file')} without one" if empty else ""
+        found += f", {counted(empty, 'file')} without one" if empty else ""
         print(
-            f"{_count(self.total, 'file')}: {', '.join(parts)}; {found}; {_clock(seconds)}", file=self.stream
+            f"{counted(self.total, 'file')}: {', '.join(parts)}; {found}; {_clock(seconds)}", file=self.stream
         )
         for outcome in failed:
             print(f"  failed: {outcome.source}: {outcome.failure}", file=self.stream)
@@ -102,7 +104,8 @@ class Progress:
         self.stream.flush()
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, of one or of several."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 

@@ -20,8 +20,9 @@ from pyclnf.confidence import TRUSTED
 from pyclnf.draw import confidence_colour, draw_axes, draw_landmarks
 from pyclnf.errors import FormatError, PyclnfError
 from pyclnf.formats import PARAMETERS, Table, read_csv
-from pyclnf.images import IMAGE_SUFFIXES, read_photograph
+from pyclnf.images import IMAGE_SUFFIXES, read_photograph, shrunk
 from pyclnf.measures import HEIGHTS, SIDES, measures, seen_from_the_side
+from pyclnf.progress import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -377,7 +378,7 @@ def write_image_report(page: Path, items: Iterable[tuple[Path, Path | None]]) ->
     shown = found[:MAX_PICTURES]
     for name, (_, csv, image) in zip(_names([csv for _, csv, _ in shown]), shown, strict=True):
         table = _read_table(csv)
-        text = f"{name}: {len(table)} face{'' if len(table) == 1 else 's'}"
+        text = f"{name}: {counted(len(table), 'face')}"
         if len(table):
             least = [f"{value:.2f}" for value in np.sort(table["confidence"])[:6]]
             text += f", confidence {', '.join(least)}{', ...' if len(table) > 6 else ''}"
@@ -421,7 +422,9 @@ def find_images(csvs: Mapping[Path, Path], folder: Path | None) -> list[tuple[Pa
 
 def holds_images(folder: Path) -> bool:
     """Return whether a folder may be that of a video's frames."""
-    return any(file.suffix.lower() in IMAGE_SUFFIXES for file in folder.iterdir())
+    from pyclnf.video import is_frame
+
+    return any(is_frame(file) for file in folder.iterdir())
 
 
 def _places(csv: Path, top: Path, folder: Path | None) -> list[Path]:
@@ -461,11 +464,9 @@ def _picture(image: NDArray[np.uint8], table: Table) -> str:
     """Return an image with the faces of a table, so small that many of them make a page."""
     import cv2
 
-    height, width = image.shape[:2]
-    shrink = min(1.0, THUMBNAIL / max(height, width))
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
     # First: of lines on a large picture little is seen when it is small.
-    picture = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    picture, shrink = shrunk(image, THUMBNAIL)
+    height, width = picture.shape[:2]
     for row in np.flatnonzero(table.success):
         colour = confidence_colour(float(table["confidence"][row]))
         # The middles of pixels have whole coordinates.
@@ -474,7 +475,7 @@ def _picture(image: NDArray[np.uint8], table: Table) -> str:
         draw_axes(picture, [s * shrink, rx, ry, rz, (tx + 0.5) * shrink - 0.5, (ty + 0.5) * shrink - 0.5])
     data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
     source = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-    return f'<img width="{size[0]}" height="{size[1]}" alt="" src="{source}">'
+    return f'<img width="{width}" height="{height}" alt="" src="{source}">'
 
 
 def _write_page(

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from benchmark_scripts import load_benchmark
 from pyclnf import CLNF
-
-CASES = Path(__file__).resolve().parents[2] / "benchmarks" / "cases.py"
 
 
 @pytest.fixture(scope="module")
 def cases() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("cases", CASES)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["cases"] = module  # its dataclasses look their own module up
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("cases")
 
 
 def test_kernels_are_called_as_they_take_it(cases: ModuleType) -> None:

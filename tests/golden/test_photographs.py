@@ -6,28 +6,20 @@ largest deviation of a landmark over the distance of the outer eye corners, and 
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from benchmark_scripts import load_benchmark
 from pyclnf import CLNF, Model
-
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "parity.py"
 
 
 @pytest.fixture(scope="module")
 def parity() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("parity", BENCHMARK)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["parity"] = module  # its dataclass looks its own module up
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("parity")
 
 
 @pytest.mark.parametrize(
