@@ -32,6 +32,7 @@ def receive(url: str, part: Path, size: int) -> None:
     try:
         _receive(url, part, size)
     except urllib.error.HTTPError as error:
+        error.close()
         raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
         if not isinstance(error.reason, ssl.SSLCertVerificationError):

@@ -96,11 +96,12 @@ def test_threads_take_turns(capfd: pytest.CaptureFixture[str]) -> None:
 
 CLOSED = """
 import os, sys
+# First: a library that keeps a file open (libffi may) would take the free place.
+from pyclnf._stderr import captured_stderr, write_stderr
 os.close(2)
 if sys.argv[1] == "file":  # takes the free place
     file = open(sys.argv[2], "rb")
     assert file.fileno() == 2
-from pyclnf._stderr import captured_stderr, write_stderr
 for _ in range(2):
     with captured_stderr() as written:
         os.write(2, b"heard")
