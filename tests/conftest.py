@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,6 +36,27 @@ def test_data() -> Path:
 def openface_model(test_data: Path) -> pyclnf.Model:
     """OpenFace's model, read from its own files."""
     return pyclnf.load_model(test_data / "openface" / "model")
+
+
+@pytest.fixture
+def hide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Hide files and folders as Windows does, on other systems as if they were it."""
+
+    def hide_all(*paths: Path) -> None:
+        if sys.platform == "win32":
+            import ctypes
+
+            assert all(ctypes.windll.kernel32.SetFileAttributesW(str(path), 2) for path in paths)
+            return
+        lstat = Path.lstat
+
+        def as_on_windows(path: Path) -> SimpleNamespace:
+            return SimpleNamespace(st_mode=lstat(path).st_mode, st_file_attributes=0x20 | 2 * (path in paths))
+
+        monkeypatch.setattr(sys, "platform", "win32")
+        monkeypatch.setattr(Path, "lstat", as_on_windows)
+
+    return hide_all
 
 
 @pytest.fixture(params=usable_variants())

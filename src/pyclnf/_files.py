@@ -6,17 +6,18 @@ import errno
 import hashlib
 import os
 import re
+import stat
 import sys
 import time
 from collections import defaultdict
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyclnf.errors import FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
     from typing import IO
 
 
@@ -112,6 +113,34 @@ def _short_stem(path: Path) -> str:
     if len(encoded) <= _LONGEST_STEM:
         return path.stem
     return f"{path.stem[:40]}{hashlib.sha256(encoded).hexdigest()[:16]}"
+
+
+def is_hidden(path: Path) -> bool:
+    """Return whether a file or folder, as systems keep for themselves, is left out unless it is named."""
+    if path.name.startswith("."):
+        return True
+    if sys.platform != "win32":
+        return False
+    try:
+        return bool(getattr(path.lstat(), "st_file_attributes", 0) & stat.FILE_ATTRIBUTE_HIDDEN)
+    except OSError:  # taken away meanwhile
+        return False
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the files in a folder and its sub-folders, sorted, but what is hidden or in a hidden folder."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_hidden(Path(place, name))]
+        found += [Path(place, name) for name in names]
+    return sorted(path for path in found if not is_hidden(path))
+
+
+def meant(pattern: str, files: Iterable[Path]) -> list[Path]:
+    """Return what a pattern means of the files that match it: hidden ones if it has their dot, as shells."""
+    if Path(pattern).name.startswith("."):
+        return list(files)
+    return [file for file in files if not is_hidden(file)]
 
 
 def is_openable(path: Path) -> bool:

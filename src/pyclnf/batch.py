@@ -12,7 +12,6 @@ import glob
 import itertools
 import os
 import re
-import stat
 import sys
 import threading
 import time
@@ -27,7 +26,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyclnf._files import remove_leftovers
+from pyclnf._files import files_in, is_hidden, meant, remove_leftovers
 from pyclnf._processes import end_with_parent
 from pyclnf.confidence import TRUSTED
 from pyclnf.draw import VIDEO_CODECS, VideoOverlay, draw_faces
@@ -253,15 +252,15 @@ def plan(
             folder = path if path.is_dir() else path.parent
             found[path] = Path(_resolved(folder).name or "frames")
             if path.is_dir():
-                others = [file for file in path.iterdir() if not is_frame(file) and not _is_aside(file)]
-                result.left_out += sorted(others)
+                others = [file for file in path.iterdir() if not file.is_dir() and not is_hidden(file)]
+                result.left_out += sorted(file for file in others if not is_frame(file))
         elif path.is_dir():
             found.update({file: file.relative_to(path) for file in _in_folder(path, suffixes, draw, result)})
         elif path.is_file():
             found[path] = Path(path.name)
         else:
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
-            files = [match for match in matches if not match.is_dir()]
+            files = meant(text, [match for match in matches if not match.is_dir()])
             if not files:
                 raise ParameterError(
                     f"{text}: there is no such file or folder, and the pattern matches no file"
@@ -313,7 +312,7 @@ def _check_places(command: Command, output: Path, draw: Path | None, one_picture
 def _in_folder(path: Path, suffixes: Sequence[str], draw: Path | None, result: Plan) -> list[Path]:
     """Return the inputs in a folder, and note those that are left out."""
     # Also what cannot be read, such as a link that leads nowhere: it is reported.
-    files = sorted(file for file in path.rglob("*") if not _is_aside(file))
+    files = files_in(path)
     # What an earlier run drew into a folder of the input is no photograph.
     pictures = None if draw is None else _resolved(draw)
     if pictures == _resolved(path):
@@ -327,18 +326,6 @@ def _in_folder(path: Path, suffixes: Sequence[str], draw: Path | None, result: P
         result.drawn += sorted(drawn)
     result.left_out += [file for file in files if file.suffix.lower() not in suffixes]
     return [file for file in files if file.suffix.lower() in suffixes]
-
-
-def _is_aside(path: Path) -> bool:
-    """Return whether what is in a folder of inputs is not spoken of: folders and hidden files."""
-    if path.is_dir() or path.name.startswith("."):
-        return True
-    if sys.platform != "win32":
-        return False
-    try:
-        return bool(getattr(path.lstat(), "st_file_attributes", 0) & stat.FILE_ATTRIBUTE_HIDDEN)
-    except OSError:  # taken away meanwhile
-        return False
 
 
 def _resolved(path: Path) -> Path:

@@ -630,9 +630,10 @@ def _csvs(inputs: Sequence[Path]) -> dict[Path, Path]:
 
 def _csvs_in(folder: Path) -> list[Path]:
     """Return the CSVs in a folder but hidden ones, half written or kept by macOS, and tables of measures."""
+    from pyclnf._files import files_in
     from pyclnf.measures import is_measures
 
-    found = sorted(path for path in folder.rglob("*.csv") if not path.name.startswith("."))
+    found = [path for path in files_in(folder) if path.suffix.lower() == ".csv"]
     return [path for path in found if not is_measures(path)]
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf._files import is_utf8
+from pyclnf._files import is_hidden, is_utf8, meant
 from pyclnf._limits import MAX_PIXELS
 from pyclnf._stderr import captured_stderr, write_stderr
 from pyclnf.errors import ImageError, VideoError
@@ -451,11 +451,9 @@ def _image_files(source: str | Path | Sequence[str | Path]) -> list[Path] | None
     elif re.search(r"%0?\d*d", path.name):
         before, _, after = re.split(r"(%0?\d*d)", path.name, maxsplit=1)
         number = re.compile(re.escape(before) + r"\d+" + re.escape(after))
-        files = [p for p in _in_folder(path) if number.fullmatch(p.name)]
+        files = meant(path.name, (p for p in _in_folder(path) if number.fullmatch(p.name)))
     elif re.search(r"[*?\[]", path.name):
-        # As shells do, and `glob.glob` of other inputs: "*" takes no hidden files.
-        hidden = path.name.startswith(".")
-        files = [p for p in path.parent.glob(path.name) if hidden or not p.name.startswith(".")]
+        files = meant(path.name, path.parent.glob(path.name))
     else:
         return None
     if not files:
@@ -465,7 +463,7 @@ def _image_files(source: str | Path | Sequence[str | Path]) -> list[Path] | None
 
 def is_frame(path: Path) -> bool:
     """Return whether a file in a folder of frames is one: by its suffix, unless it is hidden."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path)
 
 
 def _in_folder(pattern: Path) -> list[Path]:

@@ -96,27 +96,27 @@ def test_plan_refuses(tmp_path: Path) -> None:
         batch.plan("fit", [str(tmp_path / "a")], Path("out"), tmp_path / "a")
 
 
-def test_what_windows_hides_is_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_windows_hides_is_no_input(tmp_path: Path, hide: Callable[..., None]) -> None:
     """As its own desktop.ini, Thumbs.db and AlbumArtSmall.jpg in folders of photographs."""
-    hidden = {tmp_path / name for name in ("desktop.ini", "AlbumArtSmall.jpg")}
-    touch(*hidden, tmp_path / "a.jpg", tmp_path / "a.txt")
-    if sys.platform == "win32":
-        import ctypes
-
-        assert all(ctypes.windll.kernel32.SetFileAttributesW(str(path), 2) for path in hidden)
-    else:
-        lstat = Path.lstat
-
-        def as_on_windows(path: Path) -> SimpleNamespace:
-            return SimpleNamespace(
-                st_mode=lstat(path).st_mode, st_file_attributes=0x20 | 2 * (path in hidden)
-            )
-
-        monkeypatch.setattr(sys, "platform", "win32")
-        monkeypatch.setattr(Path, "lstat", as_on_windows)
-    plan = batch.plan("fit", [str(tmp_path)], Path("out"), None)
-    assert [Path(job.source).name for job in plan.jobs] == ["a.jpg"]
+    touch(*(tmp_path / name for name in ("a.jpg", "a.txt", "desktop.ini", "AlbumArtSmall.jpg", "kept/b.jpg")))
+    hide(*(tmp_path / name for name in ("desktop.ini", "AlbumArtSmall.jpg", "kept")))
+    for source in (tmp_path, tmp_path / "*.jpg"):
+        plan = batch.plan("fit", [str(source)], Path("out"), None)
+        assert [Path(job.source).name for job in plan.jobs] == ["a.jpg"]
+        assert [path.name for path in plan.left_out] == ["a.txt"] * (source == tmp_path)
+    plan = batch.plan("track", [str(tmp_path)], Path("out"), None, frames=True)
     assert [path.name for path in plan.left_out] == ["a.txt"]
+
+
+def test_what_other_programs_keep_in_hidden_folders_is_no_input(tmp_path: Path) -> None:
+    """As the small copies that servers make, under the photographs' own names."""
+    touch(*(tmp_path / name for name in ("a.jpg", ".@__thumb/a.jpg", "sub/.thumbnails/large/b.jpg")))
+    for source in (tmp_path, tmp_path / "**" / "*.jpg"):
+        (job,) = batch.plan("fit", [str(source)], Path("out"), None).jobs
+        assert job.source == str(tmp_path / "a.jpg")
+    for source in (tmp_path / ".@__thumb", tmp_path / ".@__thumb" / "*.jpg"):  # unless they are named
+        (job,) = batch.plan("fit", [str(source)], Path("out"), None).jobs
+        assert Path(job.source).parent.name == ".@__thumb"
 
 
 @pytest.mark.parametrize("platform", ["darwin", "linux", "win32"])

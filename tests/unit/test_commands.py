@@ -12,6 +12,7 @@ import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -365,6 +366,16 @@ def test_measures_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "videos and photographs have tables of their own" in capsys.readouterr().err
     assert run("measure", tmp_path / "p.csv", "--output", tmp_path / "v.csv") == 1
     assert "no table of measures" in capsys.readouterr().err
+
+
+def test_hidden_tables_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], hide: Callable[..., None]
+) -> None:
+    for name in ("v", "old", ".trash/v", "kept/v"):
+        formats.write_csv(tmp_path / f"{name}.csv", [make_face(0, frame=0)])
+    hide(tmp_path / "old.csv", tmp_path / "kept")
+    assert run("report", tmp_path) == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "v.html")]
 
 
 def test_photographs_in_sub_folders_have_one_page_in_the_folder_that_is_given(

@@ -7,6 +7,7 @@ import os
 import re
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -782,6 +783,13 @@ def test_hidden_files_are_no_frames(pictures: Path) -> None:
     for source in (pictures, pictures / "*.png", pictures / "frame%d.png"):
         assert levels(Video(source)) == [10, 20, 90, 100]
     assert levels(Video(pictures / "._*.png")) == [None]
+
+
+def test_what_windows_hides_is_no_frame(pictures: Path, hide: Callable[..., None]) -> None:
+    hide(pictures / "frame1.png")
+    for source in (pictures, pictures / "*.png", pictures / "frame%d.png"):
+        assert levels(Video(source)) == [20, 90, 100]
+    assert levels(Video(pictures / "frame1.png")) == [10]
 
 
 def test_patterns_and_folders_without_images(tmp_path: Path) -> None:
