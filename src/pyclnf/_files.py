@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyclnf.errors import FormatError
+from pyclnf.errors import FormatError, PyclnfError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -160,6 +160,22 @@ def is_utf8(path: Path) -> bool:
     return True
 
 
+def check_regular(path: Path, kind: type[PyclnfError] = FormatError) -> None:
+    """Refuse what is there and no regular file: a pipe would be waited for, a device read for ever."""
+    if path.exists() and not path.is_file():
+        raise kind(f"{path}: cannot be read: it is no regular file")
+
+
+def head(path: Path, size: int) -> bytes:
+    """Return the first bytes of a regular file, none of what cannot be read."""
+    try:
+        check_regular(path)
+        with path.open("rb") as file:
+            return file.read(size)
+    except (OSError, ValueError, FormatError):  # a name with a NUL is a ValueError
+        return b""
+
+
 @contextmanager
 def reading(path: Path, limit: int, encoding: str) -> Iterator[IO[str]]:
     """Give the text of a regular file of at most *limit* bytes, its line ends as they are.
@@ -170,8 +186,7 @@ def reading(path: Path, limit: int, encoding: str) -> Iterator[IO[str]]:
         If it cannot be read, is no text or is larger.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise FormatError(f"{path}: cannot be read: it is no regular file")
+        check_regular(path)
         size = path.stat().st_size
         if size > limit:
             raise FormatError(f"{path}: {size} bytes, at most {limit} are read: cut it into several files")

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from pyclnf._files import read_text, reading, replacing
+from pyclnf._files import check_regular, head, read_text, reading, replacing
 from pyclnf._limits import MAX_CSV_BYTES, MAX_PTS_BYTES, MAX_TABLE_BYTES
 from pyclnf.errors import FormatError
 from pyclnf.pdm import euler_to_matrix
@@ -390,13 +390,7 @@ def layout_of(path: Path) -> Layout | None:
 
 
 def _layout_of_csv(path: Path) -> Layout | None:
-    try:
-        if not path.is_file():  # a pipe would be waited for
-            return None
-        with path.open("rb") as file:
-            name = file.read(16).partition(b",")[0].strip().decode("utf-8-sig")
-    except (OSError, ValueError):
-        return None
+    name = head(path, 16).partition(b",")[0].strip().decode("utf-8-sig", "replace")
     return next((layout for layout, columns in _FIRST.items() if columns[0][0] == name), None)
 
 
@@ -406,8 +400,9 @@ def _layout_of_parquet(path: Path) -> Layout | None:
     except ImportError as error:
         raise _missing("pyarrow>=14", error) from error
     try:
+        check_regular(path)
         said = (parquet.read_schema(path).metadata or {}).get(_LAYOUT)
-    except (OSError, ValueError, ArrowException):
+    except (OSError, ValueError, FormatError, ArrowException):
         return None
     return next((layout for layout in _FIRST if layout.encode() == said), None)
 
@@ -696,6 +691,7 @@ def read_parquet(path: str | Path) -> Table:
         raise _missing("pyarrow>=14", error) from error
     columns = {}
     try:
+        check_regular(Path(path))
         with parquet.ParquetFile(path) as file:
             for name in _number_columns(Path(path), file):
                 values = file.read(columns=[name], use_pandas_metadata=False)[name]

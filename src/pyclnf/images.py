@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf._files import is_openable, replacing
+from pyclnf._files import check_regular, is_openable, replacing
 from pyclnf._image_size import declared_maximum, declared_size
 from pyclnf._limits import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE
 from pyclnf.errors import ImageError, ParameterError
@@ -118,8 +118,7 @@ def _unscaled_white(data: bytes) -> int | None:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for, a device read for ever
-            raise ImageError(f"{path}: cannot be read: it is no regular file")
+        check_regular(path, ImageError)
         size = path.stat().st_size
         if size > MAX_IMAGE_BYTES:
             raise ImageError(f"{path}: {size} bytes, an image file has at most {MAX_IMAGE_BYTES}")

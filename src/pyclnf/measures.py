@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf._files import replacing
+from pyclnf._files import head, replacing
 from pyclnf.errors import FormatError
 from pyclnf.formats import read_csv
 
@@ -160,13 +160,7 @@ def is_measures(path: Path) -> bool:
 
     Excel may separate its columns by semicolons, and begin it with a byte order mark.
     """
-    try:
-        if not path.is_file():  # a pipe would be waited for
-            return False
-        with path.open("rb") as file:
-            line = file.readline(_LONGEST_LINE)
-    except OSError:
-        return False
+    line = head(path, _LONGEST_LINE).partition(b"\n")[0]
     return all(name.encode() in line for name in ("source", *MEASURES))
 
 

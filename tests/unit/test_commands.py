@@ -330,6 +330,22 @@ def test_pipes_are_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert "pipe.csv: cannot be read: it is no regular file" in done.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_pipes_in_place_of_parquet_files_are_not_waited_for(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    os.mkfifo(tmp_path / "pipe.parquet")
+    script = "import sys, pyclnf.formats; pyclnf.formats.read_parquet(sys.argv[1])"
+    for command in (["-m", "pyclnf", "report"], ["-c", script]):
+        done = subprocess.run(
+            [sys.executable, *command, str(tmp_path / "pipe.parquet")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 1
+        assert "pipe.parquet: cannot be read: it is no regular file" in done.stderr
+
+
 @pytest.mark.parametrize("reordered", [False, True])
 def test_a_long_table_is_not_read_to_learn_what_it_is_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reordered: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from generate_model import generate_model
 from pyclnf import _download, _files, store
-from pyclnf._files import is_openable, is_utf8, remove_leftovers, replacing
+from pyclnf._files import head, is_openable, is_utf8, remove_leftovers, replacing
 
 
 @pytest.mark.parametrize("name", ["n" * 251 + ".csv", "ä" * 120 + ".csv", "short.csv"])
@@ -156,6 +157,16 @@ def test_a_leftover_that_cannot_be_removed_is_left(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Path, "unlink", fail_at_one)
     remove_leftovers(tmp_path / f"{name}.csv" for name in "abc")
     assert [file.exists() for file in files] == [False, True, False]
+
+
+def test_the_head_of_a_file(tmp_path: Path) -> None:
+    """None of what cannot be read, or could be read for ever."""
+    (tmp_path / "a").write_bytes(b"abcdef")
+    assert [head(tmp_path / "a", size) for size in (4, 9)] == [b"abcd", b"abcdef"]
+    for path in (tmp_path, tmp_path / "none", tmp_path / "a\0b", Path(os.devnull)):
+        assert head(path, 4) == b""
+    if Path("/dev/zero").exists():
+        assert head(Path("/dev/zero"), 4) == b""
 
 
 def test_what_paths_are_utf8() -> None:
