@@ -546,7 +546,15 @@ def _write_reports(settings: Settings, jobs: Sequence[Any], output: Path) -> Non
 
 def _report(options: argparse.Namespace) -> int:
     from pyclnf.formats import layout_of, read_csv
-    from pyclnf.report import find_images, find_video, holds_images, write_image_report, write_video_report
+    from pyclnf.progress import counted
+    from pyclnf.report import (
+        find_images,
+        find_video,
+        holds_images,
+        told_apart,
+        write_image_report,
+        write_video_report,
+    )
 
     # A name that is meant for a table would be one of the CSVs easily, which a page must not replace.
     if options.output and options.output.suffix.lower() == ".csv":
@@ -574,10 +582,10 @@ def _report(options: argparse.Namespace) -> int:
         raise ParameterError(
             f"{twice[0]} would be the page of several CSVs: report them one by one, with --output"
         )
-    for path, page in pages.items():
-        video = options.video
-        if video is None or folder is not None:
-            video = find_video(path, paths[path], folder)
+    named = options.video if folder is None else None
+    found, shared = told_apart([(path, named or find_video(path, paths[path], folder)) for path in videos])
+    for path, video in found:
+        page = pages[path]
         # A folder without it may be that of one video's frames.
         if video is None and folder is not None and len(videos) == 1 and holds_images(folder):
             video = folder
@@ -587,17 +595,24 @@ def _report(options: argparse.Namespace) -> int:
             remedy = f"name the video of {path} by --video"
             if folder is not None:
                 remedy = f"the video of {path} is not found in {folder}"
+            if path in shared:
+                remedy = f"{shared[path]} may be that of another folder's CSV; report {path} alone"
             print(f"note: {page} has no frames: {remedy}", file=sys.stderr)
     if photographs:
-        items = find_images(photographs, options.images)
+        items, shared = told_apart(find_images(photographs, options.images))
         write_image_report(image_page, items)
         print(image_page)
-        if missing := [csv for csv, image in items if image is None]:
-            count = f"{len(missing)} of {len(items)} photographs"
-            print(
-                f"note: {count} were not found, such as that of {missing[0]}: name their folder by --images",
-                file=sys.stderr,
+        count = f"of {counted(len(items), 'photograph')} not"
+        if missing := [csv for csv, image in items if image is None and csv not in shared]:
+            text = (
+                f"{len(missing)} {count} found, such as that of {missing[0]}: name their folder by --images"
             )
+            print(f"note: {text}", file=sys.stderr)
+        for csv, image in list(shared.items())[:1]:
+            text = (
+                f"{len(shared)} {count} shown, such as that of {csv}: {image} may be that of another folder's"
+            )
+            print(f"note: {text} CSV; report the CSVs of one folder at a time", file=sys.stderr)
     return 0
 
 

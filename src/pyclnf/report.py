@@ -420,6 +420,21 @@ def find_images(csvs: Mapping[Path, Path], folder: Path | None) -> list[tuple[Pa
     ]
 
 
+def told_apart(
+    items: Sequence[tuple[Path, Path | None]],
+) -> tuple[list[tuple[Path, Path | None]], dict[Path, Path]]:
+    """Return CSVs with what they are of but for a file that CSVs of several folders would have, and those.
+
+    Of several patients whose files have one name it may be any one's.
+    """
+    folders: dict[str, set[str]] = defaultdict(set)
+    for csv, file in items:
+        if file is not None:
+            folders[os.path.realpath(file)].add(os.path.realpath(csv.parent))
+    shared = {csv: file for csv, file in items if file and len(folders[os.path.realpath(file)]) > 1}
+    return [(csv, None if csv in shared else file) for csv, file in items], shared
+
+
 def holds_images(folder: Path) -> bool:
     """Return whether a folder may be that of a video's frames."""
     from pyclnf.video import is_frame

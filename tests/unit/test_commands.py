@@ -417,7 +417,7 @@ def test_photographs_in_sub_folders_are_found_and_missing_ones_said(
         (images / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(images / f"{name}.png"), np.full((400, 400, 3), 90, np.uint8))
     assert run("report", csvs) == 0
-    assert "note: 3 of 3 photographs were not found, such as that of" in capsys.readouterr().err
+    assert "note: 3 of 3 photographs not found, such as that of" in capsys.readouterr().err
     for missing in (False, True):
         assert run("report", csvs, "--images", images) == 0
         assert ("note: 1 of 3" in capsys.readouterr().err) == missing
@@ -426,6 +426,50 @@ def test_photographs_in_sub_folders_are_found_and_missing_ones_said(
         # That of another folder is not taken for it.
         if not missing:
             (images / "b" / "p.png").replace(images / "p.png")
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_no_face_of_another_patient_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    """Whose photographs and videos have the same names, in one folder where there is room for one of each."""
+    csvs = tmp_path / "processed"
+    files = csvs if beside else tmp_path / "clinic"
+    files.mkdir()
+    for name in ("a", "b"):
+        formats.write_csv(csvs / name / "p.csv", [make_face(0)], layout="image")
+        formats.write_csv(csvs / name / "v.csv", [make_face(0, frame=0)])
+    formats.write_csv(csvs / "a" / "q.csv", [make_face(0)], layout="image")
+    for name in "pq":
+        cv2.imwrite(str(files / f"{name}.png"), np.full((400, 400, 3), 90, np.uint8))
+    with VideoOverlay(files / "v.avi", 25) as overlay:
+        overlay.write(np.full((64, 64, 3), 90, np.uint8), [])
+    monkeypatch.chdir(csvs)
+    given = [] if beside else ["--images", files, "--video", files]
+
+    def pictures(page: str) -> int:
+        return (csvs / page).read_text(encoding="utf-8").count("data:image/jpeg;base64,")
+
+    assert run("report", ".", *given) == 0
+    said = capsys.readouterr().err
+    assert [pictures(page) for page in ("report.html", "a/v.html", "b/v.html")] == [1, 0, 0]
+    assert "note: 2 of 3 photographs not shown, such as that of a" in said and "not found" not in said
+    for name in ("a", "b"):
+        assert (
+            f"{Path(name, 'v.html')} has no frames: {files / 'v.avi'} may be that of another folder's" in said
+        )
+    # It is known for each alone.
+    assert run("report", "a", *given) == 0
+    assert [pictures(page) for page in ("a/report.html", "a/v.html")] == [2, 1]
+    # The right ones are found.
+    for path in list(files.glob("[pqv].*")):
+        (files / "a").mkdir(exist_ok=True)
+        path.replace(files / "a" / path.name)
+    (files / "b").mkdir(exist_ok=True)
+    (files / "b" / "p.png").write_bytes((files / "a" / "p.png").read_bytes())
+    assert run("report", ".", *given) == 0
+    assert [pictures(page) for page in ("report.html", "a/v.html", "b/v.html")] == [3, 1, 0]
+    assert capsys.readouterr().err.count("note:") == 1
 
 
 @pytest.mark.parametrize(
