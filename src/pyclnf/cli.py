@@ -203,8 +203,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--video",
         type=Path,
-        help="the video, or the folder of several, to show the worst frames (default: looked for beside the "
-        "CSV and one folder up)",
+        help="the video, or the folder of several or of their folders of frames, to show the worst frames "
+        "(default: looked for beside the CSV and one folder up)",
     )
     report.add_argument(
         "--images",

@@ -409,7 +409,12 @@ def find_video(csv: Path, top: Path, folder: Path | None) -> Path | None:
     """
     from pyclnf.batch import VIDEO_SUFFIXES
 
-    return _find(csv.stem, _places(csv, top, folder), VIDEO_SUFFIXES, {})
+    places = _places(csv, top, folder)
+    if (found := _find(csv.stem, places, VIDEO_SUFFIXES, {})) is not None or folder is None:
+        return found
+    # Of `track --frames`. Not of a folder that nobody named: it may hold a patient's photographs.
+    frames = places[0] / csv.stem
+    return frames if frames.is_dir() and holds_images(frames) else None
 
 
 def find_images(csvs: Mapping[Path, Path], folder: Path | None) -> list[tuple[Path, Path | None]]:

@@ -286,6 +286,24 @@ def test_videos_are_found_in_a_folder_and_missing_ones_said(
     assert capsys.readouterr().err.count("note:") == 2
 
 
+def test_folders_of_frames_are_found_in_a_folder_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One is not, as nobody says that it holds frames."""
+    csvs, folders = tmp_path / "takes" / "processed", tmp_path / "takes"
+    for name in ("a/walk.2", "run", "talk"):
+        formats.write_csv(csvs / f"{name}.csv", [make_face(0, frame=0)])
+        (folders / name).mkdir(parents=True)
+    for name in ("a/walk.2", "run"):
+        cv2.imwrite(str(folders / name / "0.png"), np.full((64, 64, 3), 90, np.uint8))
+    for given, pictures in ([], 0), (["--video", folders], 1):
+        assert run("report", csvs, *given) == 0
+        for name in ("a/walk.2", "run", "talk"):
+            page = (csvs / f"{name}.html").read_text(encoding="utf-8")
+            assert page.count("data:image/jpeg;base64,") == pictures * (name != "talk")
+    assert f"the video of {csvs / 'talk.csv'} is not found in {folders}" in capsys.readouterr().err
+
+
 def test_a_folder_without_the_video_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It holds no frames either: as of a CSV alone out of several folders of them."""
     formats.write_csv(tmp_path / "a" / "v.csv", [make_face(0, frame=0)])
