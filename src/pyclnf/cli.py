@@ -682,13 +682,15 @@ def _model_path(options: argparse.Namespace) -> int:
 
 def _import(options: argparse.Namespace) -> int:
     from pyclnf.openface import read_model
+    from pyclnf.progress import counted
     from pyclnf.store import imported_path
 
     model = read_model(options.folder)
     output = options.output or imported_path(options.name)
     model.save(output)
     experts = sum(scale.n_experts for scale in model.scales)
-    print(f"{output}: {model.pdm.n_landmarks} landmarks, {experts} patch experts, {len(model.parts)} parts")
+    counts = {"landmark": model.pdm.n_landmarks, "patch expert": experts, "part": len(model.parts)}
+    print(f"{output}: {', '.join(counted(number, noun) for noun, number in counts.items())}")
     if options.output is None:
         print(f"use it with --model {options.name} or CLNF({options.name!r})")
     return 0

@@ -29,6 +29,7 @@ from pyclnf._files import check_regular, head, read_text, reading, replacing
 from pyclnf._limits import MAX_CSV_BYTES, MAX_PTS_BYTES, MAX_TABLE_BYTES
 from pyclnf.errors import FormatError
 from pyclnf.pdm import euler_to_matrix
+from pyclnf.progress import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -352,7 +353,8 @@ def read_csv(path: str | Path) -> Table:
         for line in file:
             values = line.count(",") + 1 if line.strip() else 0
             if values != len(names):
-                raise FormatError(f"{path}, line {count + 2}: {values} values for {len(names)} columns")
+                sizes = f"{counted(values, 'value')} for {counted(len(names), 'column')}"
+                raise FormatError(f"{path}, line {count + 2}: {sizes}")
             count += 1
         columns = np.empty((len(names), count))
         file.seek(0)
@@ -470,7 +472,7 @@ def read_pts(path: str | Path) -> Float:
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
         raise FormatError(f"{path}: not a .pts file: the lines are not two finite numbers each")
     if count is not None and count != str(len(points)):
-        raise FormatError(f"{path}: {len(points)} points, but the header says {count}")
+        raise FormatError(f"{path}: {counted(len(points), 'point')}, but the header says {count}")
     return points - 1
 
 

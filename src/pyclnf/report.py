@@ -113,7 +113,7 @@ def _summary(table: Table) -> str:
     seconds = float(table["timestamp"].max() - table["timestamp"].min())
     mean = f"{confidence[success].mean():.2f}" if success.any() else "none"
     return (
-        f"<p>{len(table)} frames over {seconds:.1f} s; success in {success.sum()} "
+        f"<p>{counted(len(table), 'frame')} over {seconds:.1f} s; success in {success.sum()} "
         f"({success.mean():.1%}); mean confidence of these {mean}.</p>"
     )
 
@@ -234,7 +234,7 @@ def _rounded(values: Float) -> list[float]:
 def _left_against_right(table: Table, measured: dict[str, Float]) -> str:
     rows = table.success & (seen_from_the_side(table) <= FRONTAL) & (table["confidence"] >= TRUSTED)
     found = {name: values[rows] for name, values in measured.items()}
-    count = f"{rows.sum()} of {table.success.sum()} frames with success"
+    count = f"{rows.sum()} of {counted(table.success.sum(), 'frame')} with success"
     scatters = [_scatter(TITLES[name], *(found[f"{name}_{side}"] for side in SIDES)) for name in HEIGHTS]
     return (
         f'<h3>Left against right</h3><div class="row">{"".join(scatters)}</div><p><small>{count}, '
@@ -369,7 +369,7 @@ def write_image_report(page: Path, items: Iterable[tuple[Path, Path | None]]) ->
         faces, empty = faces + len(values), empty + (not len(values))
     found.sort(key=lambda item: item[:2])
     sections = [
-        f"<p>{len(found)} photographs with {faces} faces; {empty} without one. "
+        f"<p>{counted(len(found), 'photograph')} with {counted(faces, 'face')}; {empty} without one. "
         + "Those with the least confidence come first"
         + (f"; the first {MAX_PICTURES} are shown" if len(found) > MAX_PICTURES else "")
         + ".</p>",

@@ -22,6 +22,7 @@ from pyclnf._limits import MAX_PIXELS
 from pyclnf._stderr import captured_stderr, write_stderr
 from pyclnf.errors import ImageError, VideoError
 from pyclnf.images import IMAGE_SUFFIXES, count_pictures, read_photograph
+from pyclnf.progress import counted
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -259,7 +260,7 @@ class Video:
             noted.update([note] if note else [])
             self.size = (image.shape[1], image.shape[0])
             yield Frame(index, timestamp, image)
-        self.notes = [f"{count} image{'s' if count > 1 else ''}: {note}" for note, count in noted.items()]
+        self.notes = [f"{counted(count, 'image')}: {note}" for note, count in noted.items()]
 
     def _iterate_capture(self) -> Iterator[Frame]:
         held: list[Frame] = []

@@ -227,11 +227,11 @@ def test_reads_openface_with_further_columns(tmp_path: Path) -> None:
         ("", "first line names no column 'confidence'"),
         ("a,b\n1,2\n", "first line names no column 'confidence'"),
         ("confidence, confidence\n1, 2\n", "names a column twice"),
-        ("confidence, x_0\n1, 2\n1\n", "line 3: 1 values for 2 columns"),
+        ("confidence, x_0\n1, 2\n1\n", "line 3: 1 value for 2 columns"),
         ("confidence, x_0\n1, two\n", "line 2: could not convert"),
         ("confidence, x_0,\r\n1, 2,\r\n", "line 2: could not convert string to float: ''"),
         ("confidence, x_0\n" + "1, 2\n" * 1500 + "1,\n", "line 1502: could not convert"),
-        ("confidence\n1\n\n2\n", "line 3: 0 values for 1 columns"),
+        ("confidence\n1\n\n2\n", "line 3: 0 values for 1 column$"),
     ],
 )
 def test_damaged_csv(tmp_path: Path, text: str, message: str) -> None:
@@ -291,6 +291,7 @@ def test_pts_of_annotations(test_data: Path) -> None:
     ("text", "message"),
     [
         ("version: 1\nn_points: 3\n{\n1 1\n2 2\n}\n", "2 points, but the header says 3"),
+        ("version: 1\nn_points: 3\n{\n1 1\n}\n", "1 point, but the header says 3"),
         ("version: 1\nn_points: 2\n{\n1 1\n2 2\n", "cut off"),
         ("1 2 3\n4 5 6\n", "two finite numbers"),
         ("1 2\n3\n", r"not a \.pts file"),

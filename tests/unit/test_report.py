@@ -289,6 +289,16 @@ def test_page_of_hardly_anything(tmp_path: Path, rows: int) -> None:
     report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv", tmp_path / "v.avi")
     page, _ = read_page(tmp_path / "v.html")
     assert ("No frames" in page.words) == (rows == 0)
+    assert ("1 frame over 0.0 s; success in 0 (0.0%)" in page.words) == (rows == 1)
+
+
+def test_one_of_a_kind_is_counted_as_one(tmp_path: Path) -> None:
+    for layout in ("video", "image"):
+        formats.write_csv(tmp_path / f"{layout}.csv", [make_face(0, frame=0)], layout=layout)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "video.csv")
+    assert "1 of 1 frame with success" in read_page(tmp_path / "v.html")[0].words
+    report.write_image_report(tmp_path / "p.html", [(tmp_path / "image.csv", None)])
+    assert "1 photograph with 1 face; 0 without one" in read_page(tmp_path / "p.html")[0].words
 
 
 def test_a_long_video_keeps_its_peaks(tmp_path: Path) -> None:
