@@ -403,17 +403,17 @@ class PDM:
             The rotation about y that brings the mean's `rigid` landmarks closest to the shape's; none without
             any.
         """
-        angle = 0.0
+        angle, q = 0.0, self.coefficients(shape)
         if len(self.rigid):
             x, z = self._rigid_mean
-            whole = self.deformed(shape).reshape(3, -1)
+            whole = self.deformed(q).reshape(3, -1)
             to_x, to_z = whole[0][self.rigid], whole[2][self.rigid]
             angle = math.atan2(to_x @ z - to_z @ x, to_x @ x + to_z @ z)
         return euler_to_matrix((0.0, angle, 0.0))
 
     def coefficients(self, shape: ArrayLike) -> Float:
         """Return the shape coefficients as the kernels take them."""
-        values = np.ascontiguousarray(shape, dtype=np.float64)
+        values = array_of(shape, "shape coefficients", np.float64, ParameterError)
         if values.shape != self.eigenvalues.shape:
             raise ParameterError(
                 f"this PDM has {self.n_modes} shape coefficients: give ({self.n_modes},), not {values.shape}"
@@ -481,7 +481,7 @@ class PDM:
             If the mean shape spans no area in this rotation.
         """
         x, y, w, h = check_box(box)
-        euler = np.asarray(rotation, dtype=np.float64)
+        euler = array_of(rotation, "the angles of a starting rotation", np.float64, ParameterError)
         if euler.shape != (3,) or not all(map(math.isfinite, euler.tolist())):
             raise ParameterError(f"a starting rotation is three finite angles in radians, not {rotation!r}")
         rx, ry, rz = euler.tolist()
@@ -560,7 +560,8 @@ class PDM:
         n = self.n_landmarks
         if points.shape != (n, 2):
             raise ParameterError(f"this PDM has {n} landmarks: give an array ({n}, 2), not {points.shape}")
-        used = np.ones(n, bool) if visible is None else np.asarray(visible, dtype=bool)
+        marks = np.ones(n, bool) if visible is None else visible
+        used = array_of(marks, "marks of visible landmarks", np.bool_, ParameterError)
         if used.shape != (n,) or used.sum() < 3:
             raise ParameterError(f"visible must mark at least 3 of the {n} landmarks")
         if not np.isfinite(points[used]).all():
@@ -652,7 +653,8 @@ class PDM:
         -------
         parameters : Parameters
         """
-        d = np.asarray(step, dtype=np.float64)
+        shape = self.coefficients(parameters.shape)
+        d = array_of(step, "a step's numbers", np.float64, ParameterError)
         if d.shape not in ((6,), (6 + self.n_modes,)):
             raise ParameterError(f"a step has 6 or {6 + self.n_modes} numbers, not {d.shape}")
         pose = parameters.pose + np.concatenate([d[:1], np.zeros(3), d[4:6]])
@@ -662,8 +664,7 @@ class PDM:
         small = w * (np.arctan(length) / length) if length > 0 else w
         pose[1:4] = matrix_to_euler(parameters.rotation @ axis_angle_to_matrix(small))
         pose[1:4] = np.where(np.isnan(pose[1:4]), 0.0, pose[1:4])
-        shape = parameters.shape if d.size == 6 else self.clamp(parameters.shape + d[6:])
-        return Parameters(pose, shape)
+        return Parameters(pose, shape if d.size == 6 else self.clamp(shape + d[6:]))
 
     def clamp(self, shape: ArrayLike) -> Float:
         """Return the shape coefficients limited to three standard deviations.
@@ -675,8 +676,13 @@ class PDM:
         Returns
         -------
         ndarray, shape (m,), float64
+
+        Raises
+        ------
+        ParameterError
+            If there are more or fewer coefficients than modes.
         """
-        return np.minimum(np.maximum(np.asarray(shape, dtype=np.float64), -self.limits), self.limits)
+        return np.minimum(np.maximum(self.coefficients(shape), -self.limits), self.limits)
 
 
 class ShapePrior:

@@ -249,7 +249,7 @@ def test_impossible_boxes(pdm: PDM, box: object) -> None:
         pdm.from_box(box)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("rotation", [(0, 0), (0, np.nan, 0), np.eye(3)])
+@pytest.mark.parametrize("rotation", [(0, 0), (0, np.nan, 0), np.eye(3), ["a"] * 3])
 def test_impossible_rotations(pdm: PDM, rotation: object) -> None:
     with pytest.raises(ParameterError, match="rotation"):
         pdm.from_box((0, 0, 9, 9), rotation)  # type: ignore[arg-type]
@@ -397,11 +397,25 @@ def test_fit_landmarks_that_overflow_its_equations(pdm: PDM) -> None:
 
 
 def test_coefficients_of_another_pdm_are_refused(pdm: PDM) -> None:
-    for count in (7, 9, 0):
-        with pytest.raises(ParameterError, match=rf"8 shape coefficients: give \(8,\), not \({count},\)"):
-            pdm.shape_3d(np.zeros(count))
-        with pytest.raises(ParameterError, match="8 shape coefficients"):
-            pdm.deformed(np.zeros((count, 1)))
+    of_a_shape = (pdm.shape_3d, pdm.deformed, pdm.turn, pdm.coefficients, pdm.clamp)
+    of_parameters = (
+        pdm.landmarks_2d,
+        pdm.landmarks_3d,
+        pdm.jacobian,
+        lambda parameters: pdm.update(parameters, np.zeros(6)),
+        lambda parameters: pdm.update(parameters, np.zeros(14)),
+    )
+    for shape, message in (
+        *((np.zeros(count), rf"8 shape coefficients: give \(8,\), not \({count},\)") for count in (7, 9, 0)),
+        (np.zeros((8, 1)), r"8 shape coefficients: give \(8,\), not \(8, 1\)"),
+        (["a"] * 8, "shape coefficients are an array of numbers"),
+    ):
+        for method in of_a_shape:
+            with pytest.raises(ParameterError, match=message):
+                method(shape)
+        for method in of_parameters:
+            with pytest.raises(ParameterError, match=message):
+                method(Parameters(np.array([1.0, 0, 0, 0, 0, 0]), shape))
 
 
 def test_fit_landmarks_refuses(pdm: PDM) -> None:
@@ -414,6 +428,7 @@ def test_fit_landmarks_refuses(pdm: PDM) -> None:
         ({"landmarks": np.ones((68, 2))}, "no area"),
         ({"landmarks": landmarks, "visible": np.arange(68) < 2}, "at least 3"),
         ({"landmarks": landmarks, "visible": np.ones(5, bool)}, "visible"),
+        ({"landmarks": landmarks, "visible": [[1], [1, 2]]}, "marks of visible landmarks are an array"),
     ):
         with pytest.raises(ParameterError, match=message):
             pdm.fit_landmarks(**arguments)
@@ -487,8 +502,9 @@ def test_nan_angles_become_zero(pdm: PDM) -> None:
 
 
 def test_steps_of_another_length(pdm: PDM) -> None:
-    with pytest.raises(ParameterError, match="step"):
-        pdm.update(some_parameters(pdm, 0), np.zeros(7))
+    for step in (np.zeros(7), np.zeros((2, 3)), ["a"] * 6):
+        with pytest.raises(ParameterError, match="step"):
+            pdm.update(some_parameters(pdm, 0), step)
 
 
 # --- construction
