@@ -80,15 +80,15 @@ def write_video_report(page: Path, csv: Path, video: Path | None = None) -> None
     several = len(faces) > 1
     title, worst = _worst_rows(table)
     # Who is who.
-    surest = {face: _surest_row(table, face) for face in faces} if several else {}
-    cards = {} if video is None else _cards(table, video, {*worst, *surest.values()}, several=several)
+    clearest = {face: _clearest_row(table, face) for face in faces} if several else {}
+    cards = {} if video is None else _cards(table, video, {*worst, *clearest.values()}, several=several)
     sections = [] if len(table) else ["<p>No frames.</p>"]
     data: dict[str, dict[str, list[float]]] = {}
     for face in faces:
         own = table
         if several:
             own = table.rows(table["face_id"] == face)
-            sections += [f"<h2>Face {face:g}</h2>", *_row_of_cards(cards, [surest[face]])]
+            sections += [f"<h2>Face {face:g}</h2>", *_row_of_cards(cards, [clearest[face]])]
         found = measures(own)
         sections += [_summary(own), *_charts(own, found, data), _left_against_right(own, found)]
     if pictures := _row_of_cards(cards, worst):
@@ -231,8 +231,14 @@ def _rounded(values: Float) -> list[float]:
     return [round(float(v), 3) if np.isfinite(v) else None for v in values]  # type: ignore[misc]
 
 
+def _frontal(table: Table) -> NDArray[np.bool_]:
+    """Return which rows show a face from its front, and can be trusted."""
+    near = seen_from_the_side(table) <= FRONTAL
+    return np.asarray(table.success & near & (table["confidence"] >= TRUSTED))
+
+
 def _left_against_right(table: Table, measured: dict[str, Float]) -> str:
-    rows = table.success & (seen_from_the_side(table) <= FRONTAL) & (table["confidence"] >= TRUSTED)
+    rows = _frontal(table)
     found = {name: values[rows] for name, values in measured.items()}
     count = f"{rows.sum()} of {counted(table.success.sum(), 'frame')} with success"
     scatters = [_scatter(TITLES[name], *(found[f"{name}_{side}"] for side in SIDES)) for name in HEIGHTS]
@@ -321,8 +327,12 @@ def _row_of_cards(cards: dict[int, str], rows: Iterable[int]) -> list[str]:
     return ['<div class="cards">', *found, "</div>"] if found else []
 
 
-def _surest_row(table: Table, face: float) -> int:
-    return int(np.argmax(np.where(table["face_id"] == face, table["confidence"], -np.inf)))
+def _clearest_row(table: Table, face: float) -> int:
+    """Return where a face is told best: as near as it comes from its front, or where the fit is surest."""
+    own = table["face_id"] == face
+    frontal = own & _frontal(table)
+    worth = np.where(frontal, -table["pose_Tz"], -np.inf) if frontal.any() else table["confidence"]
+    return int(np.argmax(np.where(own, worth, -np.inf)))
 
 
 def _worst_rows(table: Table) -> tuple[str, list[int]]:

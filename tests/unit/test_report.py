@@ -220,10 +220,18 @@ def test_sides_that_are_alike_differ_by_no_negative_number() -> None:
 
 
 def test_several_faces_have_a_picture_each_that_says_who_is_who(tmp_path: Path) -> None:
-    """Also where two are surest in one frame, and one was never fitted."""
+    """Also where two are clearest in one frame, and one was never fitted."""
     confidences = [(0.5, 0.6, 0.0), (0.9, 0.8, 0.0), (0.7, 0.2, 0.0)]
     faces = [
-        make_face(k, frame=i, timestamp=i / 10, face_id=k, confidence=value, success=value > 0)
+        make_face(
+            k,
+            frame=i,
+            timestamp=i / 10,
+            face_id=k,
+            confidence=value,
+            success=value > 0,
+            pose=np.array([0, 0, 500 if i == 1 else 600, 0, 0, 0], float),
+        )
         for i, values in enumerate(confidences)
         for k, value in enumerate(values)
     ]
@@ -240,6 +248,29 @@ def test_several_faces_have_a_picture_each_that_says_who_is_who(tmp_path: Path) 
         assert head in words
     pictures = pictures_of(page)
     assert len(pictures) > 3 and (pictures[0] != pictures[1]).any()
+
+
+def test_the_picture_that_says_who_is_who_shows_the_face_from_its_front(tmp_path: Path) -> None:
+    """As near as it comes, not a profile or a doubtful fit; the surest where there is no such frame."""
+    rows = [  # x, z, yaw; confidence
+        ((0, 300, 0.8), 0.99),  # a profile
+        ((0, 500, 0.1), 0.80),  # as wanted
+        ((0, 900, 0.0), 0.95),  # farther away
+        ((300, 450, 0.0), 0.98),  # at the edge, seen from its side
+        ((0, 200, 0.0), 0.30),  # doubtful
+    ]
+    faces = []
+    for i, ((x, z, yaw), confidence) in enumerate(rows):
+        pose = np.array([x, 0, z, 0, yaw, 0], float)
+        own = {"frame": i, "timestamp": i / 10, "confidence": confidence}
+        faces += [make_face(0, face_id=0, pose=pose, **own)]
+        faces += [make_face(1, face_id=1, pose=np.array([0, 0, z, 0, 0.8, 0], float), **own)]
+    formats.write_csv(tmp_path / "v.csv", faces)
+    write_video(tmp_path / "v.avi", len(rows))
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv", tmp_path / "v.avi")
+    words = " ".join(read_page(tmp_path / "v.html")[0].words.split())
+    assert "Face 0 0.10 s, frame 2, face 0, confidence 0.80 5 frames over" in words
+    assert "Face 1 0.00 s, frame 1, face 1, confidence 0.99 5 frames over" in words
 
 
 def test_the_worst_frames_of_several_faces_say_whose_they_are(tmp_path: Path) -> None:
