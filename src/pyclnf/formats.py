@@ -403,7 +403,8 @@ def _layout_of_parquet(path: Path) -> Layout | None:
         raise _missing("pyarrow>=14", error) from error
     try:
         check_regular(path)
-        said = (parquet.read_schema(path).metadata or {}).get(_LAYOUT)
+        with path.open("rb") as file:
+            said = (parquet.read_schema(file).metadata or {}).get(_LAYOUT)
     except (OSError, ValueError, FormatError, ArrowException):
         return None
     return next((layout for layout in _FIRST if layout.encode() == said), None)
@@ -573,7 +574,8 @@ class ParquetWriter:
             import pyarrow.parquet
         except ImportError as error:
             raise _missing("pyarrow>=14", error) from error
-        self.path, self.source = Path(path), source
+        # Names that are not UTF-8 are escaped.
+        self.path, self.source = Path(path), source.encode(errors="backslashreplace").decode()
         self._sizes = n_landmarks, n_modes
         self._pyarrow = pyarrow
         names = _record_names(n_landmarks, n_modes)
@@ -586,8 +588,9 @@ class ParquetWriter:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             temporary = stack.enter_context(replacing(self.path))
-            temporary.touch(exist_ok=False)  # its errors name the file, pyarrow's the temporary one
-            self._writer = self._pyarrow.parquet.ParquetWriter(temporary, self._schema)
+            # Opened here: pyarrow takes no names that are not UTF-8, and its errors name the temporary file.
+            file = stack.enter_context(temporary.open("xb"))
+            self._writer = self._pyarrow.parquet.ParquetWriter(file, self._schema)
             stack.enter_context(self._writer)
             self._stack = stack.pop_all()
         return self
@@ -694,7 +697,7 @@ def read_parquet(path: str | Path) -> Table:
     columns = {}
     try:
         check_regular(Path(path))
-        with parquet.ParquetFile(path) as file:
+        with Path(path).open("rb") as opened, parquet.ParquetFile(opened) as file:
             for name in _number_columns(Path(path), file):
                 values = file.read(columns=[name], use_pandas_metadata=False)[name]
                 columns[name] = np.asarray(values.to_pandas(), np.float64)

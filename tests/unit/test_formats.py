@@ -349,6 +349,20 @@ def test_parquet_is_written_in_groups_of_rows(
     assert formats.read_parquet(path)["frame"].tolist() == list(range(1, count + 1))
 
 
+def test_parquet_of_names_that_are_no_text(tmp_path: Path) -> None:
+    """As from archives of other systems: the file has the name, and says it escaped."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "bad\udcff.parquet"
+    try:
+        path.touch()
+    except (OSError, UnicodeError):
+        pytest.skip("this system takes no such names")
+    formats.write_parquet(path, [make_face(0)], source="bad\udcff.png", layout="image")
+    assert formats.layout_of(path) == "image" and len(formats.read_parquet(path)) == 1
+    with path.open("rb") as file:
+        assert parquet.read_table(file)["source"].to_pylist() == ["bad\\udcff.png"]
+
+
 def test_parquet_and_dataframe_agree(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     faces = [make_face(), missing_face(frame=1)]
