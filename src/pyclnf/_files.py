@@ -127,13 +127,16 @@ def is_hidden(path: Path) -> bool:
         return False
 
 
-def files_in(folder: Path) -> list[Path]:
-    """Return the files in a folder and its sub-folders, sorted, but what is hidden or in a hidden folder."""
-    found = []
-    for place, folders, names in os.walk(folder):
+def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files in a folder and its sub-folders, and the folders that cannot be read, both sorted.
+
+    What is hidden, or in a hidden folder, is left out.
+    """
+    found, unread = [], []
+    for place, folders, names in os.walk(folder, onerror=lambda error: unread.append(Path(error.filename))):
         folders[:] = [name for name in folders if not is_hidden(Path(place, name))]
         found += [Path(place, name) for name in names]
-    return sorted(path for path in found if not is_hidden(path))
+    return sorted(path for path in found if not is_hidden(path)), sorted(unread)
 
 
 def meant(pattern: str, files: Iterable[Path]) -> list[Path]:

@@ -192,11 +192,12 @@ class Outcome:
 
 @dataclass
 class Plan:
-    """The jobs of a run, and the files in folders that are left out: for their suffix, or as drawn before."""
+    """The jobs of a run, and what is left out: files for their suffix, or as drawn before, locked folders."""
 
     jobs: list[Job] = field(default_factory=list)
     left_out: list[Path] = field(default_factory=list)
     drawn: list[Path] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
 
 
 def plan(
@@ -272,6 +273,7 @@ def plan(
         raise ParameterError(
             f"there are no {kind} in {', '.join(inputs)} ({', '.join(sorted(suffixes))})"
             + (", but videos: pyclnf track is for them" if videos else "")
+            + (f"; {', '.join(map(str, result.unread))} cannot be read" if result.unread else "")
         )
     if one_picture and len(found) > 1:
         raise ParameterError(f"--draw {draw} is one file for {len(found)} inputs: name a folder")
@@ -312,7 +314,8 @@ def _check_places(command: Command, output: Path, draw: Path | None, one_picture
 def _in_folder(path: Path, suffixes: Sequence[str], draw: Path | None, result: Plan) -> list[Path]:
     """Return the inputs in a folder, and note those that are left out."""
     # Also what cannot be read, such as a link that leads nowhere: it is reported.
-    files = files_in(path)
+    files, unread = files_in(path)
+    result.unread += unread
     # What an earlier run drew into a folder of the input is no photograph.
     pictures = None if draw is None else _resolved(draw)
     if pictures == _resolved(path):

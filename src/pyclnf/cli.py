@@ -481,11 +481,13 @@ def _batch(options: argparse.Namespace) -> int:
     )
     for note in notes:
         print(f"note: {note}", flush=True)
-    for why, files in (("because of their suffix", plan.left_out), ("as drawn before", plan.drawn)):
+    for why, files in (
+        ("because of their suffix", plan.left_out),
+        ("as drawn before", plan.drawn),
+        ("as they cannot be read", plan.unread),
+    ):
         if files:
-            names = ", ".join(str(path) for path in files[:5])
-            more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-            print(f"left out {why}: {names}{more}", flush=True)
+            print(f"left out {why}: {_listed(files)}", flush=True)
     progress = Progress(len(plan.jobs))
     outcomes = batch.run(
         settings,
@@ -504,6 +506,11 @@ def _batch(options: argparse.Namespace) -> int:
     if options.report:
         _write_reports(settings, [job for job in plan.jobs if job.source not in failed], options.output)
     return EXIT_FAILED if failed else 0
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+    return ", ".join(map(str, paths[:5])) + more
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -648,8 +655,10 @@ def _csvs_in(folder: Path) -> list[Path]:
     from pyclnf._files import files_in
     from pyclnf.measures import is_measures
 
-    found = [path for path in files_in(folder) if path.suffix.lower() == ".csv"]
-    return [path for path in found if not is_measures(path)]
+    found, unread = files_in(folder)
+    if unread:
+        print(f"note: left out as they cannot be read: {_listed(unread)}", file=sys.stderr)
+    return [path for path in found if path.suffix.lower() == ".csv" and not is_measures(path)]
 
 
 def _list_models(_: argparse.Namespace) -> int:
