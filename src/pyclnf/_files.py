@@ -197,6 +197,8 @@ def reading(path: Path, limit: int, encoding: str) -> Iterator[IO[str]]:
             yield file
     except FormatError:
         raise
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: cannot be read: it is no text file: {error}") from error
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         raise FormatError(f"{path}: cannot be read: {error}") from error
 

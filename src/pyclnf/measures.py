@@ -151,7 +151,9 @@ def write_measures(path: str | Path, sources: Sequence[str | Path]) -> None:
                 layout = table.layout
                 writer.writerow(["source", *_OWN[layout], "confidence", "success", "from_side", *MEASURES])
             if table.layout != layout:
-                raise FormatError(f"{source}: videos and photographs have tables of their own")
+                raise FormatError(
+                    f"{source}: videos and photographs have tables of their own: name the CSVs of one kind"
+                )
             writer.writerows(_rows(source, table))
 
 

@@ -241,6 +241,14 @@ def test_damaged_csv(tmp_path: Path, text: str, message: str) -> None:
         formats.read_csv(path)
 
 
+def test_what_is_no_text_is_called_none(tmp_path: Path) -> None:
+    """As a Parquet file, or an Excel workbook, in place of the CSV."""
+    (tmp_path / "v.parquet").write_bytes(b"PAR1\x80\xff")
+    for read in (formats.read_csv, formats.read_pts):
+        with pytest.raises(FormatError, match=r"v\.parquet: cannot be read: it is no text file"):
+            read(tmp_path / "v.parquet")
+
+
 @pytest.mark.parametrize("lines", (5, formats.READ_AT_ONCE - 1, formats.READ_AT_ONCE + 5))
 def test_csv_that_is_written_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int

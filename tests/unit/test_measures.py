@@ -165,7 +165,7 @@ def test_no_other_file_is_replaced_and_nothing_half_written(tmp_path: Path) -> N
     with pytest.raises(FormatError, match=r"v\.csv is there, and no table of measures"):
         write_measures(tmp_path / "v.csv", [tmp_path / "v.csv"])
     assert (tmp_path / "v.csv").read_bytes() == before
-    with pytest.raises(FormatError, match=r"p\.csv: videos and photographs have tables of their own"):
+    with pytest.raises(FormatError, match=r"p\.csv: videos and photographs have tables of their own: name"):
         write_measures(tmp_path / "m.csv", [tmp_path / "v.csv", tmp_path / "p.csv"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv", "v.csv"]
     # One of its own is replaced.
