@@ -268,13 +268,7 @@ def plan(
                 )
             found.update({file: Path(file.name) for file in files})
     if not found:
-        kind = "photographs" if command == "fit" else "videos"
-        videos = command == "fit" and any(file.suffix.lower() in VIDEO_SUFFIXES for file in result.left_out)
-        raise ParameterError(
-            f"there are no {kind} in {', '.join(inputs)} ({', '.join(sorted(suffixes))})"
-            + (", but videos: pyclnf track is for them" if videos else "")
-            + (f"; {', '.join(map(str, result.unread))} cannot be read" if result.unread else "")
-        )
+        raise _nothing(command, inputs, result)
     if one_picture and len(found) > 1:
         raise ParameterError(f"--draw {draw} is one file for {len(found)} inputs: name a folder")
     names = {source: str(path) for source, path in found.items()} if frames else _short_names(found)
@@ -291,6 +285,21 @@ def plan(
                 raise ParameterError(f"--draw would overwrite the input {picture}: name another folder")
         result.jobs.append(Job(str(source), str(output / name), picture))
     return result
+
+
+def _nothing(command: Command, inputs: Sequence[str], result: Plan) -> ParameterError:
+    """Return the error of inputs without a file to work on."""
+    kind, remedy = "photographs", "videos: pyclnf track is for them"
+    suffixes, others = set(IMAGE_SUFFIXES), set(VIDEO_SUFFIXES)
+    if command == "track":
+        kind, remedy = "videos", "images: pyclnf fit is for photographs, --frames for those of a video"
+        suffixes, others = others, suffixes
+    text = f"there are no {kind} in {', '.join(inputs)} ({', '.join(sorted(suffixes))})"
+    if any(file.suffix.lower() in others for file in result.left_out):
+        text += f", but {remedy}"
+    if result.unread:
+        text += f"; {', '.join(map(str, result.unread))} cannot be read"
+    return ParameterError(text)
 
 
 def _check_places(command: Command, output: Path, draw: Path | None, one_picture: bool) -> None:

@@ -74,6 +74,8 @@ def test_plan_refuses(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="there are no photographs in"):
         batch.plan("fit", [str(tmp_path / "empty")], Path("out"), None)
     touch(tmp_path / "empty" / "x.MP4")
+    with pytest.raises(ParameterError, match=r"there are no videos in .*\), but images: .* --frames for th"):
+        batch.plan("track", [str(tmp_path / "a")], Path("out"), None)
     with pytest.raises(ParameterError, match=r"there are no photographs in .*\), but videos: pyclnf track"):
         batch.plan("fit", [str(tmp_path / "empty")], Path("out"), None)
     with pytest.raises(ParameterError, match="would have the same name"):
