@@ -557,7 +557,7 @@ def _report(options: argparse.Namespace) -> int:
     from pyclnf.report import (
         find_images,
         find_video,
-        holds_images,
+        holds_frames,
         told_apart,
         write_image_report,
         write_video_report,
@@ -594,7 +594,7 @@ def _report(options: argparse.Namespace) -> int:
     for path, video in found:
         page = pages[path]
         # A folder without it may be that of one video's frames.
-        if video is None and folder is not None and len(videos) == 1 and holds_images(folder):
+        if video is None and folder is not None and len(videos) == 1 and holds_frames(folder, path):
             video = folder
         write_video_report(page, path, video)
         print(page)

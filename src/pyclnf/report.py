@@ -424,7 +424,7 @@ def find_video(csv: Path, top: Path, folder: Path | None) -> Path | None:
         return found
     # Of `track --frames`. Not of a folder that nobody named: it may hold a patient's photographs.
     frames = places[0] / csv.stem
-    return frames if frames.is_dir() and holds_images(frames) else None
+    return frames if frames.is_dir() and holds_frames(frames, csv) else None
 
 
 def find_images(csvs: Mapping[Path, Path], folder: Path | None) -> list[tuple[Path, Path | None]]:
@@ -450,11 +450,12 @@ def told_apart(
     return [(csv, None if csv in shared else file) for csv, file in items], shared
 
 
-def holds_images(folder: Path) -> bool:
-    """Return whether a folder may be that of a video's frames."""
+def holds_frames(folder: Path, csv: Path) -> bool:
+    """Return whether a folder may be that of a CSV's frames: one of photographs hardly has as many."""
     from pyclnf.video import is_frame
 
-    return any(is_frame(file) for file in folder.iterdir())
+    count = sum(is_frame(file) for file in folder.iterdir())
+    return bool(count and count >= read_csv(csv)["frame"].max(initial=0))
 
 
 def _places(csv: Path, top: Path, folder: Path | None) -> list[Path]:

@@ -279,7 +279,12 @@ def test_videos_are_found_in_a_folder_and_missing_ones_said(
             assert ("data:image/jpeg;base64," in page) == found
     # Of track --frames.
     frames.mkdir()
-    cv2.imwrite(str(frames / "0.png"), np.full((64, 64, 3), 90, np.uint8))
+    for i in range(3):
+        assert run("report", csvs / "w.csv", "--video", frames) == 0
+        # Photographs are not taken for them.
+        assert f"w.csv is not found in {frames}" in capsys.readouterr().err
+        assert "data:image/jpeg;base64," not in (csvs / "w.html").read_text(encoding="utf-8")
+        cv2.imwrite(str(frames / f"{i}.png"), np.full((64, 64, 3), 90, np.uint8))
     assert run("report", csvs / "w.csv", "--video", frames) == 0
     assert "data:image/jpeg;base64," in (csvs / "w.html").read_text(encoding="utf-8")
     assert run("report", csvs, "--video", frames) == 0
