@@ -427,7 +427,8 @@ def run(
         if (failure := _foreign_table(settings.command, outputs)) is not None:
             yield Outcome(job.source, failure=failure)
             continue
-        if resume and all(path.is_file() for path in outputs):
+        # What a power cut leaves of a file that had just been written may be its name.
+        if resume and all(path.is_file() and path.stat().st_size for path in outputs):
             yield Outcome(job.source, skipped=True)
             continue
         waiting.append(job)

@@ -397,6 +397,23 @@ def test_what_is_no_frame_is_left_out_and_named(tmp_path: Path) -> None:
     assert [path.name for path in plan.left_out] == ["film.mp4", "notes.txt"]
 
 
+def test_empty_files_are_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a power cut leaves them: nothing that is written whole is empty, not even a table of no face."""
+    monkeypatch.setattr(batch, "run_job", lambda _, job, __=None: batch.Outcome(job.source))
+    settings = batch.Settings("fit", formats=("csv", "pts"))
+    job = batch.Job("a.png", str(tmp_path / "a"), str(tmp_path / "a.jpg"))
+    outputs = job.outputs(settings.formats)
+    for path in outputs:
+        path.write_bytes(b"whole")
+    (outcome,) = batch.run(settings, [job], resume=True)
+    assert outcome.skipped
+    for path in outputs:
+        path.write_bytes(b"")
+        (outcome,) = batch.run(settings, [job], resume=True)
+        assert not outcome.skipped
+        path.write_bytes(b"whole")
+
+
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize(("form", "kind"), [("csv", "CSV"), ("parquet", "Parquet file")])
 @pytest.mark.parametrize(
