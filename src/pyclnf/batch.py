@@ -167,6 +167,8 @@ class Outcome:
         Frames of a video.
     failure : str or None
         Why there are no outputs, or not all.
+    tabled : bool
+        Whether the CSV and the Parquet file are written all the same.
     note : str or None
         What was unusual.
     skipped : bool
@@ -179,6 +181,7 @@ class Outcome:
     failure: str | None = None
     note: str | None = None
     skipped: bool = False
+    tabled: bool = False
 
     def __str__(self) -> str:
         if self.failure:
@@ -607,10 +610,13 @@ def run_job(settings: Settings, job: Job, tick: Tick | None = None) -> Outcome:
             return _fit(settings, job)
         return _track(settings, job, tick)
     except (PyclnfError, OSError, MemoryError) as error:
-        text = str(error).removeprefix(f"{job.source}: ")
-        return Outcome(job.source, failure=text or type(error).__name__)
+        return Outcome(job.source, failure=_reason(error, job))
     except Exception as error:  # a broken file must not end the batch, whatever a library makes of it
         return Outcome(job.source, failure=f"{type(error).__name__}: {error}")
+
+
+def _reason(error: Exception, job: Job) -> str:
+    return str(error).removeprefix(f"{job.source}: ") or type(error).__name__
 
 
 def check(settings: Settings) -> list[str]:
@@ -688,11 +694,14 @@ def _fit(settings: Settings, job: Job) -> Outcome:
         if name != "pts":
             _write_faces(name, job, clnf, faces)
     try:
-        if job.draw:
-            write_image(Path(job.draw), draw_faces(image, faces))
-    finally:
-        if "pts" in settings.formats:
-            _write_faces("pts", job, clnf, faces, notes)
+        try:
+            if job.draw:
+                write_image(Path(job.draw), draw_faces(image, faces))
+        finally:
+            if "pts" in settings.formats:
+                _write_faces("pts", job, clnf, faces, notes)
+    except (PyclnfError, OSError) as error:
+        return Outcome(job.source, failure=_reason(error, job), tabled=True)
     return Outcome(job.source, faces=count, note="; ".join(notes) or None)
 
 

@@ -502,9 +502,11 @@ def _batch(options: argparse.Namespace) -> int:
             progress.file_done(outcome)
     finally:
         progress.close()
-    failed = {outcome.source for outcome in progress.outcomes if outcome.failure}
+    failed = [outcome for outcome in progress.outcomes if outcome.failure]
     if options.report:
-        _write_reports(settings, [job for job in plan.jobs if job.source not in failed], options.output)
+        # A photograph without a face has no .pts, but a place on the page.
+        lost = {outcome.source for outcome in failed if not outcome.tabled}
+        _write_reports(settings, [job for job in plan.jobs if job.source not in lost], options.output)
     return EXIT_FAILED if failed else 0
 
 

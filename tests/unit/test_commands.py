@@ -542,6 +542,26 @@ def test_no_report_of_photographs_that_all_failed(tmp_path: Path, capsys: pytest
     assert not list(tmp_path.glob("out/*"))
 
 
+def test_a_photograph_without_a_face_is_on_the_page_whatever_the_formats(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no .pts, and has failed for that."""
+    tiny_model().save(tmp_path / "tiny.npz")
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((64, 64, 3), 90, np.uint8))
+    monkeypatch.setattr(pyclnf.CLNF, "detect", lambda *_, **__: [])
+    out = tmp_path / "out"
+    options = ["--model", tmp_path / "tiny.npz", "--box", "1,1,9,9", "--output", out, "--report"]
+    for form, code in (([], 0), (["--format", "csv", "--format", "pts"], 1)):
+        (out / "report.html").unlink(missing_ok=True)
+        assert run("fit", tmp_path / "a.png", tmp_path / "b.png", *options, *form) == code
+        said = capsys.readouterr().out
+        assert ("a.png: failed: no face was found" in said) == bool(form)
+        page = (out / "report.html").read_text(encoding="utf-8")
+        assert "2 photographs with 0 faces; 2 without one" in page
+        assert page.count("data:image/jpeg;base64,") == 2
+
+
 # --- models
 
 
