@@ -374,9 +374,10 @@ def write_image_report(page: Path, items: Iterable[tuple[Path, Path | None]]) ->
     found: list[tuple[float, Path, Path | None]] = []
     faces = empty = 0
     for csv, image in items:
-        values = _read_table(csv)["confidence"]
-        found.append((values.min() if len(values) else -1.0, csv, image))
-        faces, empty = faces + len(values), empty + (not len(values))
+        table = _read_table(csv)
+        found.append((table["confidence"].min() if len(table) else -1.0, csv, image))
+        # As `fit` counts them: a fit that failed is no face.
+        faces, empty = faces + table.success.sum(), empty + (not table.success.any())
     found.sort(key=lambda item: item[:2])
     sections = [
         f"<p>{counted(len(found), 'photograph')} with {counted(faces, 'face')}; {empty} without one. "
@@ -388,10 +389,13 @@ def write_image_report(page: Path, items: Iterable[tuple[Path, Path | None]]) ->
     shown = found[:MAX_PICTURES]
     for name, (_, csv, image) in zip(_names([csv for _, csv, _ in shown]), shown, strict=True):
         table = _read_table(csv)
-        text = f"{name}: {counted(len(table), 'face')}"
-        if len(table):
-            least = [f"{value:.2f}" for value in np.sort(table["confidence"])[:6]]
-            text += f", confidence {', '.join(least)}{', ...' if len(table) > 6 else ''}"
+        confidences = np.sort(table["confidence"][table.success])
+        text = f"{name}: {counted(len(confidences), 'face')}"
+        if failed := len(table) - len(confidences):
+            text += f", {counted(failed, 'failed fit')}"
+        if len(confidences):
+            least = [f"{value:.2f}" for value in confidences[:6]]
+            text += f", confidence {', '.join(least)}{', ...' if len(confidences) > 6 else ''}"
         picture = None
         if image is not None:
             try:

@@ -415,6 +415,18 @@ def test_page_of_photographs(tmp_path: Path) -> None:
     assert page.count("img") == 2
 
 
+def test_fits_that_failed_are_counted_as_no_faces(tmp_path: Path) -> None:
+    """As on the command line; their pictures' captions say so."""
+    for name, ends in (("a", [True, False]), ("b", [False])):
+        faces = [make_face(i, success=success, confidence=0.9) for i, success in enumerate(ends)]
+        formats.write_csv(tmp_path / f"{name}.csv", faces, layout="image")
+    csvs = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    report.write_image_report(tmp_path / "report.html", [(csv, None) for csv in csvs])
+    words = read_page(tmp_path / "report.html")[0].words
+    assert "2 photographs with 1 face; 1 without one" in words
+    assert "a: 1 face, 1 failed fit, confidence 0.90" in words and "b: 0 faces, 1 failed fit" in words
+
+
 def pictures_of(page: Page) -> list[np.ndarray]:
     sources = [(attributes["src"] or "").partition(",")[2] for tag, attributes in page.tags if tag == "img"]
     data = [np.frombuffer(base64.b64decode(source), np.uint8) for source in sources]
