@@ -154,6 +154,11 @@ def is_openable(path: Path) -> bool:
     return str(path).isascii() if sys.platform == "win32" else is_utf8(path)
 
 
+def as_file(path: Path) -> str:
+    """Return a path as FFmpeg takes it for one: of ``P1:smile.mp4`` it takes ``P1`` for a protocol."""
+    return os.path.join(".", path)  # noqa: PTH118
+
+
 def is_utf8(path: Path) -> bool:
     """Return whether a path is UTF-8, as OpenCV needs it: others end the process."""
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf._arrays import as_bytes
-from pyclnf._files import is_utf8, replacing
+from pyclnf._files import as_file, is_utf8, replacing
 from pyclnf.errors import ParameterError, VideoError
 from pyclnf.images import as_pixels
 from pyclnf.pdm import check_box, euler_to_matrix
@@ -302,7 +302,7 @@ class VideoOverlay:
             self._temporary = target.__enter__()
             self._target, self._writer = target, cv2.VideoWriter()
             rate = _writable_rate(self.frame_rate, self.path.suffix.lower())
-            self._writer.open(str(self._temporary), codec, rate, self._size)
+            self._writer.open(as_file(self._temporary), codec, rate, self._size)
             if not self._writer.isOpened():
                 raise VideoError(f"{self.path}: this OpenCV cannot write {self.path.suffix} videos")
         if (picture.shape[1], picture.shape[0]) != self._size:
@@ -325,7 +325,8 @@ class VideoOverlay:
         """Return whether what was written can be read: the writer does not say that a disk is full."""
         import cv2
 
-        video = cv2.VideoCapture(str(self._temporary))
+        assert self._temporary is not None
+        video = cv2.VideoCapture(as_file(self._temporary))
         # Headers are estimates.
         whole = video.isOpened() and video.grab() and video.get(cv2.CAP_PROP_FRAME_COUNT) > 0.9 * self._frames
         video.release()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf._files import is_hidden, is_utf8, meant
+from pyclnf._files import as_file, is_hidden, is_utf8, meant
 from pyclnf._limits import MAX_PIXELS
 from pyclnf._stderr import captured_stderr, write_stderr
 from pyclnf.errors import ImageError, VideoError
@@ -171,7 +171,7 @@ class Video:
                 path.open("rb").close()
             except OSError as error:
                 raise VideoError(f"{path}: cannot be read: {error.strerror}") from error
-            source = str(path)
+            source = as_file(path)
         capture = cv2.VideoCapture(source)
         if not capture.isOpened():
             capture.release()

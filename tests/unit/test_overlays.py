@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,9 +14,7 @@ from faces import make_face, missing_face
 from pyclnf.draw import VideoOverlay, confidence_colour, draw_axes, draw_faces
 from pyclnf.errors import ParameterError, VideoError
 from pyclnf.pdm import euler_to_matrix
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pyclnf.video import Video
 
 GREY = np.full((400, 400), 100, np.uint8)
 
@@ -103,6 +102,23 @@ def test_overlays_of_high_and_odd_rates(tmp_path: Path, rate: float, suffix: str
     assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(written, rel=1e-3)
     assert sum(video.grab() for _ in range(11)) == 10
     video.release()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a colon names a stream of a file there")
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_what_is_before_a_colon_is_no_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """As in names with a slash on a Mac, P1/smile: of one without a folder it would be one to FFmpeg."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("P1:smile", "file:smile"):
+        path = Path(f"{name}{suffix}")
+        with VideoOverlay(path, 25) as overlay:
+            for _ in range(10):
+                overlay.write(np.full((48, 64, 3), 90, np.uint8), [])
+        assert path.is_file()
+        with Video(path) as video:
+            assert [round(frame.image.mean(), -1) for frame in video] == [90] * 10
 
 
 def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
