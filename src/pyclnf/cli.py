@@ -636,31 +636,40 @@ def _measure(options: argparse.Namespace) -> int:
 
 
 def _csvs(inputs: Sequence[Path]) -> dict[Path, Path]:
-    """Return the CSVs of inputs, each once, with the folder that it is given by."""
+    """Return the CSVs of inputs, each once, with the folder that it is given by; no tables of measures."""
+    from pyclnf.measures import is_measures
+
     paths: dict[Path, Path] = {}
+    tables: list[Path] = []
     # A folder may be given as it is called here, from the root and by way of another.
     seen: set[tuple[str, str]] = set()
     for given in inputs:
-        folder, found = (given, _csvs_in(given)) if given.is_dir() else (given.parent, [given])
-        for path in found:
+        for path in _csvs_in(given) if given.is_dir() else [given]:
             place = os.path.realpath(path.parent), path.name
-            if place not in seen:
-                seen.add(place)
-                paths[path] = folder
-    if not paths:
+            if place in seen:
+                continue
+            seen.add(place)
+            if not is_measures(path):
+                paths[path] = given if given.is_dir() else given.parent
+            elif path == given:  # as the shell makes it of landmarks/*.csv
+                tables.append(path)
+    if tables and paths:
+        print(f"note: left out as tables of measures: {_listed(tables)}", file=sys.stderr)
+    elif tables:
+        raise ParameterError(f"{tables[0]} is a table of measures: name the CSVs that it was made of")
+    elif not paths:
         raise ParameterError("there are no CSVs in these folders")
     return paths
 
 
 def _csvs_in(folder: Path) -> list[Path]:
-    """Return the CSVs in a folder but hidden ones, half written or kept by macOS, and tables of measures."""
+    """Return the CSVs in a folder but hidden ones, half written or kept by macOS."""
     from pyclnf._files import files_in
-    from pyclnf.measures import is_measures
 
     found, unread = files_in(folder)
     if unread:
         print(f"note: left out as they cannot be read: {_listed(unread)}", file=sys.stderr)
-    return [path for path in found if path.suffix.lower() == ".csv" and not is_measures(path)]
+    return [path for path in found if path.suffix.lower() == ".csv"]
 
 
 def _list_models(_: argparse.Namespace) -> int:

@@ -400,6 +400,13 @@ def test_measures_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     capsys.readouterr()
     assert run("report", tmp_path) == 0
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "v.html")]
+    # As the shell makes it of *.csv.
+    for command in (["report"], ["measure", "--output", table]):
+        assert run(*command, table, tmp_path / "v.csv") == 0
+        assert f"note: left out as tables of measures: {table}" in capsys.readouterr().err
+        assert run(*command, table) == 2
+        assert f"{table} is a table of measures: name the CSVs that it was" in capsys.readouterr().err
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 4
     formats.write_csv(tmp_path / "p.csv", faces[:1], layout="image")
     assert run("measure", tmp_path, "--output", table) == 1
     assert "videos and photographs have tables of their own" in capsys.readouterr().err
