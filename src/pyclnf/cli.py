@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import glob
 import io
 import json
 import math
@@ -13,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,7 +194,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="CSV",
-        help="CSV of a video, CSVs of photographs, or folders of CSVs",
+        help="CSV of a video, CSVs of photographs, folders of CSVs, or patterns",
     )
     report.add_argument(
         "--output",
@@ -221,7 +223,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="CSV",
-        help="CSVs of videos, or of photographs, or folders of CSVs",
+        help="CSVs of videos, or of photographs, folders of CSVs, or patterns",
     )
     measure.add_argument(
         "--output",
@@ -643,7 +645,7 @@ def _csvs(inputs: Sequence[Path]) -> dict[Path, Path]:
     tables: list[Path] = []
     # A folder may be given as it is called here, from the root and by way of another.
     seen: set[tuple[str, str]] = set()
-    for given in inputs:
+    for given in chain.from_iterable(map(_expanded, inputs)):
         for path in _csvs_in(given) if given.is_dir() else [given]:
             place = os.path.realpath(path.parent), path.name
             if place in seen:
@@ -660,6 +662,14 @@ def _csvs(inputs: Sequence[Path]) -> dict[Path, Path]:
     elif not paths:
         raise ParameterError("there are no CSVs in these folders")
     return paths
+
+
+def _expanded(given: Path) -> list[Path]:
+    """Return the files that a pattern means, which Windows' shells leave to programs; others as they are."""
+    from pyclnf._files import meant
+
+    matches = [] if given.exists() else glob.glob(str(given), recursive=True)  # noqa: PTH207
+    return meant(str(given), map(Path, sorted(matches))) or [given]
 
 
 def _csvs_in(folder: Path) -> list[Path]:

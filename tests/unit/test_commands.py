@@ -414,6 +414,25 @@ def test_measures_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "no table of measures" in capsys.readouterr().err
 
 
+def test_patterns_of_tables_are_expanded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Shells of Windows do not do it."""
+    for name in ("a/v", "b/v", "b/.v", "b/w[1]"):
+        formats.write_csv(tmp_path / f"{name}.csv", [make_face(0, frame=0)])
+    assert (
+        run("measure", tmp_path / "?" / "v*.csv", tmp_path / "b" / "w[1].csv", "--output", tmp_path / "m.csv")
+        == 0
+    )
+    rows = (tmp_path / "m.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [row.partition(",")[0] for row in rows] == [
+        (tmp_path / name).as_posix() for name in ("a/v", "b/v", "b/w[1]")
+    ]
+    assert run("report", tmp_path / "b" / "*.csv") == 0
+    pages = [str(tmp_path / "b" / f"{name}.html") for name in ("v", "w[1]")]
+    assert capsys.readouterr().out.splitlines()[1:] == pages
+    assert run("report", tmp_path / "x*.csv") == 1
+    assert f"{tmp_path / 'x*.csv'}: cannot be read" in capsys.readouterr().err
+
+
 def test_hidden_tables_are_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], hide: Callable[..., None]
 ) -> None:
