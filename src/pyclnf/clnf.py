@@ -214,8 +214,10 @@ class CLNF:
         self.starts: _Starts = self._check_starts(
             ("learned" if has_start else "frontal") if starts is None else starts
         )
-        self._far = self._settings(parameters, self._given, learned=False)
-        self.parameters = self._settings(parameters, self._given, learned=self.starts == "learned")
+        self._near, self._far = (
+            self._settings(parameters, self._given, learned=learned) for learned in (True, False)
+        )
+        self.parameters = self._near if self.starts == "learned" else self._far
         self.parameter_set = self.calibrated_set(parameters)
         self.exhaustive = bool(exhaustive)
 
@@ -283,7 +285,7 @@ class CLNF:
             depths = None
         where = self.starts if starts is None else self._check_starts(starts)
         found = self.starts_in(pixels, box, where, again=again)
-        settings = self.parameters if where == "learned" else self._far
+        settings = self._near if where == "learned" else self._far
         result, start = self.fit_from(pixels, found, settings, depths)
         result = self.looked_at_again(pixels, found, result, self.min_likelihood)
         landmarks = result.landmarks

@@ -259,9 +259,12 @@ def test_other_starts_have_numbers_of_their_own() -> None:
     truth = Parameters(np.array([1.2, 0, 0, 0, 150.0, 160.0]), np.zeros(MODEL.pdm.n_modes))
     points = MODEL.pdm.landmarks_2d(truth)
     box, image = [*points.min(axis=0), *np.ptp(points, axis=0)], generate_image(MODEL, truth)
-    here, there = (clnf.fit(image, box, starts="frontal")[0] for clnf in (learned, frontal))
-    np.testing.assert_array_equal(here, there)
-    assert not np.array_equal(here, learned.fit(image, box)[0])
+    near, far = (
+        [clnf.fit(image, box, starts=to)[0] for clnf in (learned, frontal)] for to in ("learned", "frontal")
+    )
+    np.testing.assert_array_equal(*near)
+    np.testing.assert_array_equal(*far)
+    assert not np.array_equal(near[0], far[0])
     # What is given by name holds for every start.
     assert CLNF(model, starts="frontal", windows=(5, 5, 5)).parameters.windows == (5, 5, 5)
     # A scale that they skip has the window of other models.
