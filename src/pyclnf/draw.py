@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from pyclnf._arrays import as_bytes
 from pyclnf._files import as_file, is_utf8, replacing
 from pyclnf.errors import ParameterError, VideoError
 from pyclnf.images import as_pixels
-from pyclnf.pdm import check_box, euler_to_matrix
+from pyclnf.pdm import axis_angle_to_matrix, check_box, euler_to_matrix, matrix_to_euler
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -147,6 +148,31 @@ def draw_axes(picture: NDArray[np.uint8], pose: ArrayLike, length: float = AXIS_
         )
 
 
+def as_seen(parameters: ArrayLike, pose: ArrayLike) -> NDArray[np.float64]:
+    """Return what `draw_axes` takes: where and how large a face is, and how its head is seen turned.
+
+    The parameters leave a part of the turn to the shape, the pose does not. That is the turn before the
+    camera: a head beside the image's middle is seen turned by as much as it lies off the camera's axis.
+
+    Parameters
+    ----------
+    parameters : array_like, shape (6,)
+        (s, rx, ry, rz, tx, ty) of the PDM.
+    pose : array_like, shape (6,)
+        (X, Y, Z, rx, ry, rz) before the camera.
+
+    Returns
+    -------
+    ndarray, shape (6,), float64
+    """
+    s, _, _, _, tx, ty = np.asarray(parameters, np.float64)
+    x, y, z, *turn = np.asarray(pose, np.float64).tolist()
+    off = math.hypot(x, y)
+    angle = math.atan2(off, z) / off if off else 0.0
+    to_head = axis_angle_to_matrix((-y * angle, x * angle, 0.0))
+    return np.array([s, *matrix_to_euler(to_head.T @ euler_to_matrix(turn)), tx, ty])
+
+
 def _fixed(points: ArrayLike) -> NDArray[np.int32]:
     """Return points in sixteenths of a pixel, which OpenCV's drawing takes with shift 4."""
     return np.asarray(np.rint(np.nan_to_num(np.clip(points, -1e5, 1e5)) * 16), np.int32)
@@ -211,7 +237,7 @@ def draw_faces(image: NDArray[Any], faces: Iterable[Face], *, title: str = "") -
             continue
         colour = confidence_colour(1.0 if face.confidence is None else face.confidence)
         picture = draw_landmarks(picture, face.landmarks, box=face.box, colour=colour)
-        draw_axes(picture, face.params.pose)
+        draw_axes(picture, as_seen(face.params.pose, face.pose))
         low = face.landmarks.min(axis=0)
         known = "" if face.confidence is None else f": {face.confidence:.2f}"
         write_text(picture, f"{face.face_id}{known}", (low[0], low[1] - 6), colour)

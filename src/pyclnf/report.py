@@ -17,9 +17,9 @@ import numpy as np
 from pyclnf._files import replacing
 from pyclnf._limits import MAX_COORDINATE
 from pyclnf.confidence import TRUSTED
-from pyclnf.draw import confidence_colour, draw_axes, draw_landmarks
+from pyclnf.draw import as_seen, confidence_colour, draw_axes, draw_landmarks
 from pyclnf.errors import FormatError, PyclnfError
-from pyclnf.formats import PARAMETERS, Table, read_csv
+from pyclnf.formats import PARAMETERS, POSE, Table, read_csv
 from pyclnf.images import IMAGE_SUFFIXES, read_photograph, shrunk
 from pyclnf.measures import HEIGHTS, SIDES, measures, seen_from_the_side
 from pyclnf.progress import counted
@@ -506,7 +506,8 @@ def _picture(image: NDArray[np.uint8], table: Table) -> str:
         colour = confidence_colour(float(table["confidence"][row]))
         # The middles of pixels have whole coordinates.
         picture = draw_landmarks(picture, (table.landmarks[row] + 0.5) * shrink - 0.5, colour=colour)
-        s, rx, ry, rz, tx, ty = (table[name][row] for name in PARAMETERS)
+        parameters, pose = ([table[name][row] for name in names] for names in (PARAMETERS, POSE))
+        s, rx, ry, rz, tx, ty = as_seen(parameters, pose)
         draw_axes(picture, [s * shrink, rx, ry, rz, (tx + 0.5) * shrink - 0.5, (ty + 0.5) * shrink - 0.5])
     data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
     source = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +12,9 @@ import numpy as np
 import pytest
 
 from faces import make_face, missing_face
-from pyclnf.draw import VideoOverlay, confidence_colour, draw_axes, draw_faces
+from pyclnf.draw import VideoOverlay, as_seen, confidence_colour, draw_axes, draw_faces
 from pyclnf.errors import ParameterError, VideoError
-from pyclnf.pdm import euler_to_matrix
+from pyclnf.pdm import Parameters, euler_to_matrix
 from pyclnf.video import Video
 
 GREY = np.full((400, 400), 100, np.uint8)
@@ -41,8 +42,44 @@ def test_axes_show_where_the_head_points() -> None:
 
 def test_axes_of_no_face() -> None:
     picture = np.zeros((50, 50, 3), np.uint8)
-    draw_axes(picture, np.full(6, np.nan))
+    draw_axes(picture, as_seen(np.full(6, np.nan), np.full(6, np.nan)))
     assert not picture.any()
+
+
+@pytest.mark.parametrize(
+    "place", [(0.0, 0.0, 800.0), (300.0, 0.0, 800.0), (0.0, -400.0, 800.0), (-200.0, 350.0, 500.0)]
+)
+def test_axes_are_those_of_the_pose_as_the_camera_sees_it(place: tuple[float, float, float]) -> None:
+    """The parameters leave a part of the turn to the shape."""
+    parameters, turn = (1.5, 0.9, 0.9, 0.9, 160.0, 170.0), (0.2, -0.5, 0.3)
+    x, y, z = place
+    s, rx, ry, rz, *at = as_seen(parameters, (*place, *turn))
+    assert [s, *at] == [1.5, 160.0, 170.0]
+    # How far each axis points away along the line to the head.
+    away = place / np.linalg.norm(place) @ euler_to_matrix(turn)
+    np.testing.assert_allclose(euler_to_matrix((rx, ry, rz))[2], away, atol=1e-12)
+    if x == y == 0:
+        np.testing.assert_allclose((rx, ry, rz), turn, atol=1e-12)
+    # Whoever looks straight into the camera is seen from the front, wherever the head is.
+    looking = math.atan2(-y, z), math.atan2(x, math.hypot(y, z)), 0.0
+    seen = euler_to_matrix(as_seen(parameters, (*place, *looking))[1:4])
+    np.testing.assert_allclose(seen[:, 2], (0, 0, 1), atol=1e-12)
+    if x == 0 or y == 0:
+        np.testing.assert_allclose(seen, np.eye(3), atol=1e-12)
+
+
+def test_drawn_axes_are_those_of_the_pose() -> None:
+    faces = [
+        make_face(pose=np.array([0.0, 0.0, 600.0, 0.1, -0.2, 0.05])),
+        make_face(
+            pose=np.array([0.0, 0.0, 600.0, 0.1, -0.2, 0.05]),
+            params=Parameters(np.array([1.5, 0.4, 0.6, -0.3, 160.0, 170.0]), np.zeros(34)),
+        ),
+        make_face(pose=np.array([300.0, 0.0, 600.0, 0.1, -0.2, 0.05])),
+    ]
+    first, other_parameters, other_place = (draw_faces(GREY, [face]) for face in faces)
+    np.testing.assert_array_equal(first, other_parameters)
+    assert (first != other_place).any()
 
 
 def test_colours_of_confidence() -> None:

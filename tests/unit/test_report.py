@@ -19,7 +19,7 @@ import pytest
 
 from faces import make_face, missing_face
 from pyclnf import formats, report
-from pyclnf.draw import confidence_colour, draw_axes, draw_landmarks
+from pyclnf.draw import as_seen, confidence_colour, draw_axes, draw_landmarks
 from pyclnf.errors import FormatError
 from pyclnf.measures import HEIGHTS, measures
 from pyclnf.pdm import Parameters
@@ -497,7 +497,8 @@ def test_faces_are_drawn_into_their_pictures(tmp_path: Path) -> None:
         table = formats.read_csv(tmp_path / f"{name}.csv")
         colour = confidence_colour(table["confidence"][0])
         drawn = draw_landmarks(grey, table.landmarks[0], colour=colour)
-        draw_axes(drawn, [table[name][0] for name in formats.PARAMETERS])
+        columns = ([table[name][0] for name in names] for names in (formats.PARAMETERS, formats.POSE))
+        draw_axes(drawn, as_seen(*columns))
         jpeg = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
         expected = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), int)
         assert np.abs(picture - expected).max() <= 2
