@@ -670,7 +670,9 @@ def _template_motion(
     y, x = np.unravel_index(int(np.argmax(match)), match.shape)
     # The template begins at the part of the last box that is inside the image.
     before = np.clip(np.floor(box[:2]), 0, None)
-    return np.asarray(patch[1] + np.array([x, y]) / scale - before)
+    motion: Float = patch[1] + np.array([x, y]) / scale - before
+    # Both pictures begin at whole pixels, and are reduced: less than one of theirs is no motion.
+    return motion if np.abs(motion).max() * scale >= 1 else np.zeros(2)
 
 
 def _moved(parameters: Parameters, motion: Float) -> Parameters:

@@ -261,6 +261,19 @@ def test_models_of_one_scale_can_track(openface_model: pyclnf.Model, frames: lis
     assert Tracker(CLNF(openface_model, scale=0.5)).tracking.windows == (0, 0, 7)
 
 
+def test_a_still_face_has_no_motion() -> None:
+    """Its picture, and that of its surroundings, do not begin at the same part of a reduced pixel."""
+    random = np.random.default_rng(4)
+    image = cv2.GaussianBlur(random.uniform(0, 255, (200, 300, 3)).astype(np.uint8), (0, 0), 4)
+    for scale in (0.2, 0.8, 1.7):
+        parameters = Parameters(np.array([scale, 0, 0, 0, 150.0, 100.0]), np.zeros(2))
+        for box in random.uniform((60, 40, 70, 70), (90, 60, 100, 90), (20, 4)):
+            template = tracking._template(image, parameters, box)
+            assert template is not None
+            motion = tracking._template_motion(image, template, parameters, box)
+            np.testing.assert_array_equal(motion, [0, 0])
+
+
 def test_a_face_that_left_the_image_has_no_template() -> None:
     """There is nothing to look for, and nowhere to look: the face is taken to be where it was."""
     parameters = pyclnf.Parameters(np.array([1.0, 0, 0, 0, 50, 50]), np.zeros(1))
