@@ -1,7 +1,8 @@
 """Crops: the surroundings of a face, reduced by averaging over areas.
 
 Sampling a large face at few pixels per millimetre would pick single pixels
-and miss what lies between them (aliasing); averaging first does not.
+and miss what lies between them (aliasing); averaging first does not. Beyond the
+image its outermost pixels go on: the edge of something black would draw outlines to it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Crop:
     Attributes
     ----------
     pixels : ndarray, shape (side, side), uint8 or float32
-        Grey values, rounded where the image is of uint8; 0 outside the image.
+        Grey values, rounded where the image is of uint8.
     left, top : float
         Outer corner of the first pixel in the image, where pixel p reaches from p to p + 1.
     step : float

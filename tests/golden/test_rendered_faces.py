@@ -30,6 +30,22 @@ def test_faces_are_found_or_not_trusted(parameters: str, kernels_in_use: object)
     assert np.sum(~trusted) <= 3
 
 
+@pytest.mark.parametrize("parameters", ("image", "video"))
+def test_faces_that_fill_their_pictures_are_found_as_well(parameters: str, kernels_in_use: object) -> None:
+    """What is made up beyond the picture draws no outlines to its edges."""
+    clnf = CLNF(parameters=parameters)
+    errors = []
+    for face in rendered_faces.read():
+        size = face.image.shape[1::-1]
+        low = np.clip(np.floor(face.landmarks.min(axis=0)), 0, size).astype(int)
+        high = np.clip(np.ceil(face.landmarks.max(axis=0)) + 1, 0, size).astype(int)
+        cut = face.image[low[1] : high[1], low[0] : high[0]]
+        landmarks, _ = clnf.fit(cut, face.box - [*low, 0, 0])
+        errors.append(face.error(landmarks + low))
+    # Measured: 0.029 and 0.029, as in whole pictures; 0.036 and 0.038 with black beyond the cut.
+    assert np.mean(errors) < 0.032
+
+
 def test_the_mirror_image_of_a_face_has_the_mirror_image_of_its_guess() -> None:
     clnf = CLNF()
     start, pdm = clnf.learned_start, clnf.model.pdm

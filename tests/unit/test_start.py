@@ -77,9 +77,16 @@ def test_whole_areas_are_averaged_exactly() -> None:
     np.testing.assert_array_equal(crop.pixels, np.floor(blocks + 0.5))
 
 
-def test_outside_the_image_is_black() -> None:
-    crop = Crop.cut(np.full((20, 20, 1), 200, np.uint8), (-100.0, 10.0), 40.0, 10)
-    assert not crop.pixels.any()
+@pytest.mark.parametrize("step", (0.5, 1.0, 1.6, 2.0, 9.3))
+@pytest.mark.parametrize("centre", ((0.0, 12.0), (29.0, 23.0), (-100.0, 10.0), (14.0, 300.0)))
+def test_beyond_the_image_its_outermost_pixels_go_on(step: float, centre: tuple[float, float]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (24, 30, 1)).astype(np.float32)
+    side, around = 20, 400
+    crop = Crop.cut(image, centre, side * step, side)
+    wide = np.pad(image, [(around, around), (around, around), (0, 0)], mode="edge")
+    x, y = centre
+    whole = Crop.cut(wide, (x + around, y + around), side * step, side)
+    np.testing.assert_allclose(crop.pixels, whole.pixels, atol=1e-3)
 
 
 def test_parameters_go_in_and_out() -> None:

@@ -341,7 +341,7 @@ def axis_taps(
         index = np.floor(edges)[:, None] + np.arange(count)
         overlap = np.minimum(edges[:, None] + step, index + 1) - np.maximum(edges[:, None], index)
         shares = np.clip(overlap, 0, None) / step
-    weights[:] = np.where((index >= 0) & (index < size), shares, 0)
+    weights[:] = shares
     taps[:] = np.clip(index, 0, size - 1)
 
 

@@ -48,7 +48,7 @@ cdef void c_axis_taps(double edge, double step, Py_ssize_t size, bint sampled, P
             weight = min(edge + step, index + 1) - max(edge, index)
             weight = (weight if weight > 0.0 else 0.0) / step
         # Also true for NaN.
-        if not (index >= 0.0 and index < size):
+        if not weight >= 0.0:
             weight = 0.0
         index = index if index > 0.0 else 0.0
         taps[k] = <int32_t>(index if index < size - 1 else size - 1)
@@ -71,9 +71,9 @@ def axis_taps(const double[::1] edges, double step, Py_ssize_t size, bint sample
         Some pixels, side by side in equal parts of the grid's pixel, stand for all that it covers. Otherwise each
         counts as far as it is covered or, where the step is below 1, two are interpolated between.
     taps : ndarray, shape (m, K), int32
-        Get the pixels, all inside.
+        Get the pixels, all inside: beyond the image its outermost ones go on.
     weights : ndarray, shape (m, K), float32
-        Get their shares; 0 for pixels outside.
+        Get their shares.
     """
     cdef Py_ssize_t i
     for i in range(edges.shape[0]):
