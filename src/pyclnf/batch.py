@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pyclnf._files import files_in, is_hidden, meant, remove_leftovers
 from pyclnf._processes import end_with_parent
-from pyclnf.confidence import TRUSTED
 from pyclnf.draw import VIDEO_CODECS, VideoOverlay, draw_faces
 from pyclnf.errors import BoxError, FormatError, ParameterError, PyclnfError
 from pyclnf.formats import (
@@ -40,7 +39,7 @@ from pyclnf.formats import (
     write_parquet,
     write_pts,
 )
-from pyclnf.images import IMAGE_SUFFIXES, WRITTEN_SUFFIXES, read_photograph, shrunk, write_image
+from pyclnf.images import IMAGE_SUFFIXES, WRITTEN_SUFFIXES, read_photograph, write_image
 from pyclnf.progress import counted
 from pyclnf.store import resolve
 from pyclnf.video import Video, is_frame
@@ -72,9 +71,6 @@ DRAWN_SUFFIXES: dict[Command, tuple[str, ...]] = {
     "fit": WRITTEN_SUFFIXES,
     "track": tuple(sorted(VIDEO_CODECS)),
 }
-
-# Longer side of what is turned to look for a face, px: the default detector finds those of a 27th of it.
-TURNED_SIDE = 640
 
 # A Dask cluster that has lost its workers is given so long to have one again.
 NO_WORKER_SECONDS = 300.0
@@ -685,10 +681,9 @@ class FixedBox:
 def _fit(settings: Settings, job: Job) -> Outcome:
     clnf, detector = _tools(settings)
     image, note = read_photograph(Path(job.source))
-    faces = clnf.detect(image, detector=detector, camera=settings.camera)
+    faces = clnf.detect(image, detector=detector, camera=settings.camera, lying=settings.box is None)
     count = sum(face.success for face in faces)
-    turned = None if count else _turned(settings, image)
-    notes = [text for text in (note, _doubt(settings.camera, image), turned) if text]
+    notes = [text for text in (note, _doubt(settings.camera, image)) if text]
     # First what does not fail: a photograph without a face has no .pts, but a table and a picture.
     for name in settings.formats:
         if name != "pts":
@@ -707,30 +702,6 @@ def _fit(settings: Settings, job: Job) -> Outcome:
 
 def _doubt(camera: Camera | None, image: NDArray[Any]) -> str | None:
     return None if camera is None else camera.doubt(image.shape[1], image.shape[0])
-
-
-def _turned(settings: Settings, image: NDArray[Any]) -> str | None:
-    """Return how an image without a face is to be turned, if it shows one then."""
-    if settings.box is not None:
-        return None
-    import cv2
-
-    clnf, detector = _tools(settings)
-    # Three looks at all of it would take three times as long as the one that has found nothing.
-    small, _ = shrunk(image, TURNED_SIDE)
-    for turn, way in (
-        (cv2.ROTATE_90_CLOCKWISE, "90° clockwise"),
-        (cv2.ROTATE_90_COUNTERCLOCKWISE, "90° counterclockwise"),
-        (cv2.ROTATE_180, "180°"),
-    ):
-        try:
-            faces = clnf.detect(cv2.rotate(small, turn), detector=detector)
-        except PyclnfError:  # what is found of the image as it is counts all the same
-            return None
-        # Uncalibrated confidences are None.
-        if any(face.success and (face.confidence is None or face.confidence >= TRUSTED) for face in faces):
-            return f"there is a face if it is turned by {way}: turn it first"
-    return None
 
 
 def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face], notes: Sequence[str] = ()) -> None:
@@ -772,6 +743,8 @@ def _tracker(settings: Settings) -> Tracker:
         parameters=settings.parameters,
         smooth=settings.smooth,
         camera=settings.camera,
+        # A box that is given is that of the frame as it is.
+        lying=settings.box is None,
     )
 
 
@@ -781,7 +754,6 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
     frames = rows = broken = 0
     first = ""  # reason of a broken frame
     doubt: str | None = None
-    sample: NDArray[Any] | None = None
     with ExitStack() as stack:
         video = stack.enter_context(Video(job.source, frame_rate=settings.frame_rate))
         # The blocks end in the reverse order: the first format appears last and says that all is done.
@@ -804,7 +776,6 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
             else:
                 faces = tracker.update(frame.image, frame.timestamp)
                 doubt = doubt or _doubt(settings.camera, frame.image)
-                sample = frame.image if sample is None else sample
             for face in faces:
                 for writer in writers:
                     writer.write(face)
@@ -816,7 +787,6 @@ def _track(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
                 tick(frames, video.frame_count)
         count = f"{broken} broken frames, the first" if broken > 1 else "1 broken frame"
         notes = [f"{count}: {first}"] if broken else []
-        turned = None if rows or sample is None else _turned(settings, sample)
-        notes += [text for text in (video.cut_short, tracker.larger_beside, doubt, turned) if text]
+        notes += [text for text in (video.cut_short, tracker.larger_beside, doubt) if text]
         notes += video.notes
     return Outcome(job.source, faces=rows, frames=frames, note="; ".join(notes) or None)

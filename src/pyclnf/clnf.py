@@ -14,22 +14,23 @@ import numpy as np
 
 from pyclnf import nu_rlms
 from pyclnf._limits import MAX_FACES_AT_ONCE, MAX_NUMBER
+from pyclnf._lying import ROLLS, Quarter, counts_lying, find_lying, nearest_roll, roll_of
 from pyclnf.camera import Camera, check_camera
 from pyclnf.confidence import confidence
 from pyclnf.crop import Crop
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ImageError, ModelError, ParameterError, PyclnfError
-from pyclnf.face import Face, is_among, low_likelihood
+from pyclnf.face import DOUBTFUL, Face, is_among, low_likelihood
 from pyclnf.images import as_pixels
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, FitResult
 from pyclnf.patch_experts import DEPTH
-from pyclnf.pdm import box_of, check_box
+from pyclnf.pdm import box_of, check_box, euler_angles, euler_to_matrix
 from pyclnf.start import BOX_CHANGES, Guesses, LearnedStart
 from pyclnf.tracking import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -49,9 +50,9 @@ CROP_MARGIN, MAX_CROP = 1.8, 1024
 # Fits with a lower likelihood show no face (models/recipe/failure_bound.py finds it for a model).
 MIN_LIKELIHOOD = -0.75
 
-# Fits whose likelihood is above that by less than this are doubtful, and show no face where the looks at the
-# image and at its mirror image lie further apart, mm: of rendered faces none does, of noise nearly all.
-DOUBTFUL, MAX_DISAGREEMENT = 0.2, 16.0
+# Doubtful fits show no face where the looks at the image and at its mirror image lie further apart, mm: of
+# rendered faces none does, of noise nearly all.
+MAX_DISAGREEMENT = 16.0
 
 # The numbers of the fits of so many settings are kept: a caller may try many.
 _KEPT_LEVELS = 16
@@ -234,6 +235,9 @@ class CLNF:
     ) -> tuple[NDArray[np.float32], FitInfo]:
         """Find the landmarks of the face in a box.
 
+        If the fit of an upright face fails, one that lies or is upside down is looked for, in steps of 45
+        degrees. Such a fit counts if its confidence is 0.5 or more; otherwise the upright one is returned.
+
         Parameters
         ----------
         image : ndarray, shape (H, W) or (H, W, 3), uint8, float32 or float64
@@ -244,7 +248,7 @@ class CLNF:
             lie partly outside the image. One that is off is put right by the learned start,
             as long as the face has its middle in it.
         starts : optional
-            Instead of those of the CLNF.
+            Instead of those of the CLNF. Rotations are tried as they are, in no other direction.
         depth : ndarray, shape (H, W), float32 or float64, optional
             For models with neurons that work on depth; others have no use for it.
 
@@ -273,8 +277,12 @@ class CLNF:
         depth: NDArray[Any] | None = None,
         *,
         again: bool = False,
+        roll: float | None = None,
     ) -> tuple[NDArray[np.float32], FitInfo]:
-        """Do what `fit` does; again: the learned start looks a second time, see `LearnedStart.hypotheses`."""
+        """Do what `fit` does; again: the learned start looks a second time, see `LearnedStart.hypotheses`.
+
+        roll: how far the face is rolled clockwise, radians, if that is known.
+        """
         pixels = as_pixels(image)
         x, y, w, h = check_box(box)
         height, width = pixels.shape[:2]
@@ -284,15 +292,120 @@ class CLNF:
         if depths is not None and not self._uses_depth:
             depths = None
         where = self.starts if starts is None else self._check_starts(starts)
-        found = self.starts_in(pixels, box, where, again=again)
-        settings = self._near if where == "learned" else self._far
-        result, start = self.fit_from(pixels, found, settings, depths)
-        result = self.looked_at_again(pixels, found, result, self.min_likelihood)
+        settings, bound = self._near if where == "learned" else self._far, self.min_likelihood
+
+        def fit(roll: float) -> tuple[FitResult, int]:
+            return self.fit_rolled(pixels, box, roll, settings, bound, where, depth=depths, again=again)
+
+        result, start = self.fit_any_way_up(fit, self.parameter_set, bound, where, roll)
         landmarks = result.landmarks
         if result.failure is not None:
             # They may be too large for float32.
             landmarks = np.clip(landmarks, -_MAX_FLOAT32, _MAX_FLOAT32)
         return landmarks.astype(np.float32), self._info(result, start)
+
+    def fit_rolled(
+        self,
+        pixels: NDArray[Any],
+        box: ArrayLike,
+        roll: float,
+        settings: FitParameters,
+        bound: float,
+        starts: _Starts | None = None,
+        looks: tuple[int, bool] | None = None,
+        *,
+        depth: NDArray[Any] | None = None,
+        again: bool = False,
+    ) -> tuple[FitResult, int]:
+        """Fit a face in a box that is rolled by about so much.
+
+        Parameters
+        ----------
+        pixels : ndarray, shape (H, W, 1 or 3)
+            As `as_pixels` returns it.
+        box : array_like, shape (4,)
+            Of the image as it is.
+        roll : float
+            How far the face is rolled clockwise in the image, radians.
+        settings : FitParameters
+        bound : float
+            The least likelihood of a face.
+        starts, looks, depth, again : optional
+            See `starts_in` and `fit_from`.
+
+        Returns
+        -------
+        result : FitResult
+            In the image as it is.
+        index : int
+            Of the start that won.
+        """
+        quarter = Quarter.of(roll, pixels)
+        turned, around = quarter.image(pixels), quarter.box_in(check_box(box)) if quarter.count else box
+        depth = None if depth is None else quarter.image(depth)
+        found = self.starts_in(turned, around, starts, looks, again=again, roll=quarter.rest)
+        result, start = self.fit_from(turned, found, settings, depth)
+        return quarter.result_out(self.looked_at_again(turned, found, result, bound)), start
+
+    def fit_any_way_up(
+        self,
+        fit: Callable[[float], tuple[FitResult, int]],
+        parameter_set: str,
+        bound: float,
+        starts: _Starts | None = None,
+        roll: float | None = None,
+    ) -> tuple[FitResult, int]:
+        """Fit an upright face, and one that lies if that fails.
+
+        Starts that the caller has put together are for an image as it is.
+
+        Parameters
+        ----------
+        fit : callable
+            From a roll, radians, to what `fit_rolled` returns.
+        parameter_set : str
+            By which the fits are calibrated, see `calibrated_set`.
+        bound : float
+            The least likelihood of a face.
+        starts : optional
+            Instead of those of the CLNF.
+        roll : float, optional
+            How far the face is rolled, if that is known about.
+
+        Returns
+        -------
+        result : FitResult
+            The best of those that can be trusted; without any the first one.
+        index : int
+        """
+        fits: dict[float, tuple[FitResult, int]] = {}
+
+        def at(roll: float) -> tuple[FitResult, int]:
+            if roll not in fits:
+                fits[roll] = fit(roll)
+            return fits[roll]
+
+        def rank(found: tuple[FitResult, int]) -> tuple[float, float] | None:
+            result, known = found[0], self.confidence_of(found[0], parameter_set)
+            failure = result.failure or low_likelihood(result.likelihood, bound)
+            sure = counts_lying(failure, known, result.likelihood - bound)
+            return (known or 0.0, result.likelihood) if sure else None
+
+        first = at(0.0 if roll is None else roll)
+        if roll is None:
+            where = self.starts if starts is None else starts
+            own = where not in ("learned", MULTI_VIEW_STARTS, MULTI_VIEW_STARTS[:1])
+            if own or (first[0].failure is None and first[0].likelihood >= bound):
+                return first
+        best, most = first, (0.0, -math.inf)
+        for tried in ROLLS if roll is None else (roll,):
+            found = at(tried)
+            if rank(found) is not None:
+                # A start that is off by an eighth leaves the jaw behind: once more as the face was found.
+                again = at(nearest_roll(roll_of(found[0].parameters)))
+                found = again if rank(again) is not None else found
+            best, most = max((best, most), (found, rank(found) or most), key=lambda one: one[1])
+        return best
 
     def starts_in(
         self,
@@ -302,6 +415,7 @@ class CLNF:
         looks: tuple[int, bool] | None = None,
         *,
         again: bool = False,
+        roll: float = 0.0,
     ) -> list[Parameters]:
         """Return the parameters from which a fit to a box starts.
 
@@ -314,6 +428,8 @@ class CLNF:
             Instead of those of the CLNF, see `looks`.
         again : bool
             A learned start looks a second time, around what it has found.
+        roll : float
+            How far the face is rolled clockwise, radians.
 
         Returns
         -------
@@ -323,8 +439,10 @@ class CLNF:
         if where == "learned":
             assert self.learned_start is not None
             count, mirrored = (self.hypotheses, self.mirrored) if looks is None else looks
-            return self.learned_start.hypotheses(pixels, box, count, mirrored=mirrored, again=again)
-        return [self.model.pdm.from_box(box, rotation) for rotation in where]
+            return self.learned_start.hypotheses(
+                pixels, box, count, mirrored=mirrored, again=again, roll=roll
+            )
+        return [self.model.pdm.from_box(box, _rolled(rotation, roll)) for rotation in where]
 
     def start_near(self, pixels: NDArray[Any], parameters: Parameters) -> list[Parameters]:
         """Return from where a face is fitted that was about there, in the frame before for example.
@@ -440,7 +558,7 @@ class CLNF:
             return result
         apart = result.disagreement
         if apart is None:
-            looks = learned.hypotheses(pixels, box_of(result.landmarks), mirrored=True)
+            looks = learned.hypotheses(pixels, box_of(result.landmarks), mirrored=True, roll=starts.roll)
             assert looks.disagreements is not None
             (apart,) = looks.disagreements
         if apart <= MAX_DISAGREEMENT:
@@ -591,6 +709,7 @@ class CLNF:
         *,
         detector: str | Detector | None = None,
         camera: Camera | None = None,
+        lying: bool = True,
     ) -> list[Face]:
         """Find all faces of a photograph and their landmarks.
 
@@ -605,6 +724,9 @@ class CLNF:
             See `make_detector`. Default: MTCNN.
         camera : Camera, optional
             For the head's pose. Default: `Camera.from_size` of the image.
+        lying : bool
+            Look for faces that lie, or are upside down, where no face is found upright: the detector is shown
+            small copies of the image, turned in seven ways. They count if their confidence is 0.5 or more.
 
         Returns
         -------
@@ -633,17 +755,24 @@ class CLNF:
         check_camera(camera)
         height, width = as_pixels(image).shape[:2]
         camera = Camera.from_size(width, height) if camera is None else camera
-        boxes = find_faces(self._detector_named(detector), image)
+        finder = self._detector_named(detector)
+        boxes = find_faces(finder, image)
         # A detector's boxes differ with a little noise, and a single look with the box.
         fits = [self._fit(image, box, again=True) for box in boxes[:, :4]]
-        # Of several on one face the largest, but none that failed before one that did not.
+        if lying and not any(_is_upright(info) for _, info in fits):
+            more = self._lying(finder, image)
+            boxes = np.concatenate([boxes, *(box[None] for box, _ in more)])
+            fits += [fit for _, fit in more]
+        # Of several on one face the first, but none that failed before one that did not.
         kept: list[int] = []
         for i in sorted(range(len(fits)), key=lambda i: (not fits[i][1]["success"], i)):
             own = box_of(fits[i][0])
             if not is_among(own, [box_of(fits[other][0]) for other in kept]):
                 kept.append(i)
+        # The largest first.
+        kept.sort(key=lambda i: (-boxes[i, 2] * boxes[i, 3], i))
         faces = []
-        for face_id, i in enumerate(sorted(kept)):
+        for face_id, i in enumerate(kept):
             landmarks, info = fits[i]
             face = Face.from_fit(
                 self.model.pdm,
@@ -660,6 +789,29 @@ class CLNF:
             )
             faces.append(face)
         return faces
+
+    def _lying(
+        self, detector: Detector, image: NDArray[Any]
+    ) -> list[tuple[NDArray[np.float64], tuple[NDArray[np.float32], FitInfo]]]:
+        """Return the boxes with scores (5,) and the fits of faces that lie, the surest first.
+
+        A face may be among them several times, as it is seen in several ways.
+        """
+
+        def is_sure(info: FitInfo) -> bool:
+            margin = info["likelihood"] - self.min_likelihood
+            return counts_lying(info["failure"], info["confidence"], margin)
+
+        def seen(rows: NDArray[np.float64]) -> list[Any]:
+            fits = ((row[:5], self._fit(image, row[:4], again=True, roll=float(row[5]))) for row in rows)
+            return [one for one in fits if is_sure(one[1][1])]
+
+        found = sorted(seen(find_lying(detector, image)), key=_doubts)
+        roll = Quarter.of(roll_of(found[0][1][1]["params"]), image).roll if found else 0.0
+        if roll:
+            # Others mostly lie as the surest does, and may be too small for small copies.
+            found += seen(find_lying(detector, image, [roll], whole=True))
+        return sorted(found, key=_doubts)
 
     def track(self, video: VideoSource, **options: Any) -> Generator[Face, None, None]:
         """Follow faces through a video.
@@ -839,6 +991,16 @@ class CLNF:
         )
 
 
+def _is_upright(info: FitInfo) -> bool:
+    return info["success"] and abs(roll_of(info["params"])) < math.pi / 4
+
+
+def _doubts(found: tuple[Any, tuple[Any, FitInfo]]) -> tuple[float, float]:
+    """Sort the surest fit first."""
+    info = found[1][1]
+    return -(info["confidence"] or 0.0), -info["likelihood"]
+
+
 def _index_of(model: Model, scale: float) -> int:
     """Return which of the model's patch scales one is."""
     known = [own.scale for own in model.scales]
@@ -870,6 +1032,13 @@ def _available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _rolled(rotation: tuple[float, float, float], roll: float) -> tuple[float, float, float]:
+    """Return the angles of a rotation that is followed by a roll in the image."""
+    if not roll:
+        return rotation
+    return euler_angles((euler_to_matrix((0.0, 0.0, roll)) @ euler_to_matrix(rotation)).tolist())
 
 
 def _as_depth(depth: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

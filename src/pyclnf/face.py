@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Face"]
 
+# Fits whose likelihood is above that of the least likely face by less than this are doubtful.
+DOUBTFUL = 0.2
+
 # Two faces overlap by less than this (intersection over union), or they are one.
 SAME_FACE = 0.4
 

@@ -21,7 +21,7 @@ from pyclnf.crop import Crop
 from pyclnf.descent import Descent, mode_signs
 from pyclnf.errors import ModelError, ParameterError
 from pyclnf.network import Network
-from pyclnf.pdm import PDM, Parameters, ShapePrior, box_of, check_box, euler_angles
+from pyclnf.pdm import PDM, Parameters, ShapePrior, box_of, check_box, euler_angles, euler_to_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -88,6 +88,8 @@ class Guesses(list[Parameters]):
     Attributes
     ----------
     crop : Crop
+    roll : float
+        How far a face in a box was taken to be rolled, radians.
     disagreements : list of float or None
         Of each guess, about how far apart the looks at the image and at its mirror image lie, mm. None if
         there was no look at the mirror image.
@@ -103,6 +105,7 @@ class Guesses(list[Parameters]):
         super().__init__(parameters)
         self.crop = crop
         self.disagreements = disagreements
+        self.roll = 0.0
         self._mean_side = mean_side
 
     def fits_in_crop(self, limit: float) -> bool:
@@ -208,6 +211,7 @@ class LearnedStart:
         *,
         mirrored: bool = False,
         again: bool = False,
+        roll: float = 0.0,
     ) -> Guesses:
         """Return guesses at pose and shape from a box, and from shifted and scaled ones.
 
@@ -231,6 +235,8 @@ class LearnedStart:
         again : bool
             Look around what is found in any case: what comes out depends a third as much on the box. Of both
             looks' disagreements the larger one counts.
+        roll : float
+            How far the face is rolled clockwise, radians; by up to 30 degrees more or less hardly matters.
 
         Returns
         -------
@@ -249,9 +255,9 @@ class LearnedStart:
         given = check_box(box)
 
         def look(guess: Parameters) -> Guesses:
-            return self._in_box(image, self._box(guess), count, mirrored)
+            return self._in_box(image, self._box(guess), count, mirrored, roll)
 
-        return self._settled(self._in_box(image, given, count, mirrored), given, self._box, look, again)
+        return self._settled(self._in_box(image, given, count, mirrored, roll), given, self._box, look, again)
 
     def _box(self, parameters: Parameters) -> _Box:
         """Return the box (x, y, w, h) around the landmarks of a face."""
@@ -284,15 +290,19 @@ class LearnedStart:
             again, doubts = False, guesses.disagreements
         return guesses
 
-    def _in_box(self, image: NDArray[Any], box: _Box, count: int, mirrored: bool) -> Guesses:
+    def _in_box(self, image: NDArray[Any], box: _Box, count: int, mirrored: bool, roll: float) -> Guesses:
         x, y, w, h = box
+        rolled = (0.0, 0.0, roll)
+        rotation = euler_to_matrix(rolled) if roll else _FRONTAL
         placements = []
         for right, down, size in _CHANGES[:count]:
             width, height = w * size, h * size
             left, top = x + w * right - (width - w) / 2, y + h * down - (height - h) / 2
-            placements.append(self.pdm.placement(left, top, width, height))
+            placements.append(self.pdm.placement(left, top, width, height, rolled))
         centre, length = (x + w / 2, y + h / 2), self.margin * math.sqrt(w * h)
-        return self._looked_at(image, centre, length, [_FRONTAL] * count, placements, mirrored)
+        guesses = self._looked_at(image, centre, length, [rotation] * count, placements, mirrored)
+        guesses.roll = roll
+        return guesses
 
     def near(self, image: NDArray[Any], parameters: Parameters) -> Guesses:
         """Return a guess from where a face was in the frame before.

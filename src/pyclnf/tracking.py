@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf import _bystanders
+from pyclnf._lying import Quarter, counts_lying, find_lying, roll_of, with_roll
 from pyclnf.camera import Camera, check_camera
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ParameterError
@@ -88,8 +89,9 @@ class _Outcome:
     parameter_set: str
     detected: bool = False
     score: float = float("nan")
-    # Where the detector saw the face.
+    # Where the detector saw the face, and how far rolled, radians.
     box: Float | None = None
+    roll: float = 0.0
 
     @property
     def rank(self) -> tuple[bool, float]:
@@ -149,6 +151,10 @@ class Tracker:
         Filter what is given back (never what the next fit starts from).
     camera : Camera, optional
         Default: `Camera.from_size` of the frame.
+    lying : bool
+        Look for faces that lie, or are upside down, where no face is found upright, see `CLNF.detect`: at
+        once, after `search_interval`, and less and less often, down to every five seconds. A lost one is also
+        looked for as it was rolled when it was seen last, every time.
 
     Attributes
     ----------
@@ -193,6 +199,7 @@ class Tracker:
         template: bool = False,
         smooth: bool | OneEuro = False,
         camera: Camera | None = None,
+        lying: bool = True,
     ) -> None:
         if not isinstance(max_faces, int | np.integer) or max_faces < 1:
             raise ParameterError(f"max_faces is a whole number from 1, not {max_faces!r}")
@@ -228,6 +235,7 @@ class Tracker:
         filter_ = (OneEuro() if smooth else None) if isinstance(smooth, bool) else smooth
         self._smoother = None if filter_ is None else Smoother(filter_, clnf.model.pdm)
         self.camera = camera
+        self.lying = bool(lying)
         self.reset()
 
     def reset(self) -> None:
@@ -238,7 +246,10 @@ class Tracker:
         self._next_id = 0
         self._next_frame = 0
         self._last_timestamp: float | None = None
-        self._last_detection = -math.inf
+        self._last_detection = self._last_turned = -math.inf
+        self._turn_interval = self.search_interval
+        # Quarter turns by which the face that was seen last is rolled, radians.
+        self._roll = 0.0
 
     def track(self, video: str | Path | int | Sequence[str | Path] | Video) -> Generator[Face, None, None]:
         """Follow the faces of a video, from its beginning.
@@ -335,6 +346,8 @@ class Tracker:
         detections = self._detect(now, outcomes, given)
         if detections is not None:
             self._use_detections(now, outcomes, detections)
+            if given is None and self._has_to_turn(now, outcomes):
+                self._use_detections(now, outcomes, self._lying(now))
             self._settle_duplicates(outcomes)
         faces = [self._finish(track, outcomes[track.face_id], now) for track in self._tracks]
         self._give_up(moment)
@@ -383,22 +396,30 @@ class Tracker:
         return math.sqrt(squares.sum() / max(squares.size, 1))
 
     def _fit_box(self, image: NDArray[Any], detection: Float) -> _Outcome:
-        starts = self.clnf.starts_in(image, detection[:4], looks=self.looks)
-        outcome = self._fit(image, starts)
-        return replace(outcome, detected=True, score=float(detection[4]))
+        bound, known = self.min_likelihood, float(detection[5])
+
+        def fit(roll: float) -> tuple[FitResult, int]:
+            return self.clnf.fit_rolled(image, detection[:4], roll, self.first, bound, looks=self.looks)
+
+        result, _ = self.clnf.fit_any_way_up(fit, self.first_set, bound, roll=known or None)
+        failure = result.failure or low_likelihood(result.likelihood, bound)
+        return _Outcome(result, failure, self.first_set, True, float(detection[4]), roll=known)
 
     def _follow(self, track: _Track, now: _Now) -> _Outcome:
         """Fit a face from where it was."""
         start = track.parameters
         if track.template is not None and not track.lost:
             start = _moved(start, _template_motion(now.image, track.template, start, track.box))
-        starts = self.clnf.start_near(now.image, start)
-        return self._fit(now.image, starts, None if track.lost else track.parameters)
+        quarter = Quarter.of(roll_of(start), now.image)
+        image = quarter.image(now.image)
+        starts = self.clnf.start_near(image, quarter.parameters_in(start))
+        outcome = self._fit(image, starts, None if track.lost else track.parameters)
+        return replace(outcome, result=quarter.result_out(outcome.result)) if quarter.count else outcome
 
     def _detect(self, now: _Now, outcomes: dict[int, _Outcome], boxes: Float | None) -> Float | None:
-        """Return the boxes of this frame, or None if it was not searched."""
+        """Return the boxes of this frame with scores and rolls, (k, 6), or None if it was not searched."""
         if boxes is not None:
-            return find_faces(lambda _: boxes, now.image)
+            return with_roll(find_faces(lambda _: boxes, now.image))
         failed = [track for track in self._tracks if outcomes[track.face_id].failure is not None]
         newly_failed = any(not track.lost for track in failed)
         waited = now.timestamp - self._last_detection
@@ -414,7 +435,36 @@ class Tracker:
         if not wanted:
             return None
         self._last_detection = now.timestamp
-        return find_faces(self.detector, now.image)
+        found = with_roll(find_faces(self.detector, now.image))
+        if self.lying and self._roll:
+            found = np.concatenate([found, find_lying(self.detector, now.image, [self._roll], whole=True)])
+        # The largest first.
+        return found[np.argsort(-found[:, 2] * found[:, 3], kind="stable")]
+
+    def _has_to_turn(self, now: _Now, outcomes: dict[int, _Outcome]) -> bool:
+        """Say whether it is time to look for faces that lie: no face is seen, and none was for a while."""
+        if any(outcome.failure is None for outcome in outcomes.values()):
+            self._turn_interval = self.search_interval
+            return False
+        return self.lying and not 0 <= now.timestamp - self._last_turned < self._turn_interval
+
+    def _lying(self, now: _Now) -> Float:
+        """Return the boxes of faces that lie, each face's best."""
+        if self._last_turned > -math.inf:
+            # Long stretches without a face are not to take much longer.
+            longest = max(self.search_interval, GLANCE_INTERVAL)
+            self._turn_interval = min(2 * self._turn_interval, longest)
+        self._last_turned = now.timestamp
+        rows = find_lying(self.detector, now.image)
+        outcomes = [self._fit_box(now.image, row) for row in rows]
+        known = [self.clnf.confidence_of(outcome.result, outcome.parameter_set) for outcome in outcomes]
+        above = [outcome.result.likelihood - self.min_likelihood for outcome in outcomes]
+        sure = [i for i in range(len(rows)) if counts_lying(outcomes[i].failure, known[i], above[i])]
+        kept: list[int] = []
+        for i in sorted(sure, key=lambda i: (-(known[i] or 0.0), -above[i])):
+            if not outcomes[i].is_on(outcomes[other] for other in kept):
+                kept.append(i)
+        return rows[sorted(kept, key=lambda i: -rows[i, 2] * rows[i, 3])]
 
     @property
     def _has_to_search(self) -> bool:
@@ -580,13 +630,14 @@ class Tracker:
             track.parameters = result.parameters
             track.box = outcome.fitted_box
             track.last_seen = track.last_fitted = now.timestamp
+            self._roll = Quarter.of(roll_of(result.parameters), now.image).roll
             if self.template:
                 track.template = _template(now.image, result.parameters, track.box)
             if track.smoother is not None and (track.lost or outcome.detected or cut):
                 track.smoother = track.smoother.fresh()
         elif outcome.box is not None:
             # The detector saw the face, the fit did not hold: the next one begins there.
-            track.parameters = self.clnf.model.pdm.from_box(outcome.box)
+            track.parameters = self.clnf.model.pdm.from_box(outcome.box, (0.0, 0.0, outcome.roll))
             track.box = outcome.box
             track.last_seen = now.timestamp
         if found and track.smoother is not None:

@@ -179,6 +179,33 @@ def test_no_face_is_no_failure(
     assert "flat.png: 0 faces" in capsys.readouterr().out
 
 
+def test_a_photograph_and_a_video_on_their_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tables, points and pictures are those of the files as they are."""
+    image = cv2.imread(str(Path(__file__).parents[2] / "examples" / "rendered_face.jpg"))
+    height = image.shape[0]
+    (tmp_path / "take").mkdir()
+    for name in ("lying.png", *(f"take/{i}.png" for i in range(3))):
+        cv2.imwrite(str(tmp_path / name), cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE))
+    cv2.imwrite(str(tmp_path / "upright.png"), image)
+    names = [tmp_path / name for name in ("lying.png", "upright.png")]
+    out = ["--output", tmp_path / "out", "--draw", tmp_path / "drawn"]
+    assert run("fit", *names, *out, "--format", "csv", "--format", "pts", "--report") == 0
+    assert run("track", "--frames", tmp_path / "take", *out) == 0
+    said = capsys.readouterr().out
+    assert "lying.png: 1 face\n" in said and "take: 3 faces in 3 frames\n" in said
+    upright = formats.read_csv(tmp_path / "out" / "upright.csv")
+    x, y = upright.landmarks[0].T
+    expected = np.stack([height - 1 - y, x], axis=1)
+    for table in (formats.read_csv(tmp_path / "out" / f"{name}.csv") for name in ("lying", "take")):
+        assert (np.linalg.norm(table.landmarks - expected, axis=2).mean(axis=1) < 2.0).all()
+        assert np.abs(table["pose_Rz"] - upright["pose_Rz"][0] - np.pi / 2).max() < 0.05
+        assert (table["confidence"] > 0.9).all()
+    points = formats.read_pts(tmp_path / "out" / "lying.pts")
+    assert np.linalg.norm(points - expected, axis=1).mean() < 2.0
+    drawn = cv2.imread(str(tmp_path / "drawn" / "lying.jpg"))
+    assert drawn.shape == cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE).shape
+
+
 # --- interruption and workers
 
 

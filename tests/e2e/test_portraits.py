@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import pyclnf
-from pyclnf import CLNF, Face
+from pyclnf import CLNF, Face, Tracker
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -109,6 +109,25 @@ def test_the_face_is_detected(name: str) -> None:
     (face,) = faces
     assert isinstance(face, Face) and face.success
     assert_on_the_face(name, face.landmarks)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_face_that_lies_is_found(name: str, quarters: int) -> None:
+    """In pictures, in boxes and in videos that are turned, against the marks in the upright picture."""
+    image = read(name)
+    side = image.shape[0] - 1  # the pictures are squares
+    lying = np.ascontiguousarray(np.rot90(image, -quarters))
+    x, y, w, h = BOXES[name]
+    box = {1: (side - y - h, x, h, w), 2: (side - x - w, side - y - h, w, h), 3: (y, side - x - w, h, w)}
+    (face,) = CLNF().detect(lying)
+    landmarks, info = CLNF().fit(lying, box[quarters])
+    tracker = Tracker(CLNF())
+    frames = [row for moment in range(3) for row in tracker.update(lying, moment / 25)]
+    assert face.success and info["success"] and all(row.success for row in frames)
+    for found in (face.landmarks, landmarks, *(row.landmarks for row in frames)):
+        for _ in range(quarters):
+            found = np.stack([found[:, 1], side - found[:, 0]], axis=1)
+        assert_on_the_face(name, found)
 
 
 # What a fresh environment does not have, besides the network.

@@ -228,6 +228,6 @@ def test_a_failed_fit_does_not_hide_a_good_one() -> None:
             def _fit(self, image: object, box: object, **options: object) -> object:  # type: ignore[override]
                 return next(found)  # noqa: B023 - used within this turn of the loop
 
-        faces = Fits().detect(image, detector=lambda _: np.array([box, box]))
+        faces = Fits().detect(image, detector=lambda _: np.array([box, box]), lying=False)
         assert [face.success for face in faces] == [any(order)]
         assert [face.face_id for face in faces] == [0]

@@ -28,7 +28,7 @@ from pyclnf import (
     VideoError,
     tracking,
 )
-from pyclnf.clnf import DOUBTFUL
+from pyclnf.face import DOUBTFUL
 from pyclnf.nu_rlms import FitResult
 from pyclnf.pdm import axis_angle_to_matrix, box_of, euler_to_matrix, matrix_to_euler
 from pyclnf.smoothing import OneEuro, Smoother
@@ -208,7 +208,7 @@ def test_the_detector_rests_while_all_is_well(clnf: CLNF, frames: list[np.ndarra
 
 def test_waits_before_it_detects_again(clnf: CLNF) -> None:
     detector = Counted(lambda image: [])
-    tracker = Tracker(clnf, detector=detector, retry_interval=0.5)
+    tracker = Tracker(clnf, detector=detector, retry_interval=0.5, lying=False)
     black = np.zeros((240, 320, 3), np.uint8)
     faces = [face for i in range(31) for face in tracker.update(black, i / 10)]
     assert detector.calls == 7
@@ -583,7 +583,9 @@ def test_frames_without_a_face_and_a_time_have_a_row_at_30_a_second(own: CLNF) -
 
 def test_of_intervals_0_is_every_frame(own: CLNF) -> None:
     calls = []
-    tracker = Tracker(own, detector=lambda image: calls.append(1) or [], search_interval=0, retry_interval=0)
+    tracker = Tracker(
+        own, detector=lambda image: calls.append(1) or [], search_interval=0, retry_interval=0, lying=False
+    )
     for _ in range(3):
         tracker.update(np.zeros((60, 80), np.uint8), 0.0)
     assert len(calls) == 3
@@ -902,7 +904,7 @@ def test_a_face_that_two_numbers_are_on_is_that_of_the_nearer(own: CLNF) -> None
 def test_a_lost_face_is_looked_for_at_once_and_then_at_intervals(own: CLNF) -> None:
     here = (20.0, 50.0, False)
     detector = Counted(lambda image: [head_box(*here)] if image.any() else [])
-    tracker = Tracker(own, detector=detector, retry_interval=0.25, search_interval=9.0)
+    tracker = Tracker(own, detector=detector, retry_interval=0.25, search_interval=9.0, lying=False)
     empty = np.zeros_like(scene(here))
     calls = []
     for i in range(12):
