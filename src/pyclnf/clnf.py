@@ -54,6 +54,10 @@ MIN_LIKELIHOOD = -0.75
 # rendered faces none does, of noise nearly all.
 MAX_DISAGREEMENT = 16.0
 
+# A face that is tilted by more, radians, is fitted once more from there: a start that is off by 45 degrees
+# may leave the jaw behind.
+MAX_TILT = math.radians(30.0)
+
 # The numbers of the fits of so many settings are kept: a caller may try many.
 _KEPT_LEVELS = 16
 
@@ -236,7 +240,8 @@ class CLNF:
         """Find the landmarks of the face in a box.
 
         If the fit of an upright face fails, one that lies or is upside down is looked for, in steps of 45
-        degrees. Such a fit counts if its confidence is 0.5 or more; otherwise the upright one is returned.
+        degrees. Such a fit counts if its confidence is 0.5 or more; otherwise the upright one is returned. At
+        a head that is tilted by more than 30 degrees the learned start takes a second look.
 
         Parameters
         ----------
@@ -357,7 +362,8 @@ class CLNF:
     ) -> tuple[FitResult, int]:
         """Fit an upright face, and one that lies if that fails.
 
-        Starts that the caller has put together are for an image as it is.
+        One that is found tilted by more than 30 degrees is fitted once more from there, by a learned
+        start. Starts that the caller has put together are for an image as it is.
 
         Parameters
         ----------
@@ -395,8 +401,13 @@ class CLNF:
         if roll is None:
             where = self.starts if starts is None else starts
             own = where not in ("learned", MULTI_VIEW_STARTS, MULTI_VIEW_STARTS[:1])
-            if own or (first[0].failure is None and first[0].likelihood >= bound):
+            tilt = roll_of(first[0].parameters)
+            success = first[0].failure is None and first[0].likelihood >= bound
+            if own or (success and not (where == "learned" and abs(tilt) > MAX_TILT)):
                 return first
+            if success:
+                again = at(nearest_roll(tilt))
+                return again if rank(again) is not None else first
         best, most = first, (0.0, -math.inf)
         for tried in ROLLS if roll is None else (roll,):
             found = at(tried)
