@@ -239,9 +239,10 @@ class CLNF:
     ) -> tuple[NDArray[np.float32], FitInfo]:
         """Find the landmarks of the face in a box.
 
-        If the fit of an upright face fails, one that lies or is upside down is looked for, in steps of 45
-        degrees. Such a fit counts if its confidence is 0.5 or more; otherwise the upright one is returned. At
-        a head that is tilted by more than 30 degrees the learned start takes a second look.
+        If the fit of an upright face from a learned start fails, one that lies or is upside down is looked
+        for, in steps of 45 degrees. Such a fit counts if its confidence is 0.5 or more; otherwise the upright
+        one is returned. A head that is tilted by more than 30 degrees is looked at a second time. Other
+        starts are tried as they are.
 
         Parameters
         ----------
@@ -253,7 +254,7 @@ class CLNF:
             lie partly outside the image. One that is off is put right by the learned start,
             as long as the face has its middle in it.
         starts : optional
-            Instead of those of the CLNF. Rotations are tried as they are, in no other direction.
+            Instead of those of the CLNF.
         depth : ndarray, shape (H, W), float32 or float64, optional
             For models with neurons that work on depth; others have no use for it.
 
@@ -362,8 +363,9 @@ class CLNF:
     ) -> tuple[FitResult, int]:
         """Fit an upright face, and one that lies if that fails.
 
-        One that is found tilted by more than 30 degrees is fitted once more from there, by a learned
-        start. Starts that the caller has put together are for an image as it is.
+        One that is found tilted by more than 30 degrees is fitted once more from there. Starts that are not
+        learned are tried for the image as it is, or for the roll that is known, and no others: so fits with
+        OpenFace's models fail where OpenFace's do.
 
         Parameters
         ----------
@@ -391,32 +393,25 @@ class CLNF:
                 fits[roll] = fit(roll)
             return fits[roll]
 
-        def rank(found: tuple[FitResult, int]) -> tuple[float, float] | None:
+        def rank(found: tuple[FitResult, int]) -> tuple[bool, float, float]:
             result, known = found[0], self.confidence_of(found[0], parameter_set)
             failure = result.failure or low_likelihood(result.likelihood, bound)
-            sure = counts_lying(failure, known, result.likelihood - bound)
-            return (known or 0.0, result.likelihood) if sure else None
+            return counts_lying(failure, known, result.likelihood - bound), known or 0.0, result.likelihood
 
-        first = at(0.0 if roll is None else roll)
+        def settled(found: tuple[FitResult, int]) -> tuple[FitResult, int]:
+            # A start that is off by an eighth leaves the jaw behind: once more as the face was found.
+            again = at(nearest_roll(roll_of(found[0].parameters)))
+            return again if rank(again)[0] else found
+
+        first = at(roll or 0.0)
         if roll is None:
-            where = self.starts if starts is None else starts
-            own = where not in ("learned", MULTI_VIEW_STARTS, MULTI_VIEW_STARTS[:1])
-            tilt = roll_of(first[0].parameters)
-            success = first[0].failure is None and first[0].likelihood >= bound
-            if own or (success and not (where == "learned" and abs(tilt) > MAX_TILT)):
+            if (self.starts if starts is None else starts) != "learned":
                 return first
-            if success:
-                again = at(nearest_roll(tilt))
-                return again if rank(again) is not None else first
-        best, most = first, (0.0, -math.inf)
-        for tried in ROLLS if roll is None else (roll,):
-            found = at(tried)
-            if rank(found) is not None:
-                # A start that is off by an eighth leaves the jaw behind: once more as the face was found.
-                again = at(nearest_roll(roll_of(found[0].parameters)))
-                found = again if rank(again) is not None else found
-            best, most = max((best, most), (found, rank(found) or most), key=lambda one: one[1])
-        return best
+            result = first[0]
+            if result.failure is None and low_likelihood(result.likelihood, bound) is None:
+                return settled(first) if abs(roll_of(result.parameters)) > MAX_TILT else first
+        tried = map(at, ROLLS if roll is None else (roll,))
+        return max((settled(found) for found in tried if rank(found)[0]), key=rank, default=first)
 
     def starts_in(
         self,
