@@ -1,4 +1,4 @@
-"""Faces that lie: where they are looked for, and images turned so that they are upright.
+"""Faces that lie, or fill their image: where they are looked for, and images turned so that they are upright.
 
 Detectors, the learned start and the experts know upright faces. An image that is turned by quarter turns
 has the same pixels, so what is fitted in it is as good; what is left of a face's roll the learned start
@@ -31,7 +31,16 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["ROLLS", "Quarter", "counts_lying", "find_lying", "nearest_roll", "roll_of", "with_roll"]
+__all__ = [
+    "ROLLS",
+    "Quarter",
+    "counts_lying",
+    "find_filling",
+    "find_lying",
+    "nearest_roll",
+    "roll_of",
+    "with_roll",
+]
 
 # How far a face that is not upright may be rolled clockwise, radians, in steps that a fit bridges: first by
 # quarters.
@@ -42,6 +51,10 @@ ROLLS = tuple(count * _EIGHTH for count in (2, 6, 4, 1, 7, 3, 5))
 # those of a 13th where it is turned by an eighth. Seven looks at all of an image would take eleven times as
 # long as the one that has found nothing.
 TURNED_SIDE, TILTED_SIDE = 640, 320
+
+# Around faces that fill their image detectors want to see something, a share of its longer side. Such a face
+# is large in a small copy, too.
+FILLED_SIDE, SURROUNDINGS = 320, 0.25
 
 # OpenCV turns no larger images.
 LARGEST_SIDE = 2**15 - 2
@@ -157,6 +170,32 @@ def with_roll(boxes: Float, roll: float = 0.0) -> Float:
     return np.column_stack([boxes, np.full(len(boxes), roll)])
 
 
+def find_filling(detector: Detector, image: NDArray[Any]) -> Float:
+    """Run a detector on an image whose outermost pixels go on beyond it.
+
+    Parameters
+    ----------
+    detector : Detector
+    image : ndarray, shape (H, W) or (H, W, 1, 3 or 4)
+
+    Returns
+    -------
+    ndarray, shape (k, 6), float64
+        As of `find_lying`; none is rolled.
+    """
+    import cv2
+
+    pixels = as_bytes(image)
+    small, _ = shrunk(pixels, FILLED_SIDE)
+    edge = math.ceil(SURROUNDINGS * max(small.shape[:2]))
+    padded = cv2.copyMakeBorder(small, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
+    boxes = _seen(detector, padded, 0.0)
+    growth = np.array(pixels.shape[1::-1]) / small.shape[1::-1]
+    boxes[:, :2] = (boxes[:, :2] - edge + 0.5) * growth - 0.5
+    boxes[:, 2:4] *= growth
+    return boxes
+
+
 def find_lying(
     detector: Detector, image: NDArray[Any], rolls: Iterable[float] = ROLLS, *, whole: bool = False
 ) -> Float:
@@ -174,8 +213,7 @@ def find_lying(
     Returns
     -------
     ndarray, shape (k, 6), float64
-        (x, y, w, h, score, roll) in the image as it is. A detector that fails at a turned image finds nothing
-        in it.
+        (x, y, w, h, score, roll) in the image as it is. A detector that fails at a turned image finds none.
     """
     import cv2
 
@@ -195,10 +233,7 @@ def find_lying(
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), math.degrees(roll), factor)
         matrix[:, 2] += [(size[0] - width) / 2, (size[1] - height) / 2]
         turned = cv2.warpAffine(small, matrix, size, flags=cv2.INTER_LINEAR)
-        try:
-            boxes = with_roll(find_faces(detector, np.asarray(turned, np.uint8)), roll)
-        except PyclnfError:  # what is found of the image as it is counts all the same
-            continue
+        boxes = _seen(detector, turned, roll)
         back = cv2.invertAffineTransform(matrix)
         growth = np.array(pixels.shape[1::-1]) / (width, height)
         middles = (boxes[:, :2] + boxes[:, 2:4] / 2) @ back[:, :2].T + back[:, 2]
@@ -207,6 +242,13 @@ def find_lying(
         boxes[:, 2:4] = sizes
         found.append(boxes)
     return np.concatenate(found)
+
+
+def _seen(detector: Detector, image: NDArray[Any], roll: float) -> Float:
+    try:
+        return with_roll(find_faces(detector, np.asarray(image, np.uint8)), roll)
+    except PyclnfError:  # what is found of the image as it is counts all the same
+        return np.empty((0, 6))
 
 
 def _is_quarter(roll: float) -> bool:

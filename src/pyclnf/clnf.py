@@ -14,7 +14,7 @@ import numpy as np
 
 from pyclnf import nu_rlms
 from pyclnf._limits import MAX_FACES_AT_ONCE, MAX_NUMBER
-from pyclnf._lying import ROLLS, Quarter, counts_lying, find_lying, nearest_roll, roll_of
+from pyclnf._lying import ROLLS, Quarter, counts_lying, find_filling, find_lying, nearest_roll, roll_of
 from pyclnf.camera import Camera, check_camera
 from pyclnf.confidence import confidence
 from pyclnf.crop import Crop
@@ -731,8 +731,9 @@ class CLNF:
         camera : Camera, optional
             For the head's pose. Default: `Camera.from_size` of the image.
         lying : bool
-            Look for faces that lie, or are upside down, where no face is found upright: the detector is shown
-            small copies of the image, turned in seven ways. They count if their confidence is 0.5 or more.
+            Look for faces that fill the image, and then for those that lie or are upside down, where no face
+            is found upright: the detector is shown small copies of the image, with something around it and
+            turned in seven ways. They count if their confidence is 0.5 or more.
 
         Returns
         -------
@@ -766,7 +767,7 @@ class CLNF:
         # A detector's boxes differ with a little noise, and a single look with the box.
         fits = [self._fit(image, box, again=True) for box in boxes[:, :4]]
         if lying and not any(_is_upright(info) for _, info in fits):
-            more = self._lying(finder, image)
+            more = self._missed(finder, image)
             boxes = np.concatenate([boxes, *(box[None] for box, _ in more)])
             fits += [fit for _, fit in more]
         # Of several on one face the first, but none that failed before one that did not.
@@ -796,10 +797,10 @@ class CLNF:
             faces.append(face)
         return faces
 
-    def _lying(
+    def _missed(
         self, detector: Detector, image: NDArray[Any]
     ) -> list[tuple[NDArray[np.float64], tuple[NDArray[np.float32], FitInfo]]]:
-        """Return the boxes with scores (5,) and the fits of faces that lie, the surest first.
+        """Return boxes with scores (5,) and fits of faces that fill the image or lie, the surest first.
 
         A face may be among them several times, as it is seen in several ways.
         """
@@ -812,6 +813,8 @@ class CLNF:
             fits = ((row[:5], self._fit(image, row[:4], again=True, roll=float(row[5]))) for row in rows)
             return [one for one in fits if is_sure(one[1][1])]
 
+        if filling := seen(find_filling(detector, image)):
+            return sorted(filling, key=_doubts)
         found = sorted(seen(find_lying(detector, image)), key=_doubts)
         roll = Quarter.of(roll_of(found[0][1][1]["params"]), image).roll if found else 0.0
         if roll:

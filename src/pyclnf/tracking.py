@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf import _bystanders
-from pyclnf._lying import Quarter, counts_lying, find_lying, roll_of, with_roll
+from pyclnf._lying import Quarter, counts_lying, find_filling, find_lying, roll_of, with_roll
 from pyclnf.camera import Camera, check_camera
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ParameterError
@@ -152,9 +152,9 @@ class Tracker:
     camera : Camera, optional
         Default: `Camera.from_size` of the frame.
     lying : bool
-        Look for faces that lie, or are upside down, where no face is found upright, see `CLNF.detect`: at
-        once, after `search_interval`, and less and less often, down to every five seconds. A lost one is also
-        looked for as it was rolled when it was seen last, every time.
+        Look for faces that fill the frame, lie or are upside down, where no face is found upright, see
+        `CLNF.detect`: at once, after `search_interval`, and less and less often, down to every five seconds.
+        A lost one is also looked for as it was rolled when it was seen last, every time.
 
     Attributes
     ----------
@@ -246,8 +246,8 @@ class Tracker:
         self._next_id = 0
         self._next_frame = 0
         self._last_timestamp: float | None = None
-        self._last_detection = self._last_turned = -math.inf
-        self._turn_interval = self.search_interval
+        self._last_detection = self._last_missed = -math.inf
+        self._missed_interval = self.search_interval
         # Quarter turns by which the face that was seen last is rolled, radians.
         self._roll = 0.0
 
@@ -346,8 +346,8 @@ class Tracker:
         detections = self._detect(now, outcomes, given)
         if detections is not None:
             self._use_detections(now, outcomes, detections)
-            if given is None and self._has_to_turn(now, outcomes):
-                self._use_detections(now, outcomes, self._lying(now))
+            if given is None and self._has_to_look_again(now, outcomes):
+                self._use_detections(now, outcomes, self._missed(now))
             self._settle_duplicates(outcomes)
         faces = [self._finish(track, outcomes[track.face_id], now) for track in self._tracks]
         self._give_up(moment)
@@ -441,21 +441,25 @@ class Tracker:
         # The largest first.
         return found[np.argsort(-found[:, 2] * found[:, 3], kind="stable")]
 
-    def _has_to_turn(self, now: _Now, outcomes: dict[int, _Outcome]) -> bool:
-        """Say whether it is time to look for faces that lie: no face is seen, and none was for a while."""
+    def _has_to_look_again(self, now: _Now, outcomes: dict[int, _Outcome]) -> bool:
+        """Say whether it is time to look once more: no face is seen, and none was for a while."""
         if any(outcome.failure is None for outcome in outcomes.values()):
-            self._turn_interval = self.search_interval
+            self._missed_interval = self.search_interval
             return False
-        return self.lying and not 0 <= now.timestamp - self._last_turned < self._turn_interval
+        return self.lying and not 0 <= now.timestamp - self._last_missed < self._missed_interval
 
-    def _lying(self, now: _Now) -> Float:
-        """Return the boxes of faces that lie, each face's best."""
-        if self._last_turned > -math.inf:
+    def _missed(self, now: _Now) -> Float:
+        """Return the boxes of faces that fill the frame, or else of those that lie, each face's best."""
+        if self._last_missed > -math.inf:
             # Long stretches without a face are not to take much longer.
             longest = max(self.search_interval, GLANCE_INTERVAL)
-            self._turn_interval = min(2 * self._turn_interval, longest)
-        self._last_turned = now.timestamp
-        rows = find_lying(self.detector, now.image)
+            self._missed_interval = min(2 * self._missed_interval, longest)
+        self._last_missed = now.timestamp
+        filling = self._sure(now, find_filling(self.detector, now.image))
+        return filling if len(filling) else self._sure(now, find_lying(self.detector, now.image))
+
+    def _sure(self, now: _Now, rows: Float) -> Float:
+        """Return those of some boxes whose fits show a face for sure, each face's best, the largest first."""
         outcomes = [self._fit_box(now.image, row) for row in rows]
         known = [self.clnf.confidence_of(outcome.result, outcome.parameter_set) for outcome in outcomes]
         above = [outcome.result.likelihood - self.min_likelihood for outcome in outcomes]

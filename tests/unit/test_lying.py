@@ -1,4 +1,4 @@
-"""Faces that lie, or are upside down."""
+"""Faces that lie, are upside down or fill their image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pyclnf import CLNF, DetectionError, Face, Model, Parameters, Tracker
-from pyclnf._lying import ROLLS, Quarter, counts_lying, find_lying, roll_of, with_roll
+from pyclnf._lying import ROLLS, Quarter, counts_lying, find_filling, find_lying, roll_of, with_roll
 from pyclnf.detection import MTCNNDetector
 from pyclnf.draw import draw_faces
 from pyclnf.images import as_pixels
@@ -123,6 +123,21 @@ def test_boxes_in_turned_images_are_where_the_face_is(roll: float, whole: bool) 
         assert (x, y, w, h) == pytest.approx((1000, 300, 119, 79), abs=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(120, 90), (1000, 1600, 3)])
+def test_boxes_in_images_that_go_on_are_where_the_face_is(shape: tuple[int, ...]) -> None:
+    image = np.zeros(shape, np.uint8)
+    image[30:80, 40:80] = 255
+
+    def brightest(seen: np.ndarray) -> list[tuple[float, ...]]:
+        assert max(seen.shape) <= 1.5 * 320 + 2
+        x, y, w, h = cv2.boundingRect((seen.reshape(*seen.shape[:2], -1)[..., 0] > 100).astype(np.uint8))
+        return [(x, y, w - 1, h - 1, 0.75)]
+
+    ((x, y, w, h, score, roll),) = find_filling(brightest, image)
+    assert (score, roll) == (0.75, 0.0)
+    assert (x, y, x + w, y + h) == pytest.approx((40, 30, 79, 79), abs=max(1e-9, max(shape) / 320 - 1))
+
+
 def test_a_detector_that_fails_at_turned_images_finds_nothing_there(clnf: CLNF) -> None:
     image = np.full((48, 64), 90, np.uint8)
 
@@ -131,7 +146,7 @@ def test_a_detector_that_fails_at_turned_images_finds_nothing_there(clnf: CLNF) 
             raise DetectionError("no networks for such a size")
         return []
 
-    assert find_lying(fails, image).shape == (0, 6)
+    assert find_lying(fails, image).shape == find_filling(fails, image).shape == (0, 6)
     assert clnf.detect(image, detector=fails) == []
     (row,) = Tracker(clnf, detector=fails).update(image)
     assert row.failure == "no face found"
@@ -328,7 +343,7 @@ def test_the_learned_start_can_be_told_the_roll(clnf: CLNF, face: np.ndarray, ro
         assert mean_distance(clnf.model.pdm.landmarks_2d(lost), expected) > 10
 
 
-def test_images_are_turned_only_where_no_face_is_upright(clnf: CLNF, face: np.ndarray) -> None:
+def test_images_are_looked_at_again_only_where_no_face_is_upright(clnf: CLNF, face: np.ndarray) -> None:
     sizes = []
     detector = MTCNNDetector()
 
@@ -344,7 +359,7 @@ def test_images_are_turned_only_where_no_face_is_upright(clnf: CLNF, face: np.nd
     assert sizes == [(960, 1280)]
     sizes.clear()
     assert clnf.detect(large, detector=counted) == []
-    assert sizes == [(960, 1280), (640, 480), (640, 480), (480, 640), *[(320, 320)] * 4]
+    assert sizes == [(960, 1280), (400, 480), (640, 480), (640, 480), (480, 640), *[(320, 320)] * 4]
 
 
 def test_others_lie_as_the_surest_does_and_may_be_small(clnf: CLNF, face: np.ndarray) -> None:
@@ -383,7 +398,7 @@ def test_a_video_on_its_side_is_tracked_as_an_upright_one(clnf: CLNF, face: np.n
             assert one.success and one.detected is other.detected
             expected = at_quarters(image, other.landmarks.astype(float), angle)[1]
             assert mean_distance(one.landmarks, expected) < 0.5
-        assert len(calls) == 1 + len(ROLLS)
+        assert len(calls) == 2 + len(ROLLS)
 
 
 def track(tracker: Tracker, frames: list[np.ndarray]) -> list[Face]:
@@ -418,7 +433,7 @@ def test_long_stretches_without_a_face_are_turned_ever_less(clnf: CLNF, interval
         looks.append(0)
         tracker.update(np.full((48, 64), 90, np.uint8), i / 4)
     times = [i / 4 for i, count in enumerate(looks) if count > 1]
-    assert set(looks) <= {1, 1 + len(ROLLS)}
+    assert set(looks) <= {1, 2 + len(ROLLS)}
     assert (
         times
         == {
