@@ -410,6 +410,8 @@ class CLNF:
             result = first[0]
             if result.failure is None and low_likelihood(result.likelihood, bound) is None:
                 return settled(first) if abs(roll_of(result.parameters)) > MAX_TILT else first
+            if result.parameters.pose[0] < self.parameters.min_face_scale:  # it is, however it lies
+                return first
         tried = map(at, ROLLS if roll is None else (roll,))
         return max((settled(found) for found in tried if rank(found)[0]), key=rank, default=first)
 

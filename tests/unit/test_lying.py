@@ -256,6 +256,10 @@ def test_an_upright_face_is_fitted_once(
     rolls.clear()
     _, info = clnf.fit(np.full_like(face, 90), BOX)
     assert not info["success"] and rolls == [0.0, *ROLLS]
+    # Too small, whichever way it lies.
+    rolls.clear()
+    _, info = clnf.fit(np.ascontiguousarray(face[::8, ::8]), np.array(BOX) / 8)
+    assert "too small" in (info["failure"] or "") and rolls == [0.0]
     # Others are those of the image as it is, as OpenFace's are.
     for starts in ("frontal", "multiview", [(0.0, 0.0, 0.5)]):
         rolls.clear()
