@@ -299,6 +299,29 @@ def test_large_faces_are_reduced() -> None:
     np.testing.assert_allclose(landmarks, MODEL.pdm.landmarks_2d(info["params"]), atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("centre", "length", "side"),
+    [((150.3, 120.7), 180.0, 64), ((20.0, 10.0), 300.0, 50), ((381.0, 290.0), 90.0, 128)],
+)
+def test_a_crop_does_not_depend_on_how_the_image_lies_in_memory(
+    centre: tuple[float, float], length: float, side: int, channels: int, dtype: type
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (300, 400, channels)).astype(dtype)
+    whole = Crop.cut(image, centre, length, side)
+    for turns in range(4):
+        for way in (1, -1):
+            laid = np.ascontiguousarray(np.rot90(image, -turns)[:, ::way])
+            seen = np.rot90(laid[:, ::way], turns)
+            np.testing.assert_array_equal(seen, image)
+            crop = Crop.cut(seen, centre, length, side)
+            np.testing.assert_allclose(crop.pixels, whole.pixels, atol=1 if dtype == np.uint8 else 1e-3)
+            assert (crop.left, crop.top, crop.step) == pytest.approx(
+                (whole.left, whole.top, whole.step), abs=1e-9
+            )
+
+
 @pytest.mark.parametrize("kept", (True, False))
 def test_a_large_face_is_fitted_in_the_crop_in_which_it_was_seen(
     kept: bool, monkeypatch: pytest.MonkeyPatch
