@@ -15,7 +15,7 @@ import numpy as np
 
 from pyclnf._arrays import as_bytes
 from pyclnf.confidence import TRUSTED
-from pyclnf.detection import find_faces
+from pyclnf.detection import find_faces, inside
 from pyclnf.errors import PyclnfError
 from pyclnf.face import DOUBTFUL
 from pyclnf.images import shrunk
@@ -181,7 +181,7 @@ def find_filling(detector: Detector, image: NDArray[Any]) -> Float:
     Returns
     -------
     ndarray, shape (k, 6), float64
-        As of `find_lying`; none is rolled.
+        As of `find_lying`; none is rolled. Boxes beside the image are left out.
     """
     import cv2
 
@@ -193,7 +193,7 @@ def find_filling(detector: Detector, image: NDArray[Any]) -> Float:
     growth = np.array(pixels.shape[1::-1]) / small.shape[1::-1]
     boxes[:, :2] = (boxes[:, :2] - edge + 0.5) * growth - 0.5
     boxes[:, 2:4] *= growth
-    return boxes
+    return inside(boxes, pixels)
 
 
 def find_lying(
@@ -214,6 +214,7 @@ def find_lying(
     -------
     ndarray, shape (k, 6), float64
         (x, y, w, h, score, roll) in the image as it is. A detector that fails at a turned image finds none.
+        Boxes beside the image are left out.
     """
     import cv2
 
@@ -241,7 +242,7 @@ def find_lying(
         boxes[:, :2] = (middles + 0.5) * growth - 0.5 - sizes / 2
         boxes[:, 2:4] = sizes
         found.append(boxes)
-    return np.concatenate(found)
+    return inside(np.concatenate(found), pixels)
 
 
 def _seen(detector: Detector, image: NDArray[Any], roll: float) -> Float:

@@ -145,13 +145,17 @@ def find_faces(detector: Detector, image: NDArray[Any]) -> Float:
         )
     if found.shape[1] == 4:
         found = np.column_stack([found, np.full(len(found), np.nan)])
-    height, width = pixels.shape[:2]
-    x, y, w, h = found[:, :4].T
-    # Boxes without area or outside the image cannot be fitted.
-    usable = np.isfinite(found[:, :4]).all(axis=1) & (w > 0) & (h > 0)
-    usable &= (x < width) & (y < height) & (x + w > 0) & (y + h > 0)
-    found = found[usable]
+    found = inside(found, pixels)
     return np.asarray(found[np.argsort(-found[:, 2] * found[:, 3], kind="stable")])
+
+
+def inside(boxes: Float, image: NDArray[Any]) -> Float:
+    """Return the boxes (k, 4 or more) that can be fitted: they have an area, and the image a part of it."""
+    height, width = image.shape[:2]
+    x, y, w, h = boxes[:, :4].T
+    usable = np.isfinite(boxes[:, :4]).all(axis=1) & (w > 0) & (h > 0)
+    usable &= (x < width) & (y < height) & (x + w > 0) & (y + h > 0)
+    return np.asarray(boxes[usable])
 
 
 def make_detector(detector: str | Detector | None = None) -> Detector:

@@ -138,6 +138,20 @@ def test_boxes_in_images_that_go_on_are_where_the_face_is(shape: tuple[int, ...]
     assert (x, y, x + w, y + h) == pytest.approx((40, 30, 79, 79), abs=max(1e-9, max(shape) / 320 - 1))
 
 
+def test_boxes_beside_the_image_are_left_out(clnf: CLNF, face: np.ndarray) -> None:
+    """What goes on beyond an image, or lies beside it once it is turned, is seen by detectors, too."""
+    wide = np.ascontiguousarray(np.rot90(face, 2)[60:190])
+
+    def corner(image: np.ndarray) -> list[list[float]]:
+        return [[0, 0, 30, 30]]
+
+    assert find_filling(corner, wide).shape == (0, 6)
+    assert len(find_lying(corner, wide)) == 3, "of the quarter turns"
+    faces = clnf.detect(wide, detector=corner)
+    assert not any(found.success for found in faces)
+    assert len(Tracker(clnf, detector=corner).update(wide)) == 1
+
+
 def test_a_detector_that_fails_at_turned_images_finds_nothing_there(clnf: CLNF) -> None:
     image = np.full((48, 64), 90, np.uint8)
 
