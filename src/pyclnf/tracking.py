@@ -73,6 +73,8 @@ class _Track:
     last_seen: float
     last_fitted: float
     lost: bool = False
+    # Quarter turns by which it was rolled when it was fitted last, radians.
+    roll: float = 0.0
     # In the place of the one face that was to be followed.
     stands_in: bool = False
     template: NDArray[np.float32] | None = None
@@ -248,7 +250,7 @@ class Tracker:
         self._last_timestamp: float | None = None
         self._last_detection = self._last_missed = -math.inf
         self._missed_interval = self.search_interval
-        # Quarter turns by which the face that was seen last is rolled, radians.
+        # Quarter turns by which the face that was followed last is rolled, radians. It may be given up.
         self._roll = 0.0
 
     def track(self, video: str | Path | int | Sequence[str | Path] | Video) -> Generator[Face, None, None]:
@@ -436,8 +438,9 @@ class Tracker:
             return None
         self._last_detection = now.timestamp
         found = with_roll(find_faces(self.detector, now.image))
-        if self.lying and self._roll:
-            found = np.concatenate([found, find_lying(self.detector, now.image, [self._roll], whole=True)])
+        rolls = {self._roll, *(track.roll for track in failed)} - {0.0}
+        if self.lying and rolls:
+            found = np.concatenate([found, find_lying(self.detector, now.image, sorted(rolls), whole=True)])
         # The largest first.
         return found[np.argsort(-found[:, 2] * found[:, 3], kind="stable")]
 
@@ -634,7 +637,10 @@ class Tracker:
             track.parameters = result.parameters
             track.box = outcome.fitted_box
             track.last_seen = track.last_fitted = now.timestamp
-            self._roll = Quarter.of(roll_of(result.parameters), now.image).roll
+            track.roll = Quarter.of(roll_of(result.parameters), now.image).roll
+            # One that stands in for another waits for that one.
+            if not track.stands_in:
+                self._roll = track.roll
             if self.template:
                 track.template = _template(now.image, result.parameters, track.box)
             if track.smoother is not None and (track.lost or outcome.detected or cut):

@@ -481,5 +481,34 @@ def test_a_face_that_lies_is_found_again_at_once(clnf: CLNF, face: np.ndarray) -
     assert row.success and row.detected and abs(row.pose[5]) < 0.2
 
 
+def test_a_face_that_lies_is_found_again_beside_one_that_is_upright(clnf: CLNF, face: np.ndarray) -> None:
+    empty = np.full((256, 900, 3), 110, np.uint8)
+    upright, here, there = empty.copy(), empty.copy(), empty.copy()
+    upright[:, 644:] = here[:, 644:] = there[:, 644:] = face
+    here[:, :256] = there[:, 300:556] = np.rot90(face)
+    lying = here.copy()
+    lying[:, 644:] = 110
+    tracker, rows = Tracker(clnf, max_faces=2, search_interval=0.0), []
+    for i, image in enumerate([lying, here, *[upright] * 3, there, there]):
+        rows.append(tracker.update(image, i / 4))
+    assert [[row.face_id for row in found] for found in rows] == [[0], *[[0, 1]] * 6]
+    assert [found[0].success for found in rows] == [True, True, *[False] * 3, True, True]
+    assert between(rows[-1][0].pose[5], -math.pi / 2) < 0.2
+    assert all(found[1].success and abs(found[1].pose[5]) < 0.2 for found in rows[1:])
+
+
+def test_one_that_stands_in_waits_for_a_face_that_lies(clnf: CLNF, face: np.ndarray) -> None:
+    empty = np.full((256, 900, 3), 110, np.uint8)
+    lying, upright, both = empty.copy(), empty.copy(), empty.copy()
+    lying[:, :256] = both[:, :256] = np.rot90(face)
+    upright[:, 644:] = both[:, 644:] = face
+    tracker, rows = Tracker(clnf, retry_interval=0.5, patience=1.0), []
+    for i, image in enumerate([*[lying] * 2, *[both] * 12, *[upright] * 12, *[both] * 8]):
+        rows += tracker.update(image, i / 2)
+    assert rows[13].face_id == 0 and rows[13].success
+    assert rows[25].face_id == 1 and rows[25].success and abs(rows[25].pose[5]) < 0.2
+    assert rows[-1].face_id == 0 and between(rows[-1].pose[5], -math.pi / 2) < 0.2
+
+
 def test_rows_of_boxes_have_a_roll() -> None:
     np.testing.assert_array_equal(with_roll(np.ones((2, 5)), 0.5), [[1, 1, 1, 1, 1, 0.5]] * 2)
