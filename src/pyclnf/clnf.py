@@ -241,8 +241,8 @@ class CLNF:
 
         If the fit of an upright face from a learned start fails, one that lies or is upside down is looked
         for, in steps of 45 degrees. Such a fit counts if its confidence is 0.5 or more; otherwise the upright
-        one is returned. A head that is tilted by more than 30 degrees is looked at a second time. Other
-        starts are tried as they are.
+        one is returned: a box without a face takes nine times as long as one with a face. A head that is
+        tilted by more than 30 degrees is looked at a second time. Other starts are tried as they are.
 
         Parameters
         ----------

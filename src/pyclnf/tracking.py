@@ -519,7 +519,7 @@ class Tracker:
                     continue
                 used[face_id] = i
                 better = max(fits[i], outcomes[face_id], key=lambda outcome: outcome.rank)
-                outcomes[face_id] = replace(better, box=free[i][:4])
+                outcomes[face_id] = replace(better, box=free[i][:4], roll=fits[i].roll)
                 if better.failure is None:
                     good.append(better)
         for i in range(len(free)):

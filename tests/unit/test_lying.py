@@ -481,6 +481,24 @@ def test_a_face_that_lies_is_found_again_at_once(clnf: CLNF, face: np.ndarray) -
     assert row.success and row.detected and abs(row.pose[5]) < 0.2
 
 
+def test_the_next_fit_of_a_box_without_a_face_begins_as_the_box_is_rolled(
+    clnf: CLNF, face: np.ndarray
+) -> None:
+    """Also where the fit from where the face was is the more likely one of two that failed."""
+    image = np.ascontiguousarray(np.rot90(face))
+    share, seen = [1.0], MTCNNDetector()
+    tracker = Tracker(clnf, detector=lambda shown: seen(shown)[:, :4] * [1, 1, share[0], share[0]])
+    (found,) = tracker.update(image)
+    assert found.success
+    # Now all fits fail, and those of the detector's boxes are the worse ones.
+    tracker.min_likelihood, share[0] = 99.0, 0.3
+    (lost,) = tracker.update(image, 1.0)
+    assert not lost.success and not lost.detected
+    (track,) = tracker._tracks
+    assert track.box[2:].max() < found.box[2] / 2
+    assert between(roll_of(track.parameters), -math.pi / 2) < 0.1
+
+
 def test_a_face_that_lies_is_found_again_beside_one_that_is_upright(clnf: CLNF, face: np.ndarray) -> None:
     empty = np.full((256, 900, 3), 110, np.uint8)
     upright, here, there = empty.copy(), empty.copy(), empty.copy()
