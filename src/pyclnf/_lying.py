@@ -165,8 +165,8 @@ def _turned(parameters: Parameters, matrix: Float, place: Float) -> Parameters:
     return Parameters(pose, parameters.shape)
 
 
-def with_roll(boxes: Float, roll: float = 0.0) -> Float:
-    """Return boxes with scores (k, 5) and, as their last column, by how much their faces are rolled."""
+def with_roll(boxes: Float, roll: float = math.nan) -> Float:
+    """Return boxes with scores (k, 5) and, as their last column, how far their faces are rolled, if known."""
     return np.column_stack([boxes, np.full(len(boxes), roll)])
 
 

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf import _bystanders
-from pyclnf._lying import Quarter, counts_lying, find_filling, find_lying, roll_of, with_roll
+from pyclnf._lying import (
+    Quarter,
+    counts_lying,
+    find_filling,
+    find_lying,
+    nearest_roll,
+    roll_of,
+    with_roll,
+)
 from pyclnf.camera import Camera, check_camera
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ParameterError
@@ -398,14 +406,15 @@ class Tracker:
         return math.sqrt(squares.sum() / max(squares.size, 1))
 
     def _fit_box(self, image: NDArray[Any], detection: Float) -> _Outcome:
-        bound, known = self.min_likelihood, float(detection[5])
+        bound, seen = self.min_likelihood, float(detection[5])
+        roll = None if math.isnan(seen) else seen
 
         def fit(roll: float) -> tuple[FitResult, int]:
             return self.clnf.fit_rolled(image, detection[:4], roll, self.first, bound, looks=self.looks)
 
-        result, _ = self.clnf.fit_any_way_up(fit, self.first_set, bound, roll=known or None)
+        result, _ = self.clnf.fit_any_way_up(fit, self.first_set, bound, roll=roll)
         failure = result.failure or low_likelihood(result.likelihood, bound)
-        return _Outcome(result, failure, self.first_set, True, float(detection[4]), roll=known)
+        return _Outcome(result, failure, self.first_set, True, float(detection[4]), roll=roll or 0.0)
 
     def _follow(self, track: _Track, now: _Now) -> _Outcome:
         """Fit a face from where it was."""
@@ -459,10 +468,19 @@ class Tracker:
             self._missed_interval = min(2 * self._missed_interval, longest)
         self._last_missed = now.timestamp
         filling = self._sure(now, find_filling(self.detector, now.image))
-        return filling if len(filling) else self._sure(now, find_lying(self.detector, now.image))
+        if len(filling):
+            return filling
+        found = self._sure(now, find_lying(self.detector, now.image))
+        if len(found):
+            # Where one was lost too far away to be taken for these, they are looked for again soon.
+            self._roll = Quarter.of(float(found[0, 5]), now.image).roll
+        return found
 
     def _sure(self, now: _Now, rows: Float) -> Float:
-        """Return those of some boxes whose fits show a face for sure, each face's best, the largest first."""
+        """Return those of some boxes whose fits show a face for sure, each face's best, the largest first.
+
+        Their rolls are about those of the fits.
+        """
         outcomes = [self._fit_box(now.image, row) for row in rows]
         known = [self.clnf.confidence_of(outcome.result, outcome.parameter_set) for outcome in outcomes]
         above = [outcome.result.likelihood - self.min_likelihood for outcome in outcomes]
@@ -471,6 +489,8 @@ class Tracker:
         for i in sorted(sure, key=lambda i: (-(known[i] or 0.0), -above[i])):
             if not outcomes[i].is_on(outcomes[other] for other in kept):
                 kept.append(i)
+        for i in kept:
+            rows[i, 5] = nearest_roll(roll_of(outcomes[i].result.parameters))
         return rows[sorted(kept, key=lambda i: -rows[i, 2] * rows[i, 3])]
 
     @property

@@ -515,6 +515,38 @@ def test_a_face_that_lies_is_found_again_beside_one_that_is_upright(clnf: CLNF, 
     assert all(found[1].success and abs(found[1].pose[5]) < 0.2 for found in rows[1:])
 
 
+def test_of_faces_that_lie_the_largest_is_followed(clnf: CLNF, face: np.ndarray) -> None:
+    """One that a detector sees without a turn, in what goes on beyond the frame, does not fill it."""
+    image = np.full((256, 640, 3), 110, np.uint8)
+    image[:, :256] = face
+    image[60:188, 400:528] = cv2.resize(face, (128, 128), interpolation=cv2.INTER_AREA)
+    lying, seen = np.ascontiguousarray(np.rot90(image)), MTCNNDetector()
+
+    def small_one(shown: np.ndarray) -> object:
+        # Of 256 x 640 px half, within 80 px.
+        return [[80 + 45, 80 + 75, 50, 50]] if shown.shape[:2] == (480, 288) else seen(shown)
+
+    (found,) = Tracker(clnf, detector=small_one).update(lying)
+    assert found.success and found.box[1] > 384
+    both = Tracker(clnf, detector=small_one, max_faces=2).update(lying)
+    assert [other.success for other in both] == [True, True]
+    assert find_filling(small_one, lying)[0, :4] == pytest.approx((90, 150, 100, 100), abs=1)
+
+
+def test_faces_that_lie_too_far_away_are_looked_for_again_soon(clnf: CLNF, face: np.ndarray) -> None:
+    """Where those that were followed are given up, which they could not be taken for."""
+    small = cv2.resize(face, (128, 128), interpolation=cv2.INTER_AREA)
+    upright, lying = np.full((2, 128, 1600, 3), 110, np.uint8)
+    upright[:, :256] = np.hstack([small, small])
+    lying[:, 1344:] = np.hstack([np.rot90(small)] * 2)
+    tracker = Tracker(clnf, max_faces=2, search_interval=60.0, patience=0.5)
+    rows = [tracker.update(upright if i < 2 else lying, i / 8) for i in range(10)]
+    assert [row.success for row in rows[0] + rows[1]] == [True] * 4
+    assert not any(row.success for row in rows[2])
+    assert [row.success for row in rows[-1]] == [True, True]
+    assert all(between(row.pose[5], -math.pi / 2) < 0.2 for row in rows[-1])
+
+
 def test_one_that_stands_in_waits_for_a_face_that_lies(clnf: CLNF, face: np.ndarray) -> None:
     empty = np.full((256, 900, 3), 110, np.uint8)
     lying, upright, both = empty.copy(), empty.copy(), empty.copy()
