@@ -51,7 +51,8 @@ class Bystanders:
         lost: boxes of faces that are lost. A box that is nearer to one of these may be that face.
         """
         new = {i for i, box in enumerate(boxes) if box not in self}
-        gone = {j for j, (box, _) in enumerate(self._seen) if not is_among(box, boxes)}
+        # Of one frame there may be several looks.
+        gone = {j for j, (box, seen) in enumerate(self._seen) if seen != moment and not is_among(box, boxes)}
         pairs = sorted((box_distance(self._seen[j][0], boxes[i]), i, j) for i in new for j in gone)
         for distance, i, j in pairs:
             free = i in new and j in gone and boxes_alike(self._seen[j][0], boxes[i])

@@ -63,6 +63,15 @@ def test_of_several_near_by_only_the_nearest_goes_to_a_box() -> None:
     assert left not in bystanders
 
 
+def test_one_who_was_seen_in_this_frame_goes_nowhere() -> None:
+    """Of a second look at the frame, at faces that lie, come other boxes."""
+    bystanders = seen_here()
+    bystanders.update([HERE], [], 1.0)
+    bystanders.follow([BESIDE], [], 1.0)
+    assert HERE in bystanders
+    assert BESIDE not in bystanders
+
+
 def test_one_who_stays_takes_no_box_beside_it() -> None:
     bystanders = seen_here()
     bystanders.follow([HERE, BESIDE], [], 1.0)
