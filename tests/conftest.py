@@ -59,6 +59,23 @@ def hide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return hide_all
 
 
+@pytest.fixture
+def lock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Let a folder be as one of another user of the computer."""
+
+    def lock_one(folder: Path) -> None:
+        scandir = os.scandir
+
+        def refuse(path: str) -> object:
+            if Path(path) == folder:
+                raise PermissionError(13, "Permission denied", path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+
+    return lock_one
+
+
 @pytest.fixture(params=usable_variants())
 def kernels(request: pytest.FixtureRequest) -> ModuleType:
     """Each variant of the kernels in turn."""

@@ -190,17 +190,10 @@ def test_what_cannot_be_read_in_a_folder_is_reported(tmp_path: Path) -> None:
         assert outcomes["pipe.jpg"] == "cannot be read: it is no regular file"
 
 
-def test_folders_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As those of another user of the computer: the photographs in them would be missed without a word."""
+def test_folders_that_cannot_be_read_are_named(tmp_path: Path, lock: Callable[[Path], None]) -> None:
+    """The photographs in them would be missed without a word."""
     touch(tmp_path / "a.jpg", tmp_path / "locked" / "b.jpg")
-    scandir = os.scandir
-
-    def refuse(path: str) -> Any:
-        if Path(path).name == "locked":
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    lock(tmp_path / "locked")
     plan = batch.plan("fit", [str(tmp_path)], Path("out"), None)
     assert [Path(job.source).name for job in plan.jobs] == ["a.jpg"]
     assert plan.unread == [tmp_path / "locked"]

@@ -444,18 +444,11 @@ def test_hidden_tables_are_none(
 
 
 def test_folders_of_tables_that_cannot_be_read_are_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lock: Callable[[Path], None]
 ) -> None:
     for name in ("v", "locked/v"):
         formats.write_csv(tmp_path / f"{name}.csv", [make_face(0, frame=0)])
-    scandir = os.scandir
-
-    def refuse(path: str) -> object:
-        if Path(path).name == "locked":
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    lock(tmp_path / "locked")
     assert run("measure", tmp_path, "--output", tmp_path / "m.csv") == 0
     assert f"note: left out as they cannot be read: {tmp_path / 'locked'}\n" in capsys.readouterr().err
     assert len((tmp_path / "m.csv").read_text(encoding="utf-8").splitlines()) == 2
