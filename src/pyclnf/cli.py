@@ -619,7 +619,8 @@ def _report(options: argparse.Namespace) -> int:
                 f"{len(missing)} {count} found, such as that of {missing[0]}: name their folder by --images"
             )
             print(f"note: {text}", file=sys.stderr)
-        for csv, image in list(shared.items())[:1]:
+        if shared:
+            csv, image = next(iter(shared.items()))
             text = (
                 f"{len(shared)} {count} shown, such as that of {csv}: {image} may be that of another folder's"
             )

@@ -20,7 +20,7 @@ from pyclnf.confidence import confidence
 from pyclnf.crop import Crop
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ImageError, ModelError, ParameterError, PyclnfError
-from pyclnf.face import DOUBTFUL, Face, is_among, low_likelihood
+from pyclnf.face import DOUBTFUL, Face, failure_of, is_among
 from pyclnf.images import as_pixels
 from pyclnf.model import Model, load_model
 from pyclnf.nu_rlms import MULTI_VIEW_STARTS, FitParameters, FitResult
@@ -395,7 +395,7 @@ class CLNF:
 
         def rank(found: tuple[FitResult, int]) -> tuple[bool, float, float]:
             result, known = found[0], self.confidence_of(found[0], parameter_set)
-            failure = result.failure or low_likelihood(result.likelihood, bound)
+            failure = failure_of(result, bound)
             return counts_lying(failure, known, result.likelihood - bound), known or 0.0, result.likelihood
 
         def settled(found: tuple[FitResult, int]) -> tuple[FitResult, int]:
@@ -408,7 +408,7 @@ class CLNF:
             if (self.starts if starts is None else starts) != "learned":
                 return first
             result = first[0]
-            if result.failure is None and low_likelihood(result.likelihood, bound) is None:
+            if failure_of(result, bound) is None:
                 return settled(first) if abs(roll_of(result.parameters)) > MAX_TILT else first
             if result.parameters.pose[0] < self.parameters.min_face_scale:  # it is, however it lies
                 return first
@@ -985,7 +985,7 @@ class CLNF:
         return tuple((float(rx), float(ry), float(rz)) for rx, ry, rz in rotations)
 
     def _info(self, result: FitResult, start: int) -> FitInfo:
-        failure = result.failure or low_likelihood(result.likelihood, self.min_likelihood)
+        failure = failure_of(result, self.min_likelihood)
         return FitInfo(
             success=failure is None,
             failure=failure,

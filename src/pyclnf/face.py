@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from pyclnf.nu_rlms import FitResult
     from pyclnf.pdm import PDM
 
     Float = NDArray[np.float64]
@@ -181,6 +182,11 @@ class Face:
 def low_likelihood(likelihood: float, bound: float) -> str | None:
     """Return why a fit counts as failed, or None if its likelihood is high enough."""
     return None if likelihood >= bound else f"the likelihood {likelihood:.2f} is below {bound:.2f}: no face"
+
+
+def failure_of(result: FitResult, bound: float) -> str | None:
+    """Return why a fit failed, or None if it did not and its likelihood is high enough."""
+    return result.failure or low_likelihood(result.likelihood, bound)
 
 
 def box_overlap(a: Float, b: Float) -> float:

@@ -30,7 +30,7 @@ from pyclnf._lying import (
 from pyclnf.camera import Camera, check_camera
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ParameterError
-from pyclnf.face import Face, box_distance, boxes_alike, is_among, low_likelihood
+from pyclnf.face import Face, box_distance, boxes_alike, failure_of, is_among
 from pyclnf.images import as_pixels
 from pyclnf.pdm import Parameters, box_of, check_box
 from pyclnf.smoothing import OneEuro, Smoother
@@ -397,8 +397,7 @@ class Tracker:
         result, _ = self.clnf.fit_from(image, starts, settings)
         if before is None or self._changed(before.shape, result.parameters.shape) > JUMP:
             result = self.clnf.looked_at_again(image, starts, result, self.min_likelihood)
-        failure = result.failure or low_likelihood(result.likelihood, self.min_likelihood)
-        return _Outcome(result, failure, name)
+        return _Outcome(result, failure_of(result, self.min_likelihood), name)
 
     def _changed(self, before: Float, shape: Float) -> float:
         """Return by how many of its standard deviations a mode of the shape changed, root mean square."""
@@ -413,7 +412,7 @@ class Tracker:
             return self.clnf.fit_rolled(image, detection[:4], roll, self.first, bound, looks=self.looks)
 
         result, _ = self.clnf.fit_any_way_up(fit, self.first_set, bound, roll=roll)
-        failure = result.failure or low_likelihood(result.likelihood, bound)
+        failure = failure_of(result, bound)
         return _Outcome(result, failure, self.first_set, True, float(detection[4]), roll=roll or 0.0)
 
     def _follow(self, track: _Track, now: _Now) -> _Outcome:
