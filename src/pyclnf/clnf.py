@@ -70,8 +70,8 @@ class FitInfo(TypedDict):
     Attributes
     ----------
     success : bool
-        False if the fit failed, or its likelihood is below `CLNF.min_likelihood`, as it is where there is
-        no face, or so little above that a second look had to tell; the landmarks should then not be used.
+        False if the fit failed or shows no face: its likelihood is below `CLNF.min_likelihood`, and its
+        confidence below 0.5 or unknown. The landmarks should then not be used.
     failure : str or None
         Why it failed.
     converged : bool
@@ -395,7 +395,7 @@ class CLNF:
 
         def rank(found: tuple[FitResult, int]) -> tuple[bool, float, float]:
             result, known = found[0], self.confidence_of(found[0], parameter_set)
-            failure = failure_of(result, bound)
+            failure = failure_of(result, bound, known)
             return counts_lying(failure, known, result.likelihood - bound), known or 0.0, result.likelihood
 
         def settled(found: tuple[FitResult, int]) -> tuple[FitResult, int]:
@@ -408,7 +408,7 @@ class CLNF:
             if (self.starts if starts is None else starts) != "learned":
                 return first
             result = first[0]
-            if failure_of(result, bound) is None:
+            if failure_of(result, bound, self.confidence_of(result, parameter_set)) is None:
                 return settled(first) if abs(roll_of(result.parameters)) > MAX_TILT else first
             if result.parameters.pose[0] < self.parameters.min_face_scale:  # it is, however it lies
                 return first
@@ -864,7 +864,7 @@ class CLNF:
 
     @property
     def min_likelihood(self) -> float:
-        """Likelihood below which a fit is no face: what the model's metadata say, or `MIN_LIKELIHOOD`."""
+        """Likelihood below which a fit that is not trusted is no face: of the model, or `MIN_LIKELIHOOD`."""
         return float(self.model.metadata.get("min_likelihood", MIN_LIKELIHOOD))
 
     def confidence_of(self, result: FitResult, parameter_set: str) -> float | None:
@@ -985,14 +985,15 @@ class CLNF:
         return tuple((float(rx), float(ry), float(rz)) for rx, ry, rz in rotations)
 
     def _info(self, result: FitResult, start: int) -> FitInfo:
-        failure = failure_of(result, self.min_likelihood)
+        known = self.confidence_of(result, self.parameter_set)
+        failure = failure_of(result, self.min_likelihood, known)
         return FitInfo(
             success=failure is None,
             failure=failure,
             converged=result.converged,
             iterations=result.iterations,
             likelihood=result.likelihood,
-            confidence=self.confidence_of(result, self.parameter_set),
+            confidence=known,
             landmark_likelihoods=result.landmark_likelihoods,
             visible=np.isfinite(result.landmark_likelihoods),
             view=result.view,

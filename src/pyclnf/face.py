@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyclnf.camera import Camera, head_in_camera
+from pyclnf.confidence import TRUSTED
 from pyclnf.pdm import Parameters, box_of
 
 if TYPE_CHECKING:
@@ -184,8 +185,14 @@ def low_likelihood(likelihood: float, bound: float) -> str | None:
     return None if likelihood >= bound else f"the likelihood {likelihood:.2f} is below {bound:.2f}: no face"
 
 
-def failure_of(result: FitResult, bound: float) -> str | None:
-    """Return why a fit failed, or None if it did not and its likelihood is high enough."""
+def failure_of(result: FitResult, bound: float, confidence: float | None = None) -> str | None:
+    """Return why a fit failed, or None if it shows a face: one that is likely, or trusted.
+
+    bound: the least likelihood of a face. confidence: of this fit, if it is known. The likelihood of small
+    faces is low; the confidence may know of the mirror image, too.
+    """
+    if result.failure is None and confidence is not None and confidence >= TRUSTED:
+        return None
     return result.failure or low_likelihood(result.likelihood, bound)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from faces import make_face
 from generate_model import generate_pdm
 from pyclnf import Camera, Face
-from pyclnf.face import box_distance, box_overlap, boxes_alike, is_among, low_likelihood
+from pyclnf.face import box_distance, box_overlap, boxes_alike, failure_of, is_among, low_likelihood
 
 
 def box(x: float, y: float, w: float, h: float) -> np.ndarray:
@@ -49,6 +52,18 @@ def test_a_fit_as_likely_as_the_bound_has_not_failed() -> None:
     assert low_likelihood(-2.0, -2.0) is None
     assert low_likelihood(-2.01, -2.0) == "the likelihood -2.01 is below -2.00: no face"
     assert low_likelihood(np.nan, -np.inf) is not None
+
+
+def test_a_fit_that_is_trusted_shows_a_face_whatever_its_likelihood() -> None:
+    assert failure_of(a_fit(likelihood=-3.0), -2.0, 0.5) is None
+    for confidence in (0.49, None):
+        assert "likelihood" in str(failure_of(a_fit(likelihood=-3.0), -2.0, confidence))
+        assert failure_of(a_fit(likelihood=-2.0), -2.0, confidence) is None
+    assert failure_of(a_fit(likelihood=0.0, failure="lost"), -2.0, 0.9) == "lost"
+
+
+def a_fit(**values: Any) -> Any:
+    return SimpleNamespace(**({"failure": None} | values))
 
 
 @pytest.mark.parametrize(
