@@ -52,7 +52,7 @@ MIN_LIKELIHOOD = -0.75
 
 # Doubtful fits show no face where the looks at the image and at its mirror image lie further apart, mm: of
 # rendered faces none does, of noise nearly all.
-MAX_DISAGREEMENT = 16.0
+MAX_DISAGREEMENT = 13.0
 
 # A face that is tilted by more, radians, is fitted once more from there: a start that is off by 45 degrees
 # may leave the jaw behind.
