@@ -408,7 +408,7 @@ class CLNF:
             if (self.starts if starts is None else starts) != "learned":
                 return first
             result = first[0]
-            if failure_of(result, bound, self.confidence_of(result, parameter_set)) is None:
+            if failure_of(result, bound) is None or rank(first)[0]:  # most are likely, and need no rank
                 return settled(first) if abs(roll_of(result.parameters)) > MAX_TILT else first
             if result.parameters.pose[0] < self.parameters.min_face_scale:  # it is, however it lies
                 return first

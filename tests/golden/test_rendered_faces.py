@@ -66,7 +66,7 @@ def test_small_faces_are_trusted_that_are_hardly_likely() -> None:
             assert face.error((landmarks + 0.5) / share - 0.5) < 0.1
         likely += info["likelihood"] >= clnf.min_likelihood
         found += info["success"]
-    # Measured: 23 of 24, where 18 are likely enough.
+    # Measured: 22 of 24, where 18 are likely enough (23 with candidate 24 of the model).
     assert found >= 22 > likely
 
 
