@@ -9,8 +9,10 @@ the outer eye corners (in 3D, so that turned heads are not favoured) of the true
 ones on average. Of the people, two thirds calibrate and one third tests.
 Fits that look at the mirror image, too, are calibrated with how far apart both
 looks lie, and without, for fits from other starts.
-Printed are the numbers and, on the test people, how often fits of a confidence
-are right; --write puts the numbers into the model's metadata.
+Printed are the numbers, on the test people how often fits of a confidence are
+right, and how far both looks at right fits that are doubtful lie apart (by the
+model's "min_likelihood", see failure_bound.py); --write puts the numbers into the
+model's metadata.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from box_correction import pad
 from dataset import Dataset, eye_distances, load_dataset, pictures_held_out
 
 from pyclnf import CLNF, Model
-from pyclnf.training.calibration import MIN_FITS, NAMES, logistic, sample_fits
+from pyclnf.training.calibration import MIN_FITS, NAMES, furthest_apart, logistic, sample_fits
 
 RIGHT = 0.08
 
@@ -84,6 +86,7 @@ def main() -> int:
     dataset = load_dataset(options.renders)
     model = Model.load(options.model)
     found = {}
+    looked_at_twice = []
     try:
         indices = pictures_held_out(dataset, options.limit, seed=None)
         for name in ("image", "video"):
@@ -91,10 +94,18 @@ def main() -> int:
             found[name] = tested(name, rows, 2)
             if np.isfinite(rows[:, 2]).all():
                 found[f"{name}_mirrored"] = tested(f"{name}, both looks", rows, 3)
+                looked_at_twice.append(rows[rows[:, 3] == 1])
     except ValueError as error:
         parser.error(str(error))
+    furthest = None
+    if looked_at_twice:
+        likelihood, _, apart, *_ = np.concatenate(looked_at_twice).T
+        furthest = furthest_apart(likelihood, apart, CLNF(model).min_likelihood)
+        print(f"doubtful right fits: looks lie apart by {furthest} mm at most")
     if options.write:
         model.metadata["confidence"] = found
+        if furthest is not None:
+            model.metadata["max_disagreement"] = furthest
         model.save(options.model, dtype="float16", compress=True)
         print(f"written into {options.model}")
     return 0

@@ -51,7 +51,7 @@ CROP_MARGIN, MAX_CROP = 1.8, 1024
 MIN_LIKELIHOOD = -0.75
 
 # Doubtful fits show no face where the looks at the image and at its mirror image lie further apart, mm: of
-# rendered faces none does, of noise nearly all.
+# rendered faces hardly one does, of noise nearly all (`pyclnf.training.calibrate` finds it for a model).
 MAX_DISAGREEMENT = 13.0
 
 # A face that is tilted by more, radians, is fitted once more from there: a start that is off by 45 degrees
@@ -569,7 +569,7 @@ class CLNF:
             looks = learned.hypotheses(pixels, box_of(result.landmarks), mirrored=True, roll=starts.roll)
             assert looks.disagreements is not None
             (apart,) = looks.disagreements
-        if apart <= MAX_DISAGREEMENT:
+        if apart <= self.max_disagreement:
             return result
         return replace(result, failure=f"the mirror image is seen otherwise, by {apart:.0f} mm: no face")
 
@@ -866,6 +866,11 @@ class CLNF:
     def min_likelihood(self) -> float:
         """Likelihood below which a fit that is not trusted is no face: of the model, or `MIN_LIKELIHOOD`."""
         return float(self.model.metadata.get("min_likelihood", MIN_LIKELIHOOD))
+
+    @property
+    def max_disagreement(self) -> float:
+        """How far two looks at a doubtful face lie apart at most, mm: of the model, or `MAX_DISAGREEMENT`."""
+        return float(self.model.metadata.get("max_disagreement", MAX_DISAGREEMENT))
 
     def confidence_of(self, result: FitResult, parameter_set: str) -> float | None:
         """Return the probability that a fit with a named parameter set is right, see `confidence`."""

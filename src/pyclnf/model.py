@@ -317,6 +317,8 @@ def _check_metadata(metadata: Mapping[str, Any]) -> None:
     for numbers in metadata.get("confidence", {}).values():
         require({"intercept", "likelihood", "shape"} <= set(numbers), "confidence", "three numbers a set")
     require(_is_number(metadata.get("min_likelihood", 0.0)), "min_likelihood", "a number")
+    apart = metadata.get("max_disagreement", 1.0)
+    require(_is_number(apart) and apart >= 0, "max_disagreement", "a number that is not negative")
     limit = metadata.get("max_scale", 1.0)
     require(_is_number(limit) and limit >= MIN_MAX_SCALE, "max_scale", f"a number from {MIN_MAX_SCALE} on")
 

@@ -173,6 +173,21 @@ def test_a_face_of_a_larger_picture_may_be_off_by_more_pixels(
     np.testing.assert_allclose(tolerances[5:], 3 * np.array(tolerances[:5]), rtol=0.01)
 
 
+@pytest.mark.parametrize(("count", "expected"), [(19, None), (20, 8.0), (40, 8.0)])
+def test_how_far_looks_at_doubtful_faces_lie_apart(
+    model: Model, data: Data, monkeypatch: pytest.MonkeyPatch, count: int, expected: float | None
+) -> None:
+    """Of right fits alone that are hardly likely; in whole mm."""
+    likely = [(8.0, 2.0, np.log1p(40.0), 0.5)] * 100
+    doubtful = [(0.1, 2.0, np.log1p(2.0 if i < 2 else 7.2), 0.5) for i in range(count)]
+    wrong = [(0.1, 9.0, np.log1p(50.0), np.inf)] + [(0.0, 9.0, np.log1p(60.0), np.inf)] * 200
+    given = [[*likely, *doubtful, *wrong], [], [], [], []]
+    monkeypatch.setattr(calibration, "sample_fits", lambda *_: given.pop())
+    found = calibrate(model, data[0][:5], data[1][:5], parameters=("image",))
+    assert found["min_likelihood"] == 0.05
+    assert found.get("max_disagreement") == expected
+
+
 def test_the_bound_lies_halfway_between_right_fits_and_clearly_wrong_ones(
     model: Model, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +209,8 @@ def test_the_bound_lies_halfway_between_right_fits_and_clearly_wrong_ones(
     usual, mirrored = found[0]["confidence"].values()
     assert set(mirrored) - set(usual) == {"disagreement"}
     assert mirrored["disagreement"] <= 0 < usual["likelihood"]
+    # None of the right ones is doubtful.
+    assert "max_disagreement" not in found[0]
     given += [[], [], [], [], rows[1:]]
     with pytest.raises(TrainingError, match="19 are right and 20 clearly wrong: 20 of each are needed"):
         calibrate(model, data[0][:5], data[1][:5], parameters=("image",))

@@ -138,6 +138,8 @@ def test_models_that_are_too_large(make, message: str) -> None:
         ({"max_scale": "2"}, "max_scale must be a number"),
         ({"max_scale": -1}, "max_scale must be a number from"),
         ({"min_likelihood": []}, "min_likelihood must be a number"),
+        ({"max_disagreement": "1"}, "max_disagreement must be a number"),
+        ({"max_disagreement": -1.0}, "max_disagreement must be a number that is not negative"),
     ],
 )
 def test_metadata_that_a_fit_cannot_use(tmp_path: Path, metadata: dict, message: str) -> None:

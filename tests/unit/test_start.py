@@ -11,6 +11,7 @@ import pytest
 
 from generate_model import generate_image, generate_model
 from pyclnf import CLNF, Model, ModelError, ParameterError, Parameters
+from pyclnf.clnf import MAX_DISAGREEMENT
 from pyclnf.confidence import shape_energy
 from pyclnf.crop import Crop
 from pyclnf.pdm import PDM, axis_angle_to_matrix
@@ -464,6 +465,27 @@ def test_fits_with_two_looks_have_a_confidence_of_their_own() -> None:
     assert single.starts_in(pixels, box).disagreements is None  # type: ignore[attr-defined]
     del model.metadata["confidence"]["image_mirrored"]
     assert clnf.confidence_of(result, "image") == pytest.approx(usual)
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_how_far_two_looks_at_a_doubtful_face_may_lie_apart_is_of_the_model(mirrored: bool) -> None:
+    """And nothing of a model whose confidence does not go by it."""
+    model = CLNF().model
+    model.metadata["max_disagreement"] = 4.0
+    if not mirrored:
+        del model.metadata["confidence"]["image_mirrored"]
+    clnf = CLNF(model)
+    assert clnf.max_disagreement == 4.0
+    pixels = np.zeros((200, 220, 1), np.uint8)
+    starts = clnf.starts_in(pixels, (60, 50, 90, 100))
+    result, _ = clnf.fit_from(pixels, starts, clnf.parameters)
+    for likelihood, apart, fails in ((0.1, 4.0, False), (0.1, 4.6, True), (0.3, 4.6, False)):
+        seen = replace(result, likelihood=0.5 + likelihood, disagreement=apart, failure=None)
+        again = clnf.looked_at_again(pixels, starts, seen, 0.5)
+        assert (again.failure is not None) is (fails and mirrored)
+        assert not fails or not mirrored or "by 5 mm" in str(again.failure)
+    del model.metadata["max_disagreement"]
+    assert CLNF(model).max_disagreement == MAX_DISAGREEMENT
 
 
 def test_how_far_two_looks_lie_apart() -> None:

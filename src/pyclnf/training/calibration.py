@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 from pyclnf.clnf import CLNF
 from pyclnf.confidence import shape_energy
 from pyclnf.errors import TrainingError
+from pyclnf.face import DOUBTFUL
 from pyclnf.images import as_pixels
 from pyclnf.training.faces import AnnotatedFaces
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["calibrate", "logistic", "sample_fits"]
+__all__ = ["calibrate", "furthest_apart", "logistic", "sample_fits"]
 
 # Boxes off the face: moved by shares of its size, and grown.
 ELSEWHERE = ((0.8, 0.0, 1.0), (-0.7, 0.2, 1.0), (0.0, -0.7, 0.6), (0.5, 0.5, 0.4), (0.35, -0.3, 1.2))
@@ -82,7 +83,8 @@ def calibrate(
     Returns
     -------
     dict
-        ``confidence`` and ``min_likelihood``, for a model's metadata.
+        ``confidence`` and ``min_likelihood``, for a model's metadata; of a model whose start looks at the
+        mirror image, too, and where enough fits are doubtful, also ``max_disagreement``.
 
     Raises
     ------
@@ -102,6 +104,7 @@ def calibrate(
     faces.digest()  # which names all images that cannot be read
     found: dict[str, dict[str, float]] = {}
     bounds = []
+    looked_at_twice = []
     for name in parameters:
         clnf, random = CLNF(model, parameters=name), np.random.default_rng(seed)
         rows: list[tuple[float, ...]] = []
@@ -122,9 +125,16 @@ def calibrate(
         found[name] = _named(logistic(table[:, :2], right))
         if np.isfinite(table[:, 2]).all():
             found[f"{name}_mirrored"] = _named(logistic(table[:, :3], right))
+            looked_at_twice.append(table[right])
         a, b = np.quantile(table[right, 0], 0.01), np.quantile(table[wrong, 0], 0.99)
         bounds.append(float(a + b) / 2)
-    return {"confidence": found, "min_likelihood": round(min(bounds), 2)}
+    metadata = {"confidence": found, "min_likelihood": round(min(bounds), 2)}
+    if looked_at_twice:
+        likelihood, _, apart, _ = np.concatenate(looked_at_twice).T
+        furthest = furthest_apart(likelihood, apart, metadata["min_likelihood"])
+        if furthest is not None:
+            metadata["max_disagreement"] = furthest
+    return metadata
 
 
 def sample_fits(
@@ -182,6 +192,27 @@ def _boxes(
     coarse = random.integers(0, 256, (16, 16)).astype(np.float64)
     noise = np.kron(coarse, np.ones((16, 16))) + random.normal(0, 20, (256, 256))
     yield np.clip(noise, 0, 255).astype(np.uint8), [60.0, 60.0, 130.0, 130.0]
+
+
+def furthest_apart(likelihood: Float, apart: Float, bound: float) -> float | None:
+    """Return how far both looks at a face that is hardly likely lie apart, where it is right.
+
+    Parameters
+    ----------
+    likelihood, apart : ndarray, shape (k,)
+        Of right fits, the latter log1p of the disagreement in mm.
+    bound : float
+        The model's ``min_likelihood``.
+
+    Returns
+    -------
+    float or None
+        The 99 % quantile of doubtful fits, in whole mm. None if fewer than 20 are.
+    """
+    doubtful = (likelihood >= bound) & (likelihood < bound + DOUBTFUL)
+    if doubtful.sum() < MIN_FITS:
+        return None
+    return float(max(np.ceil(np.expm1(np.quantile(apart[doubtful], 0.99))), 1.0))
 
 
 def logistic(features: Float, right: NDArray[np.bool_]) -> Float:
