@@ -19,7 +19,7 @@ import unicodedata
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from multiprocessing import get_context
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pyclnf._files import files_in, is_hidden, meant, remove_leftovers
 from pyclnf._processes import end_with_parent
 from pyclnf.draw import VIDEO_CODECS, VideoOverlay, draw_faces
-from pyclnf.errors import BoxError, FormatError, ParameterError, PyclnfError
+from pyclnf.errors import BoxError, FormatError, ParameterError, PyclnfError, VideoError
 from pyclnf.formats import (
     CSVWriter,
     ParquetWriter,
@@ -42,7 +42,7 @@ from pyclnf.formats import (
 from pyclnf.images import IMAGE_SUFFIXES, WRITTEN_SUFFIXES, read_photograph, write_image
 from pyclnf.progress import counted
 from pyclnf.store import resolve
-from pyclnf.video import Video, is_frame
+from pyclnf.video import Video, image_files, is_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -413,7 +413,7 @@ def run(
         Processes; with 1 everything happens in this one. The files do not depend on it. With more than one, a
         script needs the ``if __name__ == "__main__":`` guard of `multiprocessing`.
     resume : bool
-        Skip the jobs whose outputs are there.
+        Skip the jobs whose outputs are there, and newer than their sources.
     scheduler : str, optional
         Address of a Dask scheduler, whose workers see the same files under
         the same paths and have pyclnf installed; instead of processes here.
@@ -426,8 +426,7 @@ def run(
         if (failure := _foreign_table(settings.command, outputs)) is not None:
             yield Outcome(job.source, failure=failure)
             continue
-        # What a power cut leaves of a file that had just been written may be its name.
-        if resume and all(path.is_file() and path.stat().st_size for path in outputs):
+        if resume and _is_done(job, outputs):
             yield Outcome(job.source, skipped=True)
             continue
         waiting.append(job)
@@ -444,6 +443,30 @@ def run(
         except BaseException:  # interrupted: what the processes had begun to write
             _remove_leftovers(settings, running.values())
             raise
+
+
+def _is_done(job: Job, outputs: Sequence[Path]) -> bool:
+    """Return whether the outputs are there, and are not of another file that had the input's name before."""
+    # What a power cut leaves of a file that had just been written may be its name.
+    if not all(path.is_file() and path.stat().st_size for path in outputs):
+        return False
+    return _came(job.source) <= min(path.stat().st_mtime_ns for path in outputs)
+
+
+def _came(source: str) -> int:
+    """Return when an input was written or put where it is, in ns; of frames, the last."""
+    try:
+        files = image_files(source) or [Path(source)]
+    except (VideoError, OSError):
+        files = [Path(source)]
+    # A link that leads elsewhere now, to a file or folder, has a new time, whatever the file's own is.
+    links = {folder for folder in files[0].parents if folder.is_symlink()}
+    times = [0]
+    for look in itertools.chain((file.stat for file in files), (path.lstat for path in (*files, *links))):
+        with suppress(OSError):
+            # A copy keeps the time at which its original was written.
+            times += [look().st_mtime_ns, look().st_ctime_ns]
+    return max(times)
 
 
 def _remove_leftovers(settings: Settings, jobs: Iterable[Job]) -> None:

@@ -351,7 +351,9 @@ def _add_batch_options(command: argparse.ArgumentParser, name: Command) -> None:
         metavar="N",
         help="number of processes (default: 1); results do not depend on it",
     )
-    command.add_argument("--resume", action="store_true", help="skip inputs whose results exist")
+    command.add_argument(
+        "--resume", action="store_true", help="skip inputs whose results exist and are newer than they"
+    )
     command.add_argument(
         "--scheduler",
         metavar="ADDRESS",

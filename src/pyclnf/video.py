@@ -136,7 +136,7 @@ class Video:
             raise VideoError(f"a camera's number is 0, 1, 2 and so on, not {source!r}")
         self._is_camera = isinstance(source, int)
         try:
-            self._images = None if isinstance(source, int) else _image_files(source)
+            self._images = None if isinstance(source, int) else image_files(source)
         except TypeError as error:
             raise VideoError(
                 "a video is a file, a folder, a pattern or list of image files, or a camera's number, not "
@@ -435,7 +435,7 @@ def _has_whole_boxes(path: Path) -> bool:
     return place == size
 
 
-def _image_files(source: str | Path | Sequence[str | Path]) -> list[Path] | None:
+def image_files(source: str | Path | Sequence[str | Path]) -> list[Path] | None:
     """Return the files of an image sequence, or None if the source is a video file."""
     if not isinstance(source, str | Path):
         files = [Path(item) for item in source]
