@@ -562,7 +562,7 @@ def _report(options: argparse.Namespace) -> int:
     from pyclnf.progress import counted
     from pyclnf.report import (
         find_images,
-        find_video,
+        find_videos,
         holds_frames,
         told_apart,
         write_image_report,
@@ -595,38 +595,37 @@ def _report(options: argparse.Namespace) -> int:
         raise ParameterError(
             f"{twice[0]} would be the page of several CSVs: report them one by one, with --output"
         )
-    named = options.video if folder is None else None
-    found, shared = told_apart([(path, named or find_video(path, paths[path], folder)) for path in videos])
-    for path, video in found:
+    items: list[tuple[Path, Path | None]] = [(path, options.video) for path in videos]
+    doubts: dict[Path, str] = {}
+    if not options.video or folder is not None:
+        items, doubts = told_apart(find_videos({path: paths[path] for path in videos}, folder))
+    for path, video in items:
         page = pages[path]
         # A folder without it may be that of one video's frames.
-        if video is None and folder is not None and len(videos) == 1 and holds_frames(folder, path):
+        alone = len(videos) == 1 and path not in doubts
+        if video is None and folder is not None and alone and holds_frames(folder, path):
             video = folder
         write_video_report(page, path, video)
         print(page)
         if video is None:
             remedy = f"name the video of {path} by --video"
             if folder is not None:
-                remedy = f"the video of {path} is not found in {folder}"
-            if path in shared:
-                remedy = f"{shared[path]} may be that of another folder's CSV; report {path} alone"
-            print(f"note: {page} has no frames: {remedy}", file=sys.stderr)
+                remedy = f"the video of {path} is not found in {folder}; of frames name all, by a pattern if "
+                remedy += "there are other images in their folder"
+            print(f"note: {page} has no frames: {doubts.get(path, remedy)}", file=sys.stderr)
     if photographs:
-        items, shared = told_apart(find_images(photographs, options.images))
+        items, doubts = told_apart(find_images(photographs, options.images))
         write_image_report(image_page, items)
         print(image_page)
         count = f"of {counted(len(items), 'photograph')} not"
-        if missing := [csv for csv, image in items if image is None and csv not in shared]:
+        if missing := [csv for csv, image in items if image is None and csv not in doubts]:
             text = (
                 f"{len(missing)} {count} found, such as that of {missing[0]}: name their folder by --images"
             )
             print(f"note: {text}", file=sys.stderr)
-        if shared:
-            csv, image = next(iter(shared.items()))
-            text = (
-                f"{len(shared)} {count} shown, such as that of {csv}: {image} may be that of another folder's"
-            )
-            print(f"note: {text} CSV; report the CSVs of one folder at a time", file=sys.stderr)
+        if doubts:
+            csv, text = next(iter(doubts.items()))
+            print(f"note: {len(doubts)} {count} shown, such as that of {csv}: {text}", file=sys.stderr)
     return 0
 
 

@@ -8,7 +8,7 @@ import json
 import os
 from collections import defaultdict
 from importlib import resources
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -416,75 +416,110 @@ def _names(csvs: Sequence[Path]) -> list[str]:
     return [path.relative_to(common).as_posix() for path in paths]
 
 
-def find_video(csv: Path, top: Path, folder: Path | None) -> Path | None:
-    """Return the video of a CSV's name in a folder, or beside it or one folder up, if there is one.
+def find_videos(csvs: Mapping[Path, Path], folder: Path | None) -> dict[Path, list[Path]]:
+    """Return the videos of CSVs' names in a folder, or beside them or one folder up: one, where it is known.
 
-    top: the folder by which the CSV was given. Its sub-folders may be those of the videos.
+    csvs: with the folder by which each was given. Its sub-folders may be those of the videos.
     """
     from pyclnf.batch import VIDEO_SUFFIXES
 
-    places = _places(csv, top, folder)
-    if (found := _find(csv.stem, places, VIDEO_SUFFIXES, {})) is not None or folder is None:
-        return found
+    found = _find(csvs, folder, VIDEO_SUFFIXES)
     # Of `track --frames`. Not of a folder that nobody named: it may hold a patient's photographs.
-    frames = places[0] / csv.stem
-    return frames if frames.is_dir() and holds_frames(frames, csv) else None
+    for csv, places in _places(csvs, folder).items() if folder is not None else ():
+        frames = places[0] / csv.stem
+        if not found[csv] and frames.is_dir() and holds_frames(frames, csv):
+            found[csv] = [frames]
+    return found
 
 
-def find_images(csvs: Mapping[Path, Path], folder: Path | None) -> list[tuple[Path, Path | None]]:
-    """Return each CSV with the photograph of its name, as `find_video`; csvs: with their top folders."""
-    known: dict[Path, dict[str, Path]] = {}
-    return [
-        (csv, _find(csv.stem, _places(csv, top, folder), IMAGE_SUFFIXES, known)) for csv, top in csvs.items()
-    ]
+def find_images(csvs: Mapping[Path, Path], folder: Path | None) -> dict[Path, list[Path]]:
+    """Return the photographs of CSVs' names, as `find_videos`."""
+    return _find(csvs, folder, IMAGE_SUFFIXES)
 
 
 def told_apart(
-    items: Sequence[tuple[Path, Path | None]],
-) -> tuple[list[tuple[Path, Path | None]], dict[Path, Path]]:
-    """Return CSVs with what they are of but for a file that CSVs of several folders would have, and those.
+    found: Mapping[Path, Sequence[Path]],
+) -> tuple[list[tuple[Path, Path | None]], dict[Path, str]]:
+    """Return CSVs with what they are of, if that is known, and why it is not of those that have more to it.
 
     Of several patients whose files have one name it may be any one's.
     """
-    folders: dict[str, set[str]] = defaultdict(set)
-    for csv, file in items:
-        if file is not None:
-            folders[os.path.realpath(file)].add(os.path.realpath(csv.parent))
-    shared = {csv: file for csv, file in items if file and len(folders[os.path.realpath(file)]) > 1}
-    return [(csv, None if csv in shared else file) for csv, file in items], shared
+    claims: dict[str, list[Path]] = defaultdict(list)
+    for csv, files in found.items():
+        for file in files:
+            claims[os.path.realpath(file)].append(csv)
+    doubts: dict[Path, str] = {}
+    for csv, files in found.items():
+        place = os.path.realpath(csv.parent)
+        rivals = chain.from_iterable(claims[os.path.realpath(file)] for file in files)
+        rival = next((other for other in rivals if os.path.realpath(other.parent) != place), None)
+        full = [path for file in files if (path := csv.with_name(f"{file.name}.csv")).is_file()]
+        if full and csv not in full:
+            doubts[csv] = (
+                f"{' and '.join(map(str, files))} may be that of {full[0]}; if {csv} is left from "
+                "an earlier run, remove it"
+            )
+        elif len(files) > 1:
+            doubts[csv] = (
+                f"{' and '.join(map(str, files))} have its name; name the right one's folder, without the "
+                "other, or do both again in one run"
+            )
+        elif rival is not None:
+            doubts[csv] = (
+                f"{files[0]} may be that of another folder's CSV, {rival}; report the CSVs of one folder "
+                "at a time"
+            )
+    return [(csv, files[0] if files and csv not in doubts else None) for csv, files in found.items()], doubts
 
 
 def holds_frames(folder: Path, csv: Path) -> bool:
-    """Return whether a folder may be that of a CSV's frames: one of photographs hardly has as many."""
+    """Return whether a folder may be that of a CSV's frames: it holds as many images."""
     from pyclnf.video import is_frame
 
     count = sum(is_frame(file) for file in folder.iterdir())
-    return bool(count and count >= read_csv(csv)["frame"].max(initial=0))
+    # Of some images of a folder, such as take1/left*.png, the first is not the folder's first.
+    return bool(count and count == read_csv(csv)["frame"].max(initial=0))
 
 
-def _places(csv: Path, top: Path, folder: Path | None) -> list[Path]:
-    """Return where to look for what a CSV is of."""
+def _places(csvs: Mapping[Path, Path], folder: Path | None) -> dict[Path, list[Path]]:
+    """Return where to look for what each CSV is of."""
     if folder is None:
-        # Its folder and the one above it, which v.csv and ../v.csv alone do not tell.
-        return [csv.parent, Path(os.path.abspath(csv.parent)).parent]  # noqa: PTH100
-    own = folder / csv.parent.relative_to(top)
+        return {csv: [csv.parent, *_above(csv)] for csv in csvs}
+    own = {csv: folder / csv.parent.relative_to(top) for csv, top in csvs.items()}
     # Not in both: another patient's may have the name.
-    return [own if own.is_dir() else folder]
+    kept = any(place != folder and place.is_dir() for place in own.values())
+    return {csv: [place if kept else folder] for csv, place in own.items()}
 
 
-def _find(
-    stem: str, folders: Sequence[Path], suffixes: Sequence[str], known: dict[Path, dict[str, Path]]
-) -> Path | None:
-    """Return the first file of a name in one of the folders; known: their files, which are listed once."""
-    for folder in folders:
-        if folder not in known:
-            # The first by name wins.
-            files = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
-            own = [file for file in files if file.suffix.lower() in suffixes]
-            known[folder] = {name: file for file in own for name in (file.stem, file.name)}
-        if stem in known[folder]:
-            return known[folder][stem]
-    return None
+def _above(csv: Path) -> list[Path]:
+    """Return the folder above that of a CSV, unless what it holds of that name has a CSV there."""
+    folder = Path(os.path.abspath(csv.parent)).parent  # noqa: PTH100  # v.csv and ../v.csv do not tell it
+    return [] if (folder / csv.name).is_file() else [folder]
+
+
+def _find(csvs: Mapping[Path, Path], folder: Path | None, suffixes: Sequence[str]) -> dict[Path, list[Path]]:
+    """Return the files of each CSV's name in the first of its places that has one."""
+    known: dict[Path, dict[str, list[Path]]] = {}
+
+    def named(stem: str, place: Path) -> list[Path]:
+        if place not in known:  # each is listed once
+            known[place] = defaultdict(list)
+            for file in sorted(place.iterdir()) if place.is_dir() else ():
+                if file.suffix.lower() in suffixes:
+                    known[place][file.stem].append(file)
+                    known[place][file.name].append(file)
+        return known[place].get(stem, [])
+
+    found: dict[Path, list[Path]] = {}
+    for csv, places in _places(csvs, folder).items():
+        files = next(filter(None, (named(csv.stem, place) for place in places)), [])
+        if files and folder is not None and places == [folder]:
+            # Of a/p.csv that is given without its folder both p.jpg and a/p.jpg may be the photograph.
+            own = Path(os.path.abspath(csv.parent))  # noqa: PTH100
+            tails = [own.relative_to(above) for above in own.parents]
+            files = [*files, *(file for tail in tails for file in named(csv.stem, folder / tail))]
+        found[csv] = list({os.path.realpath(file): file for file in files}.values())
+    return found
 
 
 # --- both

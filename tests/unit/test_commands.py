@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import importlib
 import io
 import json
@@ -530,6 +531,105 @@ def test_no_face_of_another_patient_is_shown(
     assert run("report", ".", *given) == 0
     assert [pictures(page) for page in ("report.html", "a/v.html", "b/v.html")] == [3, 1, 0]
     assert capsys.readouterr().err.count("note:") == 1
+
+
+@pytest.mark.parametrize(
+    ("csvs", "images", "given", "shown", "said"),
+    [
+        # Photographs that differ in their suffix alone, as where "x/*.png" was fitted.
+        (
+            ["lm/p"],
+            ["x/p.jpg", "x/p.png"],
+            ["lm", "--images", "x"],
+            {},
+            "{x/p.jpg} and {x/p.png} have its name",
+        ),
+        (
+            ["lm/p.jpg"],
+            ["x/p.jpg", "x/p.jpg.png"],
+            ["lm", "--images", "x"],
+            {},
+            "{x/p.jpg.png} have its name",
+        ),
+        # A table that is left from before there was another.
+        (
+            ["lm/p", "lm/p.jpg"],
+            ["x/p.jpg"],
+            ["lm", "--images", "x"],
+            {"p.jpg": "x/p.jpg"},
+            "{x/p.jpg} may be that of {lm/p.jpg.csv}; if {lm/p.csv} is left",
+        ),
+        # One of a folder, another above it.
+        (
+            ["lm/a/p", "lm/b/p"],
+            ["x/p.jpg", "x/a/p.jpg"],
+            ["lm", "--images", "x"],
+            {"a/p": "x/a/p.jpg"},
+            "1 of 2",
+        ),
+        (["lm/a/p"], ["x/p.jpg", "x/a/p.jpg"], ["lm/a", "--images", "x"], {}, "{x/a/p.jpg} have its name"),
+        (
+            ["lm/a/p"],
+            ["x/p.jpg", "x/a/p.jpg"],
+            ["lm/a/p.csv", "--images", "x"],
+            {},
+            "{x/a/p.jpg} have its name",
+        ),
+        (["lm/a/p"], ["x/p.jpg", "x/a/p.jpg"], ["lm", "--images", "x"], {"p": "x/a/p.jpg"}, ""),
+        # The photograph above is that of the table beside it.
+        (["x/p", "x/a/p"], ["x/p.jpg"], ["x/a"], {}, "1 of 1 photograph not found"),
+        (["x/p", "x/a/p"], ["x/p.jpg"], ["x"], {"p": "x/p.jpg"}, "1 of 2 photographs not found"),
+        (
+            ["lm/a/p", "lm/b/p"],
+            ["x/p.jpg"],
+            ["lm", "--images", "x"],
+            {},
+            "another folder's CSV, {lm/b/p.csv}",
+        ),
+    ],
+)
+def test_photographs_that_may_be_others_are_not_shown(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    csvs: list[str],
+    images: list[str],
+    given: list[str],
+    shown: dict[str, str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in csvs:
+        formats.write_csv(f"{name}.csv", [make_face(0)], layout="image")
+    for i, name in enumerate(images):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(name, np.full((64, 64, 3), 40 + 100 * i, np.uint8))
+    assert run("report", *given, "--output", "page.html") == 0
+    page = Path("page.html").read_text(encoding="utf-8")
+    found = {}
+    for picture, name in re.findall(r'<figure><img[^>]*base64,([^"]*)"><figcaption>(.*?):', page):
+        pixels = cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_GRAYSCALE)
+        found[name] = images[round((np.median(pixels) - 40) / 100)]
+    assert found == shown
+    notes = capsys.readouterr().err
+    assert re.sub(r"{(.*?)}", lambda match: str(Path(match[1])), said) in notes
+    assert notes.count("note:") == bool(said)
+
+
+def test_some_images_of_a_folder_are_not_taken_for_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of take/left*.png, as `track --frames` takes it, each row would be shown with another's image."""
+    formats.write_csv(tmp_path / "take.csv", [make_face(i, frame=i, timestamp=i / 30) for i in range(2)])
+    take = tmp_path / "frames" / "take"
+    take.mkdir(parents=True)
+    for name in ("left1", "left2", "and"):
+        cv2.imwrite(str(take / f"{name}.png"), np.full((64, 64, 3), 90, np.uint8))
+    for given, pictures in (take.parent, 0), (take, 0), (take / "left*.png", 2):
+        assert run("report", tmp_path / "take.csv", "--video", given) == 0
+        page = (tmp_path / "take.html").read_text(encoding="utf-8")
+        assert page.count("data:image/jpeg;base64,") == pictures
+        assert ("by a pattern if there are other images" in capsys.readouterr().err) == (not pictures)
 
 
 @pytest.mark.parametrize(

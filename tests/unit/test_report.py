@@ -66,6 +66,12 @@ def read_page(path: Path) -> tuple[Page, dict[str, Any]]:
     return Page(text), json.loads(data[1])
 
 
+def photographs_of(folder: Path) -> list[tuple[Path, Path | None]]:
+    """Return the CSVs in a folder, each with its photograph."""
+    csvs = dict.fromkeys(sorted(folder.glob("*.csv")), folder)
+    return report.told_apart(report.find_images(csvs, None))[0]
+
+
 def write_video(path: Path, count: int) -> None:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (320, 320))
     for i in range(count):
@@ -405,7 +411,7 @@ def test_page_of_photographs(tmp_path: Path) -> None:
         formats.write_csv(tmp_path / f"{name}.csv", faces, layout="image")
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((320, 320), 128, np.uint8))
     (tmp_path / "a.png").write_bytes(b"broken")
-    items = report.find_images(dict.fromkeys(sorted(tmp_path.glob("*.csv")), tmp_path), None)
+    items = photographs_of(tmp_path)
     report.write_image_report(tmp_path / "report.html", items)
     page, _ = read_page(tmp_path / "report.html")
     assert "3 photographs with 3 faces; 1 without one" in page.words
@@ -487,10 +493,7 @@ def test_faces_are_drawn_into_their_pictures(tmp_path: Path) -> None:
     for name, face in faces.items():
         formats.write_csv(tmp_path / f"{name}.csv", [face], layout="image")
         cv2.imwrite(str(tmp_path / f"{name}.png"), grey)
-    report.write_image_report(
-        tmp_path / "report.html",
-        report.find_images(dict.fromkeys(sorted(tmp_path.glob("*.csv")), tmp_path), None),
-    )
+    report.write_image_report(tmp_path / "report.html", photographs_of(tmp_path))
     found = pictures_of(read_page(tmp_path / "report.html")[0])
     assert np.ptp(found[0]) < 3
     for name, picture in zip("bc", found[1:], strict=True):
@@ -509,10 +512,7 @@ def test_pictures_are_made_smaller_but_not_larger(tmp_path: Path) -> None:
     for name, (width, height) in sizes.items():
         formats.write_csv(tmp_path / f"{name}.csv", [], layout="image")
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((height, width, 3), 128, np.uint8))
-    report.write_image_report(
-        tmp_path / "report.html",
-        report.find_images(dict.fromkeys(sorted(tmp_path.glob("*.csv")), tmp_path), None),
-    )
+    report.write_image_report(tmp_path / "report.html", photographs_of(tmp_path))
     found = [picture.shape[1::-1] for picture in pictures_of(read_page(tmp_path / "report.html")[0])]
     assert found == [(360, 240), (50, 40), (1, 360)]
     page, _ = read_page(tmp_path / "report.html")
@@ -545,15 +545,14 @@ def test_photographs_are_found_by_their_names(tmp_path: Path) -> None:
         path.touch()
     csvs = [out / f"{name}.csv" for name in ("a", "a.png", "b", "c", "d")]
     found = report.find_images(dict.fromkeys(csvs, out), None)
-    assert found == list(
-        zip(csvs, (tmp_path / "a.bmp", tmp_path / "a.png", out / "b.JPG", None, None), strict=True)
-    )
-    assert report.find_images(dict.fromkeys(csvs[:3], out), other) == [
-        (csvs[0], other / "a.tif"),
-        (csvs[1], None),
-        (csvs[2], None),
-    ]
-    assert report.find_images({csvs[0]: out}, tmp_path / "nowhere") == [(csvs[0], None)]
+    both = [tmp_path / "a.bmp", tmp_path / "a.png"]
+    assert found == dict(zip(csvs, (both, both[1:], [out / "b.JPG"], [], []), strict=True))
+    items, doubts = report.told_apart(found)
+    assert items == list(zip(csvs, (None, both[1], out / "b.JPG", None, None), strict=True))
+    assert list(doubts) == csvs[:1] and f"{both[0]} and {both[1]} have its name" in doubts[csvs[0]]
+    found = report.find_images(dict.fromkeys(csvs[:3], out), other)
+    assert found == {csvs[0]: [other / "a.tif"], csvs[1]: [], csvs[2]: []}
+    assert report.find_images({csvs[0]: out}, tmp_path / "nowhere") == {csvs[0]: []}
 
 
 def test_what_a_table_is_of_is_found_from_its_own_folder(
@@ -566,9 +565,10 @@ def test_what_a_table_is_of_is_found_from_its_own_folder(
         path.touch()
     for folder, before in ((tmp_path / "processed", ""), (inner, "../")):
         monkeypatch.chdir(folder)
-        assert report.find_video(Path(f"{before}v.csv"), Path(before), None) == tmp_path / "v.mp4"
+        csv = Path(f"{before}v.csv")
+        assert report.find_videos({csv: csv.parent}, None) == {csv: [tmp_path / "v.mp4"]}
         csv = Path(f"{before}p.csv")
-        assert report.find_images({csv: csv.parent}, None) == [(csv, tmp_path / "p.png")]
+        assert report.find_images({csv: csv.parent}, None) == {csv: [tmp_path / "p.png"]}
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
