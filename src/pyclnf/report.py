@@ -316,7 +316,8 @@ def _cards(table: Table, video: Path, rows: Collection[int], *, several: bool) -
                 state = f"confidence {table['confidence'][row]:.2f}" if table.success[row] else "failed"
                 if several:
                     state = f"face {table['face_id'][row]:g}, {state}"
-                text = f"{frame.timestamp:.2f} s, frame {frame.index + 1}, {state}"
+                # By the CSV's time, as the curves are: a --frame-rate is not known here.
+                text = f"{table['timestamp'][row]:.2f} s, frame {frame.index + 1}, {state}"
                 cards[row] = _card(text, frame.image, table.rows(np.array([row])))
     return cards
 

@@ -290,6 +290,21 @@ def test_the_worst_frames_of_several_faces_say_whose_they_are(tmp_path: Path) ->
     assert "0.00 s, frame 1, face 1, confidence 0.80" in read_page(tmp_path / "v.html")[0].words
 
 
+def test_pictures_have_the_times_of_the_curves(tmp_path: Path) -> None:
+    """Those of the CSV, which `track --frame-rate` may have made others than the video's."""
+    formats.write_csv(tmp_path / "v.csv", [make_face(i, frame=i, timestamp=i / 4) for i in range(4)])
+    write_video(tmp_path / "v.avi", 4)
+    report.write_video_report(tmp_path / "v.html", tmp_path / "v.csv", tmp_path / "v.avi")
+    page, data = read_page(tmp_path / "v.html")
+    assert re.findall(r"([\d.]+) s, frame (\d)", page.words) == [
+        ("0.00", "1"),
+        ("0.25", "2"),
+        ("0.50", "3"),
+        ("0.75", "4"),
+    ]
+    assert data["chart0"]["t"] == [0, 0.25, 0.5, 0.75]
+
+
 def test_page_of_a_video_with_two_faces(tmp_path: Path) -> None:
     faces = [make_face(i, frame=i // 2, timestamp=i // 2 / 10, face_id=i % 2) for i in range(20)]
     formats.write_csv(tmp_path / "v.csv", faces)
