@@ -564,6 +564,7 @@ def _report(options: argparse.Namespace) -> int:
         find_images,
         find_videos,
         holds_frames,
+        is_newer,
         told_apart,
         write_image_report,
         write_video_report,
@@ -613,6 +614,8 @@ def _report(options: argparse.Namespace) -> int:
                 remedy = f"the video of {path} is not found in {folder}; of frames name all, by a pattern if "
                 remedy += "there are other images in their folder"
             print(f"note: {page} has no frames: {doubts.get(path, remedy)}", file=sys.stderr)
+        elif is_newer(video, path):
+            print(f"note: {video} is newer than {path}: if it was changed, track it again", file=sys.stderr)
     if photographs:
         items, doubts = told_apart(find_images(photographs, options.images))
         write_image_report(image_page, items)
@@ -623,6 +626,9 @@ def _report(options: argparse.Namespace) -> int:
                 f"{len(missing)} {count} found, such as that of {missing[0]}: name their folder by --images"
             )
             print(f"note: {text}", file=sys.stderr)
+        if newer := [csv for csv, image in items if image is not None and is_newer(image, csv)]:
+            text = f"{len(newer)} of {counted(len(items), 'photograph')} newer than the CSV, such as that of "
+            print(f"note: {text}{newer[0]}: if it was changed, fit it again", file=sys.stderr)
         if doubts:
             csv, text = next(iter(doubts.items()))
             print(f"note: {len(doubts)} {count} shown, such as that of {csv}: {text}", file=sys.stderr)

@@ -83,6 +83,8 @@ def write_video_report(page: Path, csv: Path, video: Path | None = None) -> None
     clearest = {face: _clearest_row(table, face) for face in faces} if several else {}
     cards = {} if video is None else _cards(table, video, {*worst, *clearest.values()}, several=several)
     sections = [] if len(table) else ["<p>No frames.</p>"]
+    if video is not None and is_newer(video, csv):
+        sections.append("<p>The video is newer than its CSV, which may be of another.</p>")
     data: dict[str, dict[str, list[float]]] = {}
     for face in faces:
         own = table
@@ -401,6 +403,7 @@ def write_image_report(page: Path, items: Iterable[tuple[Path, Path | None]]) ->
         if image is not None:
             try:
                 picture = read_photograph(image)[0]
+                text += " (the photograph is newer than its CSV)" if is_newer(image, csv) else ""
             except PyclnfError:
                 text += " (the photograph cannot be read)"
         sections.append(_card(text, picture, table))
@@ -415,6 +418,14 @@ def _names(csvs: Sequence[Path]) -> list[str]:
     except ValueError:  # there are none, or they are on several drives of Windows
         return [path.as_posix() for path in paths]
     return [path.relative_to(common).as_posix() for path in paths]
+
+
+def is_newer(file: Path, csv: Path) -> bool:
+    """Return whether a file was written after a CSV, which may then be of one that had its name before."""
+    try:
+        return file.is_file() and file.stat().st_mtime_ns > csv.stat().st_mtime_ns
+    except OSError:  # taken away meanwhile
+        return False
 
 
 def find_videos(csvs: Mapping[Path, Path], folder: Path | None) -> dict[Path, list[Path]]:

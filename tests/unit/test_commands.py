@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -505,6 +506,8 @@ def test_no_face_of_another_patient_is_shown(
         cv2.imwrite(str(files / f"{name}.png"), np.full((400, 400, 3), 90, np.uint8))
     with VideoOverlay(files / "v.avi", 25) as overlay:
         overlay.write(np.full((64, 64, 3), 90, np.uint8), [])
+    for path in csvs.rglob("*.csv"):
+        path.touch()
     monkeypatch.chdir(csvs)
     given = [] if beside else ["--images", files, "--video", files]
 
@@ -527,7 +530,7 @@ def test_no_face_of_another_patient_is_shown(
         (files / "a").mkdir(exist_ok=True)
         path.replace(files / "a" / path.name)
     (files / "b").mkdir(exist_ok=True)
-    (files / "b" / "p.png").write_bytes((files / "a" / "p.png").read_bytes())
+    shutil.copy2(files / "a" / "p.png", files / "b" / "p.png")
     assert run("report", ".", *given) == 0
     assert [pictures(page) for page in ("report.html", "a/v.html", "b/v.html")] == [3, 1, 0]
     assert capsys.readouterr().err.count("note:") == 1
@@ -599,11 +602,11 @@ def test_photographs_that_may_be_others_are_not_shown(
     said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in csvs:
-        formats.write_csv(f"{name}.csv", [make_face(0)], layout="image")
     for i, name in enumerate(images):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(name, np.full((64, 64, 3), 40 + 100 * i, np.uint8))
+    for name in csvs:
+        formats.write_csv(f"{name}.csv", [make_face(0)], layout="image")
     assert run("report", *given, "--output", "page.html") == 0
     page = Path("page.html").read_text(encoding="utf-8")
     found = {}
@@ -614,6 +617,28 @@ def test_photographs_that_may_be_others_are_not_shown(
     notes = capsys.readouterr().err
     assert re.sub(r"{(.*?)}", lambda match: str(Path(match[1])), said) in notes
     assert notes.count("note:") == bool(said)
+
+
+def test_what_is_newer_than_its_table_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be another of the name, as of a camera that begins anew with IMG_0001."""
+    formats.write_csv(tmp_path / "p.csv", [make_face(0)], layout="image")
+    formats.write_csv(tmp_path / "v.csv", [make_face(0, frame=0)])
+    cv2.imwrite(str(tmp_path / "p.png"), np.full((64, 64, 3), 90, np.uint8))
+    with VideoOverlay(tmp_path / "v.avi", 25) as overlay:
+        overlay.write(np.full((64, 64, 3), 90, np.uint8), [])
+    for later in (1, 0):
+        for name in ("p.csv", "p.png", "v.csv", "v.avi"):
+            time = 1e9 + later * (not name.endswith(".csv"))
+            os.utime(tmp_path / name, (time, time))
+        assert run("report", tmp_path) == 0
+        notes = capsys.readouterr().err
+        assert ("note: 1 of 1 photograph newer than the CSV, such as that of" in notes) == bool(later)
+        assert (f"note: {tmp_path / 'v.avi'} is newer than {tmp_path / 'v.csv'}" in notes) == bool(later)
+        for page, text in (
+            ("report.html", "the photograph is newer than its CSV"),
+            ("v.html", "The video is newer than its CSV"),
+        ):
+            assert (text in (tmp_path / page).read_text(encoding="utf-8")) == bool(later)
 
 
 def test_some_images_of_a_folder_are_not_taken_for_all(
