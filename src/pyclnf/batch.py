@@ -624,6 +624,23 @@ def _absolute(path: str) -> str:
 
 def run_job(settings: Settings, job: Job, tick: Tick | None = None) -> Outcome:
     """Do a job; what goes wrong with its file is in the outcome."""
+    before = _written(settings, job)
+    outcome = _try_job(settings, job, tick)
+    after = _written(settings, job)
+    left = [str(path) for path, time in before.items() if after.get(path) == time]
+    if outcome.failure and left:
+        # Who finds them later takes them for what became of this file.
+        text = f"{outcome.failure}; there is still {', '.join(left)} of an earlier run"
+        outcome = replace(outcome, failure=text)
+    return outcome
+
+
+def _written(settings: Settings, job: Job) -> dict[Path, int]:
+    """Return the outputs that are there, and when they were written."""
+    return {path: path.stat().st_mtime_ns for path in job.outputs(settings.formats) if path.is_file()}
+
+
+def _try_job(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
     try:
         if settings.command == "fit":
             return _fit(settings, job)

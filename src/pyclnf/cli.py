@@ -24,7 +24,7 @@ from pyclnf.errors import DownloadError, ModelError, ParameterError, PyclnfError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyclnf.batch import Command, Settings
+    from pyclnf.batch import Command, Job, Settings
     from pyclnf.camera import Camera
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -507,10 +507,14 @@ def _batch(options: argparse.Namespace) -> int:
     finally:
         progress.close()
     failed = [outcome for outcome in progress.outcomes if outcome.failure]
-    if options.report:
-        # A photograph without a face has no .pts, but a place on the page.
-        lost = {outcome.source for outcome in failed if not outcome.tabled}
-        _write_reports(settings, [job for job in plan.jobs if job.source not in lost], options.output)
+    # A photograph without a face has no .pts, but a place on the page.
+    lost = {outcome.source for outcome in failed if not outcome.tabled}
+    jobs = [job for job in plan.jobs if job.source not in lost]
+    written = _write_reports(settings, jobs, options.output) if options.report else set()
+    tried = {outcome.source for outcome in progress.outcomes if not outcome.skipped}
+    pages = dict.fromkeys(_page(settings, job, options.output) for job in plan.jobs if job.source in tried)
+    if old := [page for page in pages if page not in written and page.is_file()]:
+        print(f"note: left from an earlier run, not of these results: {_listed(old)}")
     return EXIT_FAILED if failed else 0
 
 
@@ -544,17 +548,24 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
 
 
-def _write_reports(settings: Settings, jobs: Sequence[Any], output: Path) -> None:
+def _page(settings: Settings, job: Job, output: Path) -> Path:
+    return Path(f"{job.output}.html") if settings.command == "track" else output / "report.html"
+
+
+def _write_reports(settings: Settings, jobs: Sequence[Job], output: Path) -> set[Path]:
+    """Write the pages of jobs, one of all photographs, and return which."""
     from pyclnf.report import write_image_report, write_video_report
 
+    pages = {_page(settings, job, output) for job in jobs}
     if settings.command == "track":
         for job in jobs:
-            write_video_report(Path(f"{job.output}.html"), Path(f"{job.output}.csv"), Path(job.source))
-            print(f"report: {job.output}.html")
+            write_video_report(_page(settings, job, output), Path(f"{job.output}.csv"), Path(job.source))
+            print(f"report: {_page(settings, job, output)}")
     elif jobs:
         pairs = [(Path(f"{job.output}.csv"), Path(job.source)) for job in jobs]
-        write_image_report(output / "report.html", pairs)
-        print(f"report: {output / 'report.html'}")
+        write_image_report(_page(settings, jobs[0], output), pairs)
+        print(f"report: {_page(settings, jobs[0], output)}")
+    return pages
 
 
 def _report(options: argparse.Namespace) -> int:

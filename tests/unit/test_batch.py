@@ -421,6 +421,29 @@ def test_what_took_the_place_of_an_input_is_not_done(
     assert not outcome.skipped
 
 
+def test_results_of_an_earlier_run_are_named_where_a_file_fails(tmp_path: Path, model: Model) -> None:
+    """Else they are taken for those of the photograph that cannot be read."""
+    source, out = tmp_path / "a.png", tmp_path / "out"
+    job = batch.Job(str(source), str(out), str(tmp_path / "drawn" / "a.jpg"))
+    model.save(tmp_path / "model.npz")
+    settings = batch.Settings("fit", model=str(tmp_path / "model.npz"), box=(4, 4, 40, 40))
+    source.write_bytes(b"no picture")
+    failure = batch.run_job(settings, job).failure
+    assert failure is not None and "earlier run" not in failure
+    cv2.imwrite(str(source), np.full((64, 64), 90, np.uint8))
+    assert batch.run_job(settings, job).failure is None
+    source.write_bytes(b"no picture")
+    failure = batch.run_job(settings, job).failure
+    assert failure is not None
+    assert failure.endswith(f"there is still {job.draw}, {out}.csv of an earlier run")
+    # A picture that cannot be written leaves an old one beside a new table.
+    cv2.imwrite(str(source), np.full((64, 64), 90, np.uint8))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "write_image", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        outcome = batch.run_job(settings, job)
+    assert outcome.tabled and outcome.failure == f"full; there is still {job.draw} of an earlier run"
+
+
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize(("form", "kind"), [("csv", "CSV"), ("parquet", "Parquet file")])
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ import pytest
 import pyclnf
 from faces import make_face
 from generate_model import tiny_model, write_openface
-from pyclnf import cli, formats, report, store
+from pyclnf import Model, cli, formats, report, store
 from pyclnf.draw import VideoOverlay
 from pyclnf.errors import DownloadError
 
@@ -684,6 +684,36 @@ def test_no_report_of_photographs_that_all_failed(tmp_path: Path, capsys: pytest
     out = capsys.readouterr().out
     assert "1 failed" in out and "report: " not in out
     assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize("command", ["fit", "track"])
+def test_a_page_of_an_earlier_run_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model: Model, command: str
+) -> None:
+    """It lies beside the new results, and shows the old ones."""
+    model.save(tmp_path / "model.npz")
+    source = tmp_path / ("a.png" if command == "fit" else "a.avi")
+    page = tmp_path / "out" / ("report.html" if command == "fit" else "a.html")
+    options = ["--model", tmp_path / "model.npz", "--box", "4,4,40,40", "--output", tmp_path / "out"]
+
+    def write() -> None:
+        if command == "fit":
+            cv2.imwrite(str(source), np.full((64, 64), 90, np.uint8))
+            return
+        with VideoOverlay(source, 25) as overlay:
+            overlay.write(np.full((64, 64, 3), 90, np.uint8), [])
+
+    def named(*more: object) -> bool:
+        run(command, source, *options, *more)
+        return f"note: left from an earlier run, not of these results: {page}" in capsys.readouterr().out
+
+    write()
+    assert not named() and not page.exists()
+    assert not named("--report") and page.is_file()
+    assert not named("--resume")
+    assert named() and not named("--report")
+    source.write_bytes(b"neither")
+    assert named("--report")
 
 
 def test_a_photograph_without_a_face_is_on_the_page_whatever_the_formats(
