@@ -127,16 +127,18 @@ def is_hidden(path: Path) -> bool:
         return False
 
 
-def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the files in a folder and its sub-folders, and the folders that cannot be read, both sorted.
+def files_in(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Return the files in a folder and its sub-folders, the folders that cannot be read, links to folders.
 
-    What is hidden, or in a hidden folder, is left out.
+    All are sorted. Links are not followed: they may lead back. What is hidden, or in a hidden folder, is left
+    out.
     """
-    found, unread = [], []
+    found, unread, linked = [], [], []
     for place, folders, names in os.walk(folder, onerror=lambda error: unread.append(Path(error.filename))):
         folders[:] = [name for name in folders if not is_hidden(Path(place, name))]
+        linked += [path for name in folders if (path := Path(place, name)).is_symlink()]
         found += [Path(place, name) for name in names]
-    return sorted(path for path in found if not is_hidden(path)), sorted(unread)
+    return sorted(path for path in found if not is_hidden(path)), sorted(unread), sorted(linked)
 
 
 def meant(pattern: str, files: Iterable[Path]) -> list[Path]:

@@ -191,12 +191,13 @@ class Outcome:
 
 @dataclass
 class Plan:
-    """The jobs of a run, and what is left out: files for their suffix, or as drawn before, locked folders."""
+    """The jobs of a run, and what is left out: files for their suffix, or as drawn before, some folders."""
 
     jobs: list[Job] = field(default_factory=list)
     left_out: list[Path] = field(default_factory=list)
     drawn: list[Path] = field(default_factory=list)
     unread: list[Path] = field(default_factory=list)
+    linked: list[Path] = field(default_factory=list)
 
 
 def plan(
@@ -298,6 +299,8 @@ def _nothing(command: Command, inputs: Sequence[str], result: Plan) -> Parameter
         text += f", but {remedy}"
     if result.unread:
         text += f"; {', '.join(map(str, result.unread))} cannot be read"
+    if result.linked:
+        text += f"; links to folders, such as {result.linked[0]}, are not followed: name them"
     return ParameterError(text)
 
 
@@ -322,8 +325,9 @@ def _check_places(command: Command, output: Path, draw: Path | None, one_picture
 def _in_folder(path: Path, suffixes: Sequence[str], draw: Path | None, result: Plan) -> list[Path]:
     """Return the inputs in a folder, and note those that are left out."""
     # Also what cannot be read, such as a link that leads nowhere: it is reported.
-    files, unread = files_in(path)
+    files, unread, linked = files_in(path)
     result.unread += unread
+    result.linked += linked
     # What an earlier run drew into a folder of the input is no photograph.
     pictures = None if draw is None else _resolved(draw)
     if pictures == _resolved(path):

@@ -489,6 +489,7 @@ def _batch(options: argparse.Namespace) -> int:
         ("because of their suffix", plan.left_out),
         ("as drawn before", plan.drawn),
         ("as they cannot be read", plan.unread),
+        ("as links to folders, which are inputs if they are named", plan.linked),
     ):
         if files:
             print(f"left out {why}: {_listed(files)}", flush=True)
@@ -695,9 +696,11 @@ def _csvs_in(folder: Path) -> list[Path]:
     """Return the CSVs in a folder but hidden ones, half written or kept by macOS."""
     from pyclnf._files import files_in
 
-    found, unread = files_in(folder)
+    found, unread, linked = files_in(folder)
     if unread:
         print(f"note: left out as they cannot be read: {_listed(unread)}", file=sys.stderr)
+    if linked:
+        print(f"note: left out as links to folders: {_listed(linked)}", file=sys.stderr)
     return [path for path in found if path.suffix.lower() == ".csv"]
 
 

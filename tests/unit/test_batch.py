@@ -203,6 +203,22 @@ def test_folders_that_cannot_be_read_are_named(tmp_path: Path, lock: Callable[[P
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_to_folders_are_named(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.jpg", tmp_path / "other" / "b.jpg")
+    link = tmp_path / "in" / "link"
+    link.symlink_to("../other")
+    plan = batch.plan("fit", [str(tmp_path / "in")], Path("out"), None)
+    assert ([Path(job.source).name for job in plan.jobs], plan.linked) == (["a.jpg"], [link])
+    (job,) = batch.plan("fit", [str(link)], Path("out"), None).jobs
+    assert job.output == str(Path("out/b"))
+    (tmp_path / "in" / "a.jpg").unlink()
+    with pytest.raises(
+        ParameterError, match=r"there are no photographs in .*; links .*link, are not followed"
+    ):
+        batch.plan("fit", [str(tmp_path / "in")], Path("out"), None)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_links_that_lead_to_themselves_are_reported(tmp_path: Path) -> None:
     touch(tmp_path / "in" / "notes.txt")
     (tmp_path / "in" / "loop.jpg").symlink_to("loop.jpg")

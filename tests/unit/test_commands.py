@@ -456,6 +456,18 @@ def test_folders_of_tables_that_cannot_be_read_are_named(
     assert len((tmp_path / "m.csv").read_text(encoding="utf-8").splitlines()) == 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_to_folders_of_tables_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("in/v", "other/w"):
+        formats.write_csv(tmp_path / f"{name}.csv", [make_face(0, frame=0)])
+    link = tmp_path / "in" / "link"
+    link.symlink_to("../other")
+    assert run("measure", link.parent, "--output", tmp_path / "m.csv") == 0
+    assert capsys.readouterr().err == f"note: left out as links to folders: {link}\n"
+    assert run("measure", link.parent, link, "--output", tmp_path / "m.csv") == 0
+    assert len((tmp_path / "m.csv").read_text(encoding="utf-8").splitlines()) == 3
+
+
 def test_photographs_in_sub_folders_have_one_page_in_the_folder_that_is_given(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
