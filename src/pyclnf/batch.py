@@ -149,6 +149,14 @@ class Job:
         paths = [Path(f"{self.output}.{name}") for name in formats]
         return [Path(self.draw), *paths] if self.draw else paths
 
+    def otherwise(self, formats: Iterable[str]) -> list[Path]:
+        """Return what the outputs are called where the source has, or has not, a twin of another suffix."""
+        suffix = Path(self.source).suffix
+        if suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):  # a folder of frames keeps its name
+            return []
+        name = self.output.removesuffix(suffix) if self.output.endswith(suffix) else self.output + suffix
+        return [Path(f"{name}.{form}") for form in formats]
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -396,6 +404,20 @@ def _check_unique(names: dict[Path, str], *, numbered: bool) -> None:
                 f"the outputs of {' and '.join(map(str, twins))} would have the same name: run them apart, "
                 "into two folders"
             )
+
+
+def left_over(settings: Settings, jobs: Sequence[Job]) -> list[Path]:
+    """Return tables of an earlier run that are there beside those of jobs under another name.
+
+    Of a.jpg alone it is a.csv, and a.jpg.csv where there is an a.png: one of them is of what was there then.
+    """
+    written = {path for job in jobs for path in job.outputs(settings.formats)}
+    others = dict.fromkeys(path for job in jobs for path in job.otherwise(settings.formats))
+    return [
+        path
+        for path in others
+        if path not in written and path.is_file() and _foreign_table(settings.command, [path]) is None
+    ]
 
 
 def run(

@@ -514,7 +514,8 @@ def _batch(options: argparse.Namespace) -> int:
     written = _write_reports(settings, jobs, options.output) if options.report else set()
     tried = {outcome.source for outcome in progress.outcomes if not outcome.skipped}
     pages = dict.fromkeys(_page(settings, job, options.output) for job in plan.jobs if job.source in tried)
-    if old := [page for page in pages if page not in written and page.is_file()]:
+    old = [page for page in pages if page not in written and page.is_file()]
+    if old := [*old, *batch.left_over(settings, plan.jobs)]:
         print(f"note: left from an earlier run, not of these results: {_listed(old)}")
     return EXIT_FAILED if failed else 0
 

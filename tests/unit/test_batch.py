@@ -437,6 +437,32 @@ def test_what_took_the_place_of_an_input_is_not_done(
     assert not outcome.skipped
 
 
+def test_tables_of_before_there_was_a_twin_are_named(tmp_path: Path) -> None:
+    """And of while there was: a.csv is that of a.png where there was no other, and that of a.jpg later."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    touch(folder / "sub" / "a.jpg")
+    settings = batch.Settings("fit")
+
+    def left_over() -> list[str]:
+        jobs = batch.plan("fit", [str(folder)], out, None).jobs
+        for job in jobs:
+            formats.write_csv(f"{job.output}.csv", [make_face(0)], layout="image")
+        return [path.relative_to(out).as_posix() for path in batch.left_over(settings, jobs)]
+
+    assert left_over() == []
+    touch(folder / "sub" / "a.png")
+    assert left_over() == ["sub/a.csv"]
+    (out / "sub" / "a.csv").unlink()
+    assert left_over() == []
+    (folder / "sub" / "a.png").unlink()
+    assert left_over() == ["sub/a.jpg.csv"]
+    # Not those of videos, nor of other takes.
+    formats.write_csv(out / "sub" / "a.jpg.csv", [make_face(0, frame=0)])
+    assert left_over() == []
+    formats.write_csv(out / "take.csv", [make_face(0, frame=0)])
+    assert batch.left_over(batch.Settings("track"), [batch.Job("take.1", str(out / "take.1"))]) == []
+
+
 def test_results_of_an_earlier_run_are_named_where_a_file_fails(tmp_path: Path, model: Model) -> None:
     """Else they are taken for those of the photograph that cannot be read."""
     source, out = tmp_path / "a.png", tmp_path / "out"

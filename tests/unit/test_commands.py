@@ -724,6 +724,10 @@ def test_a_page_of_an_earlier_run_is_named(
     assert not named("--report") and page.is_file()
     assert not named("--resume")
     assert named() and not named("--report")
+    if command == "fit":
+        shutil.copy(tmp_path / "out" / "a.csv", tmp_path / "out" / "a.png.csv")
+        run(command, source, *options, "--report")
+        assert f"not of these results: {tmp_path / 'out' / 'a.png.csv'}" in capsys.readouterr().out
     source.write_bytes(b"neither")
     assert named("--report")
 
