@@ -72,6 +72,9 @@ DRAWN_SUFFIXES: dict[Command, tuple[str, ...]] = {
     "track": tuple(sorted(VIDEO_CODECS)),
 }
 
+# So many fits of a photograph may fail in a row, between two whose .pts are written.
+LONGEST_GAP = 20
+
 # A Dask cluster that has lost its workers is given so long to have one again.
 NO_WORKER_SECONDS = 300.0
 
@@ -779,23 +782,30 @@ def _write_faces(name: str, job: Job, clnf: CLNF, faces: Sequence[Face], notes: 
         sizes = {"n_landmarks": pdm.n_landmarks, "n_modes": pdm.n_modes}
         write_parquet(path, faces, **sizes, source=job.source, layout="image")
     else:
-        good = [face for face in faces if face.success]
-        _remove_further(path, len(good))
+        # By their numbers in the CSV: face2 must not be the CSV's face 3 where another fit failed.
+        good = [(number, face) for number, face in enumerate(faces) if face.success]
+        _remove_further(path, {number for number, _ in good[1:]})
         if not good:
             # That of an earlier run would be taken for this one's.
             path.unlink(missing_ok=True)
             raise FormatError("; ".join(["no face was found: there is nothing to write as .pts", *notes]))
         # The first face comes last: it says that all is done.
-        for rank, face in reversed(list(enumerate(good))):
-            write_pts(path.with_suffix(f".face{rank}.pts") if rank else path, face.landmarks)
+        for number, face in reversed(good[1:]):
+            write_pts(path.with_suffix(f".face{number}.pts"), face.landmarks)
+        write_pts(path, good[0][1].landmarks)
 
 
-def _remove_further(path: Path, count: int) -> None:
-    """Remove the .pts of faces from *count* on, which an earlier run found in the photograph."""
-    further = (path.with_suffix(f".face{rank}.pts") for rank in itertools.count(max(count, 1)))
-    # Their numbers have no gaps; to list the folder for each photograph would take long.
-    for file in itertools.takewhile(Path.exists, further):
-        file.unlink()
+def _remove_further(path: Path, kept: set[int]) -> None:
+    """Remove the .pts of faces that an earlier run found in the photograph but those of some numbers."""
+    missing = 0
+    for number in itertools.count(1):
+        file = path.with_suffix(f".face{number}.pts")
+        missing = 0 if number in kept or file.exists() else missing + 1
+        # Not so many fits fail in a row; to list the folder for each photograph would take long.
+        if missing > LONGEST_GAP:
+            return
+        if not missing and number not in kept:
+            file.unlink()
 
 
 def _tracker(settings: Settings) -> Tracker:

@@ -640,11 +640,20 @@ def test_leftovers_of_killed_runs_are_removed(tmp_path: Path) -> None:
 def test_pts_of_several_faces(tmp_path: Path) -> None:
     clnf = SimpleNamespace(model=SimpleNamespace(pdm=SimpleNamespace(n_landmarks=68, n_modes=34)))
     job = batch.Job("x.jpg", str(tmp_path / "x"))
-    faces = [make_face(0), missing_face(), make_face(1)]
+    faces = [make_face(0), missing_face(face_id=1), make_face(1, face_id=2)]
     batch._write_faces("pts", job, clnf, faces)  # type: ignore[arg-type]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.face1.pts", "x.pts"]
-    for name, face in (("x.pts", faces[0]), ("x.face1.pts", faces[2])):
-        np.testing.assert_allclose(formats.read_pts(tmp_path / name), face.landmarks, atol=0.000501)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.face2.pts", "x.pts"]
+    batch._write_faces("csv", job, clnf, faces)  # type: ignore[arg-type]
+    table = formats.read_csv(tmp_path / "x.csv")
+    for name, face in (("x.pts", 0), ("x.face2.pts", 2)):
+        # One name, one face, whichever file it is read from.
+        (row,) = np.flatnonzero(table["face"] == face)
+        np.testing.assert_allclose(formats.read_pts(tmp_path / name), table.landmarks[row], atol=0.051)
+    # The first of all may have failed.
+    batch._write_faces("pts", job, clnf, [missing_face(), *faces[1:]])  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.csv", "x.pts"]
+    np.testing.assert_allclose(formats.read_pts(tmp_path / "x.pts"), faces[2].landmarks, atol=0.000501)
+    (tmp_path / "x.csv").unlink()
     with pytest.raises(FormatError, match="no face was found"):
         batch._write_faces("pts", job, clnf, [missing_face()])  # type: ignore[arg-type]
     # Those of an earlier run would be taken for this one's.
