@@ -158,7 +158,11 @@ class Job:
         if suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):  # a folder of frames keeps its name
             return []
         name = self.output.removesuffix(suffix) if self.output.endswith(suffix) else self.output + suffix
-        return [Path(f"{name}.{form}") for form in formats]
+        paths = [Path(f"{name}.{form}") for form in formats]
+        drawn = Path(self.draw or "")
+        if drawn.suffix and drawn.stem == Path(self.output).name:  # into a folder, not one to a file
+            paths.append(drawn.with_name(f"{Path(name).name}{drawn.suffix}"))
+        return paths
 
 
 @dataclass(frozen=True)
@@ -410,7 +414,7 @@ def _check_unique(names: dict[Path, str], *, numbered: bool) -> None:
 
 
 def left_over(settings: Settings, jobs: Sequence[Job]) -> list[Path]:
-    """Return tables of an earlier run that are there beside those of jobs under another name.
+    """Return outputs of an earlier run that are there beside those of jobs under another name.
 
     Of a.jpg alone it is a.csv, and a.jpg.csv where there is an a.png: one of them is of what was there then.
     """

@@ -444,18 +444,21 @@ def test_tables_of_before_there_was_a_twin_are_named(tmp_path: Path) -> None:
     settings = batch.Settings("fit")
 
     def left_over() -> list[str]:
-        jobs = batch.plan("fit", [str(folder)], out, None).jobs
+        jobs = batch.plan("fit", [str(folder)], out, out / "drawn").jobs
         for job in jobs:
+            touch(Path(job.draw or ""))
             formats.write_csv(f"{job.output}.csv", [make_face(0)], layout="image")
         return [path.relative_to(out).as_posix() for path in batch.left_over(settings, jobs)]
 
     assert left_over() == []
     touch(folder / "sub" / "a.png")
-    assert left_over() == ["sub/a.csv"]
+    assert left_over() == ["sub/a.csv", "drawn/sub/a.jpg"]
     (out / "sub" / "a.csv").unlink()
+    (out / "drawn" / "sub" / "a.jpg").unlink()
     assert left_over() == []
     (folder / "sub" / "a.png").unlink()
-    assert left_over() == ["sub/a.jpg.csv"]
+    assert left_over() == ["sub/a.jpg.csv", "drawn/sub/a.jpg.jpg"]
+    (out / "drawn" / "sub" / "a.jpg.jpg").unlink()
     # Not those of videos, nor of other takes.
     formats.write_csv(out / "sub" / "a.jpg.csv", [make_face(0, frame=0)])
     assert left_over() == []
