@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,8 +20,10 @@ from pyclnf.training import (
     DescentConfig,
     StartConfig,
     build_pdm,
+    refine_start,
     train_start,
 )
+from pyclnf.training.start import CHUNK, _ridge
 
 K = 4
 PATCH = np.float32([[60, 0.3, 1.2, 20, 5]] * 2)
@@ -281,6 +284,44 @@ def test_the_step_brings_the_start_nearer_to_faces_it_has_not_seen() -> None:
     assert errors[1] < 0.8 * errors[0]
 
 
+def test_regression_from_some_rows_at_a_time_is_that_from_all() -> None:
+    rng = np.random.default_rng(0)
+    n, d = 2 * CHUNK + 5, 6
+    X = (rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 3).astype(np.float32)
+    Y = X @ rng.normal(size=(d, 2)) + rng.standard_t(2, size=(n, 2))
+    W, x_mean, y_mean = _ridge(iter(X), Y.copy(), 0.5)
+    squared = ((Y - np.median(Y, axis=0)) ** 2).sum(axis=1)
+    w = 1 / (1 + squared / (3 * np.median(squared)))
+    w /= w.sum()
+    np.testing.assert_allclose(x_mean, w @ X, rtol=1e-6)
+    np.testing.assert_allclose(y_mean, w @ Y)
+    C = np.cov(X.T.astype(np.float64), aweights=w, ddof=0)
+    expected = np.linalg.solve(C + 0.5 * np.trace(C) / d * np.eye(d), (w[:, None] * (X - w @ X)).T @ Y)
+    np.testing.assert_allclose(W, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_several_draws_of_others_errors_lead_nearer_than_one() -> None:
+    """To faces that were not learned from; those that were are seen in one box each."""
+    images, landmarks, rotations, shapes = dataset(150, np.random.default_rng(4), yaw=0.8)
+    pdm = build_pdm(shapes, variance=0.99)
+    faces = AnnotatedFaces.fitted(pdm, images, landmarks, rotations=rotations)
+    chosen = np.arange(150) < 60
+    trees = train_start(faces, pdm, chosen, TREES, seed=1)
+    arrays = trees.predictor.arrays() | {"start/crop": trees.arrays()["start/crop"]}
+    errors = []
+    for draws in (1, 6):
+        config = replace(TREES, boxes=1, descent=replace(LINEAR, draws=draws))
+        start = refine_start(arrays, faces, pdm, chosen, config, seed=1)
+        own = []
+        for i in range(60, 150):
+            points = faces.landmarks[i]
+            (found,) = start.hypotheses(faces.grey(i)[:, :, None], [*points.min(0), *np.ptp(points, axis=0)])
+            assert isinstance(found, Parameters)
+            own.append(np.linalg.norm(pdm.landmarks_2d(found) - points, axis=1).mean() / faces.poses[i, 0])
+        errors.append(np.mean(own))
+    assert errors[1] < 0.95 * errors[0]
+
+
 def test_configurations_that_cannot_be_are_refused() -> None:
     for changed in (
         {"extent": 10.0},
@@ -288,6 +329,7 @@ def test_configurations_that_cannot_be_are_refused() -> None:
         {"blurs": (1, 1, 0)},
         {"directions": 0},
         {"penalty": 0.0},
+        {"draws": 0},
         {"radii": (1.0,)},
         {"scales": (0.45,)},
         # The file could not be read.

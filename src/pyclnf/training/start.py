@@ -12,9 +12,9 @@ place of 2D landmarks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DescentConfig", "StartConfig", "refine_start", "train_start"]
 
-# Faces whose pools are sampled at once.
+# Faces whose pools are sampled, or that are described, at once.
 CHUNK = 4096
 
 # A pixel of a pool is named by 16 bits.
@@ -81,8 +81,10 @@ class DescentConfig:
     spread : float
         What comes before errs less on the faces that it was trained on than on others: share of another
         face's error that is added to each.
+    draws : int
+        Each face and box is seen so often, with errors of others each time.
     max_samples : int
-        Most faces and boxes a view.
+        Most samples a view: faces, boxes, and draws.
     """
 
     extent: float = 249.0
@@ -96,7 +98,8 @@ class DescentConfig:
     margin: float = 10.0
     penalty: float = 0.7
     spread: float = 0.4
-    max_samples: int = 20000
+    draws: int = 4
+    max_samples: int = 80000
 
     def __post_init__(self) -> None:
         as_tuples(self, "scales", "radii", "blurs", "edges")
@@ -106,7 +109,7 @@ class DescentConfig:
             min(self.scales) > 0 and min(self.sides) >= 8 and min(self.blurs) >= 0.1 and self.floor > 0
         ):
             raise TrainingError("extent, scales, blurs and floor of a descent are positive")
-        counts = (self.directions, self.around, self.max_samples)
+        counts = (self.directions, self.around, self.draws, self.max_samples)
         if not are_whole(*counts) or min(counts) < 1 or not are_numbers(self.penalty) or self.penalty <= 0:
             raise TrainingError("the counts of a descent are at least 1 and whole, its penalty is positive")
         if not are_numbers(self.margin, self.spread) or min(self.margin, self.spread) < 0:
@@ -465,12 +468,14 @@ def _train_descent(
     for layout in config.layouts():
         if steps:
             state = _after(steps[-1], crops, state)
-        # The error of a face that is turned about as far.
-        order = np.argsort(state.rotation[:, 0, 2], kind="stable")
-        neighbour = np.arange(order.size) + rng.integers(-200, 201, order.size)
-        other = np.empty_like(order)
-        other[order] = order[np.clip(neighbour, 0, order.size - 1)]
-        disturbed = state.updated(-config.spread * state.to(truth)[other], limits)
+        disturbed = []
+        for _ in range(config.draws):
+            # The error of a face that is turned about as far.
+            order = np.argsort(state.rotation[:, 0, 2], kind="stable")
+            neighbour = np.arange(order.size) + rng.integers(-200, 201, order.size)
+            other = np.empty_like(order)
+            other[order] = order[np.clip(neighbour, 0, order.size - 1)]
+            disturbed.append(state.updated(-config.spread * state.to(truth)[other], limits))
         weights = np.zeros((views, pdm.n_landmarks, layout.width, 6 + n_modes), np.int8)
         units = np.ones((views, 6 + n_modes), np.float32)
         step = DescentStep(
@@ -496,49 +501,63 @@ def _train_step(
     step: DescentStep,
     config: DescentConfig,
     crops: NDArray[np.uint8],
-    state: _State,
+    states: Sequence[_State],
     truth: _State,
     rng: np.random.Generator,
 ) -> None:
-    """Learn the weights, units and biases of a step by ridge regression in each view."""
-    wanted = state.to(truth)
-    lengths, margin = _lengths(step.pdm, state.shape.shape[1]), np.radians(config.margin)
+    """Learn the weights, units and biases of a step by ridge regression in each view, from several draws."""
+    n = len(crops)
+    lengths, margin = _lengths(step.pdm, states[0].shape.shape[1]), np.radians(config.margin)
+    wanted = np.concatenate([state.to(truth) for state in states])
+    yaws = np.concatenate([np.arcsin(np.clip(state.rotation[:, 0, 2], -1, 1)) for state in states])
     # As they are, then in the mirror.
-    turned = np.outer([1, -1], np.arcsin(np.clip(state.rotation[:, 0, 2], -1, 1))).reshape(-1)
+    turned = np.concatenate([yaws, -yaws])
     for view, (low, high) in enumerate(pairwise([0.0, *step.edges, np.inf])):
         some = np.flatnonzero((turned >= low - margin) & (turned <= high + margin))
         if some.size > config.max_samples:
             some = np.sort(rng.choice(some, config.max_samples, replace=False))
         if some.size < 2:
             continue  # no step for heads that are turned so far
-        weights = step.weights[view]
-        X = np.empty((some.size, weights.size // len(lengths)), np.float32)
-        mirrored, faces = np.divmod(some, len(wanted))
-        Y = wanted[faces] * lengths * np.where(mirrored[:, None], step.signs, 1)
-        for row, (i, other) in enumerate(zip(faces.tolist(), mirrored.tolist(), strict=True)):
-            X[row] = step.describe(crops[i], *state.of(i), mirrored=bool(other)).reshape(-1)
-        found = _ridge(X, Y, config.penalty) / lengths
-        step.units[view] = np.maximum(np.abs(found[1:]).max(axis=0) / 127, np.finfo(np.float32).tiny)
-        whole = np.rint(found[1:] / step.units[view])
-        weights[:] = whole.reshape(weights.shape)
+        mirrored, rows = np.divmod(some, len(wanted))
+        Y = wanted[rows] * lengths * np.where(mirrored[:, None], step.signs, 1)
+        draws, faces = np.divmod(rows, n)
+        described = (
+            step.describe(crops[i], *states[draw].of(i), mirrored=bool(other)).reshape(-1)
+            for draw, i, other in zip(draws.tolist(), faces.tolist(), mirrored.tolist(), strict=True)
+        )
+        W, x_mean, y_mean = _ridge(described, Y, config.penalty)
+        W /= lengths
+        step.units[view] = np.maximum(np.abs(W).max(axis=0) / 127, np.finfo(np.float32).tiny)
+        whole = np.rint(W / step.units[view])
+        step.weights[view] = whole.reshape(step.weights[view].shape)
         # The middle of the data is met in spite of the rounding.
-        step.bias[view] = found[0] + X.mean(axis=0, dtype=np.float64) @ (found[1:] - whole * step.units[view])
+        step.bias[view] = y_mean / lengths - x_mean @ (whole * step.units[view])
 
 
-def _ridge(X: NDArray[np.float32], Y: Float, penalty: float) -> Float:
-    """Return constant and weights, (1 + d, w), of the regression from X (N, d) to Y (N, w).
+def _ridge(rows: Iterable[NDArray[np.float32]], Y: Float, penalty: float) -> tuple[Float, Float, Float]:
+    """Return weights (d, w) of the regression from rows (d,) to Y (N, w), and the means of both.
 
-    Rows whose Y is far off count less: a linear step does not bring them back.
+    Rows are taken some at a time: all at once are many GB. Those whose Y is far off count less: a linear step
+    does not bring them back.
     """
     squared = ((Y - np.median(Y, axis=0)) ** 2).sum(axis=1)
     w = 1 / (1 + squared / max(3 * float(np.median(squared)), np.finfo(float).tiny))
     w /= w.sum()
-    x_mean, y_mean = w @ X, w @ Y
-    X = (X - x_mean.astype(np.float32)) * np.sqrt(w)[:, None].astype(np.float32)
-    G = (X.T @ X).astype(np.float64)
+    y_mean, root = w @ Y, np.sqrt(w)[:, None]
+    Y = (Y - y_mean) * root
+    source = iter(rows)
+    sums: list[Float] = []
+    for first in range(0, len(Y), CHUNK):
+        some = slice(first, first + CHUNK)
+        X = np.stack(list(islice(source, CHUNK)))
+        of_x = w[some] @ X
+        X *= root[some].astype(np.float32)
+        own = [of_x, (X.T @ X).astype(np.float64), X.T @ Y[some]]
+        sums = [a + b for a, b in zip(sums, own, strict=True)] if sums else own
+    x_mean, G, H = sums
+    G -= np.outer(x_mean, x_mean)
     G[np.diag_indices_from(G)] += max(penalty * float(np.trace(G)) / len(G), np.finfo(float).tiny)
-    W = solve(G, X.T @ ((Y - y_mean) * np.sqrt(w)[:, None]), assume_a="pos", overwrite_a=True)
-    return np.concatenate([(y_mean - x_mean @ W)[None], W])
+    return solve(G, H, assume_a="pos", overwrite_a=True), x_mean, y_mean
 
 
 def _prior(
