@@ -71,7 +71,8 @@ class FitInfo(TypedDict):
     ----------
     success : bool
         False if the fit failed or shows no face: its likelihood is below `CLNF.min_likelihood`, and its
-        confidence below 0.5 or unknown. The landmarks should then not be used.
+        confidence below 0.5, unknown, or of a start that did not look at the mirror image, too. The landmarks
+        should then not be used.
     failure : str or None
         Why it failed.
     converged : bool

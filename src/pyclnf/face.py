@@ -189,9 +189,11 @@ def failure_of(result: FitResult, bound: float, confidence: float | None = None)
     """Return why a fit failed, or None if it shows a face: one that is likely, or trusted.
 
     bound: the least likelihood of a face. confidence: of this fit, if it is known. The likelihood of small
-    faces is low; the confidence may know of the mirror image, too.
+    faces is low; the confidence knows more where the mirror image was looked at, too. From one look it is
+    little but another bound of the likelihood.
     """
-    if result.failure is None and confidence is not None and confidence >= TRUSTED:
+    seen_twice = result.failure is None and result.disagreement is not None
+    if seen_twice and confidence is not None and confidence >= TRUSTED:
         return None
     return result.failure or low_likelihood(result.likelihood, bound)
 

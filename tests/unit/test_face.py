@@ -62,8 +62,13 @@ def test_a_fit_that_is_trusted_shows_a_face_whatever_its_likelihood() -> None:
     assert failure_of(a_fit(likelihood=0.0, failure="lost"), -2.0, 0.9) == "lost"
 
 
+def test_a_fit_from_one_look_is_not_trusted_more_than_its_likelihood() -> None:
+    assert "likelihood" in str(failure_of(a_fit(likelihood=-3.0, disagreement=None), -2.0, 0.9))
+    assert failure_of(a_fit(likelihood=-2.0, disagreement=None), -2.0, 0.1) is None
+
+
 def a_fit(**values: Any) -> Any:
-    return SimpleNamespace(**({"failure": None} | values))
+    return SimpleNamespace(**({"failure": None, "disagreement": 1.0} | values))
 
 
 @pytest.mark.parametrize(
