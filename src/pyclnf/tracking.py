@@ -146,7 +146,8 @@ class Tracker:
     parameters, tracking_parameters : str or FitParameters
         Parameter sets for faces that were just detected or failed, and for those that were followed.
     min_likelihood : float, optional
-        Fits below have failed. Default: that of the CLNF.
+        Fits below have failed. Default: that of the CLNF, below which fits from boxes succeed as those of
+        `CLNF.fit` do: with a set that looks at the mirror image, too ("image"), if they are trusted.
     search_interval : float
         Look for new faces every so many seconds while fewer than `max_faces` are followed, and for where
         the others are while more are seen.
@@ -238,6 +239,7 @@ class Tracker:
         self.tracking_set = clnf.calibrated_set(tracking_parameters)
         self.looks = clnf.looks(parameters)
         self.min_likelihood = clnf.min_likelihood if min_likelihood is None else float(min_likelihood)
+        self._trusts = min_likelihood is None
         self.search_interval = search_interval
         self.retry_interval = retry_interval
         self.patience = patience
@@ -412,7 +414,9 @@ class Tracker:
             return self.clnf.fit_rolled(image, detection[:4], roll, self.first, bound, looks=self.looks)
 
         result, _ = self.clnf.fit_any_way_up(fit, self.first_set, bound, roll=roll)
-        failure = failure_of(result, bound)
+        # As in `CLNF.fit`; only fits from boxes look at the mirror image.
+        known = self.clnf.confidence_of(result, self.first_set) if self._trusts else None
+        failure = failure_of(result, bound, known)
         return _Outcome(result, failure, self.first_set, True, float(detection[4]), roll=roll or 0.0)
 
     def _follow(self, track: _Track, now: _Now) -> _Outcome:

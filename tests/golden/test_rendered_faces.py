@@ -5,6 +5,8 @@ Two kernels that agree can both be wrong, and the two pictures of test_default_m
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -55,19 +57,47 @@ def test_faces_that_fill_their_pictures_are_detected() -> None:
 
 
 def test_small_faces_are_trusted_that_are_hardly_likely() -> None:
-    clnf, size = CLNF(), 22
+    clnf = CLNF()
     likely = found = 0
     for face in rendered_faces.read():
-        share = size / np.sqrt(face.box[2] * face.box[3])
-        small = cv2.resize(face.image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
-        corner = (face.box[:2] + 0.5) * share - 0.5
-        landmarks, info = clnf.fit(small, (*corner, *(face.box[2:] * share)))
+        small, box, share = _small(face)
+        landmarks, info = clnf.fit(small, box)
         if info["success"]:
             assert face.error((landmarks + 0.5) / share - 0.5) < 0.1
         likely += info["likelihood"] >= clnf.min_likelihood
         found += info["success"]
     # Measured: 22 of 24, where 18 are likely enough (23 with candidate 24 of the model).
     assert found >= 22 > likely
+
+
+def test_small_faces_are_found_in_videos_as_in_photographs() -> None:
+    """With the set of photographs. Where a least likelihood is given it alone counts, as with one look."""
+    clnf, fast = CLNF(), CLNF(parameters="video")
+    unlikely = 0
+    for face in rendered_faces.read():
+        small, box, _ = _small(face)
+        infos = [one.fit(small, box)[1] for one in (clnf, fast)]
+        likely = [info["likelihood"] >= clnf.min_likelihood for info in infos]
+        bound = {"min_likelihood": clnf.min_likelihood}
+        assert _tracked(clnf, small, box, parameters="image") == [infos[0]["success"]] * 3
+        assert _tracked(clnf, small, box, parameters="image", **bound)[0] is likely[0]
+        assert _tracked(clnf, small, box)[0] is infos[1]["success"] is likely[1]
+        unlikely += infos[0]["success"] and not likely[0]
+    assert unlikely > 0  # measured: 4
+
+
+def _tracked(clnf: CLNF, image: np.ndarray, box: tuple[float, ...], **options: Any) -> list[bool]:
+    """Return which of three frames that are alike a face is found in."""
+    tracker = Tracker(clnf, detector=lambda _: [box], lying=False, **options)
+    return [tracker.update(image)[0].success for _ in range(3)]
+
+
+def _small(face: rendered_faces.RenderedFace) -> tuple[np.ndarray, tuple[float, ...], float]:
+    """Return a face that is 22 px wide, its box, and how much smaller it is."""
+    share = 22 / np.sqrt(face.box[2] * face.box[3])
+    small = cv2.resize(face.image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    corner = (face.box[:2] + 0.5) * share - 0.5
+    return small, (*corner, *(face.box[2:] * share)), float(share)
 
 
 def _filled(face: rendered_faces.RenderedFace) -> tuple[np.ndarray, np.ndarray]:
