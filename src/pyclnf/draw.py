@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -261,10 +262,11 @@ def write_text(
         int(np.clip(place[0], 0, max(width - length, 0))),
         int(np.clip(place[1], 30 * size, max(height - 1 - below, 30 * size))),
     )
-    for ink, extra in (((0, 0, 0), 2), (colour, 0)):
-        cv2.putText(
-            picture, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size, ink, thickness + extra, cv2.LINE_AA
-        )
+    # The rim is made of shifted texts: in OpenCV 5 a thicker text is a wider one.
+    rim = [((0, 0, 0), shift) for shift in product((-1, 0, 1), repeat=2)]
+    for ink, (right, down) in (*rim, (colour, (0, 0))):
+        start = (corner[0] + right, corner[1] + down)
+        cv2.putText(picture, text, start, cv2.FONT_HERSHEY_SIMPLEX, size, ink, thickness, cv2.LINE_AA)
 
 
 def _writable_rate(rate: float, suffix: str) -> float:

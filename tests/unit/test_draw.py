@@ -65,6 +65,16 @@ def test_labels_are_whole_at_the_border(place: tuple[float, float]) -> None:
     assert amounts[0] == amounts[1] > 0
 
 
+@pytest.mark.parametrize("width", [400, 2000])
+def test_the_dark_rim_of_a_label_is_around_it(width: int) -> None:
+    picture = np.full((200, width, 3), 128, np.uint8)
+    write_text(picture, "0: 0.96", (100, 120), GREEN)
+    label, rim = (np.argwhere(those) for those in (picture[:, :, 1] > 200, picture.max(axis=2) < 60))
+    assert len(rim) > 50
+    for corner in (np.min, np.max):
+        assert np.abs(corner(rim, axis=0) - corner(label, axis=0)).max() <= 3
+
+
 def test_points_outside_and_unknown() -> None:
     drawn = draw_landmarks(np.zeros((30, 30), np.uint8), [(np.nan, 5), (-1e12, 5), (5, np.inf), (1e12, 1e12)])
     assert not drawn.any()
