@@ -99,6 +99,7 @@ def draw_landmarks(
     extent = float(np.ptp(finite, axis=0).max()) if len(finite) else 0.0
     # Points far outside the picture must not blow up the dots of those inside.
     radius = max(1, round(min(extent, max(picture.shape[:2])) / 120))
+    thickness = max(1, round(radius / 3))
     fixed = _fixed(points)
     if box is not None:
         x, y, w, h = check_box(box)
@@ -106,7 +107,7 @@ def draw_landmarks(
         cv2.polylines(picture, [corners], True, (0, 200, 255), radius, cv2.LINE_AA, 4)
     if len(points) == 68:
         for first, last, closed in IBUG_68_LINES:
-            cv2.polylines(picture, [fixed[first : last + 1]], closed, ink, 1, cv2.LINE_AA, 4)
+            cv2.polylines(picture, [fixed[first : last + 1]], closed, ink, thickness, cv2.LINE_AA, 4)
     for index, (point, whole) in enumerate(zip(fixed, points, strict=True)):
         if not np.isfinite(whole).all():
             continue
@@ -114,9 +115,7 @@ def draw_landmarks(
         cv2.circle(picture, centre, radius * 16, ink, -1, cv2.LINE_AA, 4)
         if numbers:
             place = (centre[0] // 16 + radius + 1, centre[1] // 16)
-            cv2.putText(
-                picture, str(index), place, cv2.FONT_HERSHEY_SIMPLEX, 0.3, (255, 255, 255), 1, cv2.LINE_AA
-            )
+            _write(picture, str(index), place, (255, 255, 255), max(0.3, 0.1 * radius), thickness)
     return picture
 
 
@@ -262,7 +261,20 @@ def write_text(
         int(np.clip(place[0], 0, max(width - length, 0))),
         int(np.clip(place[1], 30 * size, max(height - 1 - below, 30 * size))),
     )
-    # The rim is made of shifted texts: in OpenCV 5 a thicker text is a wider one.
+    _write(picture, text, corner, colour, size, thickness)
+
+
+def _write(
+    picture: NDArray[np.uint8],
+    text: str,
+    corner: tuple[int, int],
+    colour: tuple[int, int, int],
+    size: float,
+    thickness: int,
+) -> None:
+    """Write text with a dark rim. It is made of shifted texts: in OpenCV 5 a thicker text is a wider one."""
+    import cv2
+
     rim = [((0, 0, 0), shift) for shift in product((-1, 0, 1), repeat=2)]
     for ink, (right, down) in (*rim, (colour, (0, 0))):
         start = (corner[0] + right, corner[1] + down)

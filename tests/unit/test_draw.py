@@ -45,6 +45,22 @@ def test_images_of_every_kind(shape: tuple[int, ...], dtype: type) -> None:
     assert (drawn[10, 10] != 77).any()
 
 
+def test_a_large_face_has_lines_and_numbers_as_large() -> None:
+    """They would be seen no more when the picture is shown as small as a screen is."""
+    shape = np.zeros((68, 2))
+    shape[:17] = np.column_stack([np.linspace(20, 180, 17), np.full(17, 100)])
+    shape[17:] = np.column_stack([np.linspace(20, 180, 51), np.full(51, 180)])
+    shares, shares_of_numbers = [], []
+    for times in (1, 10):
+        image = np.zeros((200 * times, 200 * times), np.uint8)
+        plain = draw_landmarks(image, shape * times, colour=GREEN)
+        shares.append((plain.max(axis=2) > 99).mean())
+        numbered = draw_landmarks(image, shape * times, colour=GREEN, numbers=True)
+        shares_of_numbers.append((numbered.min(axis=2) > 99).mean())
+    for small, large in (shares, shares_of_numbers):
+        assert 0.3 * small < large < 2 * small
+
+
 def test_box_and_numbers() -> None:
     image = np.zeros((80, 80), np.uint8)
     plain = draw_landmarks(image, [(40, 40)])
