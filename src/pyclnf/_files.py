@@ -127,6 +127,18 @@ def is_hidden(path: Path) -> bool:
         return False
 
 
+def written_at(path: str | Path) -> int | None:
+    """Return when a file was written, ns, or None: there is none, or it cannot be looked at.
+
+    Unlike `Path.is_file`, which raises where a name is too long or a folder locked.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns if stat.S_ISREG(found.st_mode) else None
+
+
 def files_in(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
     """Return the files in a folder and its sub-folders, the folders that cannot be read, links to folders.
 

@@ -26,7 +26,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyclnf._files import files_in, is_hidden, meant, remove_leftovers
+from pyclnf._files import files_in, is_hidden, meant, remove_leftovers, written_at
 from pyclnf._processes import end_with_parent
 from pyclnf.draw import VIDEO_CODECS, VideoOverlay, draw_faces
 from pyclnf.errors import BoxError, FormatError, ParameterError, PyclnfError, VideoError
@@ -423,7 +423,9 @@ def left_over(settings: Settings, jobs: Sequence[Job]) -> list[Path]:
     return [
         path
         for path in others
-        if path not in written and path.is_file() and _foreign_table(settings.command, [path]) is None
+        if path not in written
+        and written_at(path) is not None
+        and _foreign_table(settings.command, [path]) is None
     ]
 
 
@@ -481,9 +483,8 @@ def run(
 def _is_done(job: Job, outputs: Sequence[Path]) -> bool:
     """Return whether the outputs are there, and are not of another file that had the input's name before."""
     # What a power cut leaves of a file that had just been written may be its name.
-    if not all(path.is_file() and path.stat().st_size for path in outputs):
-        return False
-    return _came(job.source) <= min(path.stat().st_mtime_ns for path in outputs)
+    times = [time for path in outputs if (time := written_at(path)) is not None and path.stat().st_size]
+    return len(times) == len(outputs) and _came(job.source) <= min(times)
 
 
 def _came(source: str) -> int:
@@ -514,7 +515,7 @@ def _foreign_table(command: Command, outputs: Iterable[Path]) -> str | None:
     )
     for path in outputs:
         kind = {".csv": "CSV", ".parquet": "Parquet file"}.get(path.suffix)
-        if kind is not None and path.is_file() and layout_of(path) == layout:
+        if kind is not None and written_at(path) is not None and layout_of(path) == layout:
             return f"{path} is the {kind} of a {other}: give the {own} another --output"
     return None
 
@@ -670,7 +671,8 @@ def run_job(settings: Settings, job: Job, tick: Tick | None = None) -> Outcome:
 
 def _written(settings: Settings, job: Job) -> dict[Path, int]:
     """Return the outputs that are there, and when they were written."""
-    return {path: path.stat().st_mtime_ns for path in job.outputs(settings.formats) if path.is_file()}
+    times = {path: written_at(path) for path in job.outputs(settings.formats)}
+    return {path: time for path, time in times.items() if time is not None}
 
 
 def _try_job(settings: Settings, job: Job, tick: Tick | None) -> Outcome:
@@ -804,7 +806,7 @@ def _remove_further(path: Path, kept: set[int]) -> None:
     missing = 0
     for number in itertools.count(1):
         file = path.with_suffix(f".face{number}.pts")
-        missing = 0 if number in kept or file.exists() else missing + 1
+        missing = 0 if number in kept or written_at(file) is not None else missing + 1
         # Not so many fits fail in a row; to list the folder for each photograph would take long.
         if missing > LONGEST_GAP:
             return

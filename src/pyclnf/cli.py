@@ -470,6 +470,7 @@ def _setting(text: str) -> tuple[str, str | float | tuple[int, ...]]:
 
 def _batch(options: argparse.Namespace) -> int:
     from pyclnf import batch
+    from pyclnf._files import written_at
     from pyclnf.progress import Progress
 
     settings = _settings(options)
@@ -514,7 +515,7 @@ def _batch(options: argparse.Namespace) -> int:
     written = _write_reports(settings, jobs, options.output) if options.report else set()
     tried = {outcome.source for outcome in progress.outcomes if not outcome.skipped}
     pages = dict.fromkeys(_page(settings, job, options.output) for job in plan.jobs if job.source in tried)
-    old = [page for page in pages if page not in written and page.is_file()]
+    old = [page for page in pages if page not in written and written_at(page) is not None]
     if old := [*old, *batch.left_over(settings, plan.jobs)]:
         print(f"note: left from an earlier run, not of these results: {_listed(old)}")
     return EXIT_FAILED if failed else 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyclnf._files import replacing
+from pyclnf._files import replacing, written_at
 from pyclnf._limits import MAX_COORDINATE
 from pyclnf.confidence import TRUSTED
 from pyclnf.draw import as_seen, confidence_colour, draw_axes, draw_landmarks
@@ -422,10 +422,8 @@ def _names(csvs: Sequence[Path]) -> list[str]:
 
 def is_newer(file: Path, csv: Path) -> bool:
     """Return whether a file was written after a CSV, which may then be of one that had its name before."""
-    try:
-        return file.is_file() and file.stat().st_mtime_ns > csv.stat().st_mtime_ns
-    except OSError:  # taken away meanwhile
-        return False
+    times = written_at(file), written_at(csv)
+    return times[0] is not None and times[1] is not None and times[0] > times[1]
 
 
 def find_videos(csvs: Mapping[Path, Path], folder: Path | None) -> dict[Path, list[Path]]:
@@ -465,7 +463,8 @@ def told_apart(
         place = os.path.realpath(csv.parent)
         rivals = chain.from_iterable(claims[os.path.realpath(file)] for file in files)
         rival = next((other for other in rivals if os.path.realpath(other.parent) != place), None)
-        full = [path for file in files if (path := csv.with_name(f"{file.name}.csv")).is_file()]
+        tables = [csv.with_name(f"{file.name}.csv") for file in files]
+        full = [path for path in tables if written_at(path) is not None]
         if full and csv not in full:
             doubts[csv] = (
                 f"{' and '.join(map(str, files))} may be that of {full[0]}; if {csv} is left from "
@@ -506,7 +505,7 @@ def _places(csvs: Mapping[Path, Path], folder: Path | None) -> dict[Path, list[P
 def _above(csv: Path) -> list[Path]:
     """Return the folder above that of a CSV, unless what it holds of that name has a CSV there."""
     folder = Path(os.path.abspath(csv.parent)).parent  # noqa: PTH100  # v.csv and ../v.csv do not tell it
-    return [] if (folder / csv.name).is_file() else [folder]
+    return [folder] if written_at(folder / csv.name) is None else []
 
 
 def _find(csvs: Mapping[Path, Path], folder: Path | None, suffixes: Sequence[str]) -> dict[Path, list[Path]]:

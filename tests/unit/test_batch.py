@@ -489,6 +489,24 @@ def test_results_of_an_earlier_run_are_named_where_a_file_fails(tmp_path: Path, 
     assert outcome.tabled and outcome.failure == f"full; there is still {job.draw} of an earlier run"
 
 
+def test_an_output_folder_that_is_locked_is_a_failure_of_its_files_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_try_job", lambda _, job, __: batch.Outcome(job.source, failure="locked"))
+    locked, stat = tmp_path / "locked" / "a.csv", os.stat
+
+    def refuse(path: str | Path, **options: Any) -> os.stat_result:
+        if Path(path) == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    jobs = [batch.Job("a.jpg", str(locked.with_suffix(""))), batch.Job("b.jpg", str(tmp_path / "b"))]
+    for resume in (False, True):
+        outcomes = list(batch.run(batch.Settings("fit"), jobs, resume=resume))
+        assert [outcome.failure for outcome in outcomes] == ["locked", "locked"]
+
+
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize(("form", "kind"), [("csv", "CSV"), ("parquet", "Parquet file")])
 @pytest.mark.parametrize(

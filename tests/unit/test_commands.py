@@ -732,6 +732,36 @@ def test_a_page_of_an_earlier_run_is_named(
     assert named("--report")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="paths are short there")
+@pytest.mark.parametrize("command", ["fit", "track"])
+def test_names_that_can_hardly_be_longer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model: Model, command: str
+) -> None:
+    """Nor is what a twin's table would be called: one in Chinese has 80 characters then."""
+    model.save(tmp_path / "model.npz")
+    source = tmp_path / f"{'x' * 251}.{'png' if command == 'fit' else 'avi'}"
+    if command == "fit":
+        cv2.imwrite(str(source), np.full((64, 64), 90, np.uint8))
+    else:
+        with VideoOverlay(tmp_path / "v.avi", 25) as overlay:
+            overlay.write(np.full((64, 64, 3), 90, np.uint8), [])
+        (tmp_path / "v.avi").rename(source)
+    out = tmp_path / "out"
+    options = ["--model", tmp_path / "model.npz", "--box", "4,4,40,40", "--output", out]
+    assert run(command, source, *options) == 0
+    assert run(command, source, *options, "--resume") == 0
+    assert [path.name for path in out.iterdir()] == [f"{'x' * 251}.csv"]
+    shown = ["report", out, "--images" if command == "fit" else "--video", tmp_path]
+    assert run(*shown, "--output", tmp_path / "page.html") == 0
+    assert "note:" not in capsys.readouterr().err
+    if command == "fit":
+        # Nor are those that would be too long a failure of all others.
+        cv2.imwrite(str(source.with_suffix(".bmp")), np.full((64, 64), 90, np.uint8))
+        cv2.imwrite(str(tmp_path / "a.png"), np.full((64, 64), 90, np.uint8))
+        assert run(command, source, source.with_suffix(".bmp"), tmp_path / "a.png", *options) == 1
+        assert "3 files: 1 done, 2 failed" in capsys.readouterr().out
+
+
 def test_a_photograph_without_a_face_is_on_the_page_whatever_the_formats(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
