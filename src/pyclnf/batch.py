@@ -495,11 +495,12 @@ def _came(source: str) -> int:
         files = [Path(source)]
     # A link that leads elsewhere now, to a file or folder, has a new time, whatever the file's own is.
     links = {folder for folder in files[0].parents if folder.is_symlink()}
-    times = [0]
+    times, now = [0], time.time_ns()
     for look in itertools.chain((file.stat for file in files), (path.lstat for path in (*files, *links))):
         with suppress(OSError):
-            # A copy keeps the time at which its original was written.
-            times += [look().st_mtime_ns, look().st_ctime_ns]
+            found = look()
+            # A copy keeps the time of its original: that to come of a camera whose clock is wrong, perhaps.
+            times += [found.st_ctime_ns, found.st_mtime_ns if found.st_mtime_ns <= now else 0]
     return max(times)
 
 

@@ -437,6 +437,18 @@ def test_what_took_the_place_of_an_input_is_not_done(
     assert not outcome.skipped
 
 
+def test_a_photograph_of_a_camera_whose_clock_is_ahead_is_done_once(tmp_path: Path) -> None:
+    """It would be done in each run until its time has come."""
+    source = tmp_path / "a.png"
+    touch(source)
+    os.utime(source, (4e9, 4e9))
+    time.sleep(0.05)  # more than the steps in which file systems count
+    (tmp_path / "out.csv").write_bytes(b"whole")
+    job = batch.Job(str(source), str(tmp_path / "out"))
+    (outcome,) = batch.run(batch.Settings("fit"), [job], resume=True)
+    assert outcome.skipped
+
+
 def test_tables_of_before_there_was_a_twin_are_named(tmp_path: Path) -> None:
     """And of while there was: a.csv is that of a.png where there was no other, and that of a.jpg later."""
     folder, out = tmp_path / "in", tmp_path / "out"
