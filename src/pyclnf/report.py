@@ -10,6 +10,7 @@ from collections import defaultdict
 from importlib import resources
 from itertools import chain, pairwise
 from pathlib import Path
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ __all__ = ["write_image_report", "write_video_report"]
 # Points of a curve: longer videos show the range within each of half as many parts.
 MAX_POINTS = 1500
 WORST_FRAMES = 8
+SOON = 5_000_000_000  # ns
 MAX_PICTURES = 200
 THUMBNAIL = 360  # px, the longer side
 WIDTH, HEIGHT, MARGIN = 900, 150, 52  # of a chart, px
@@ -422,8 +424,11 @@ def _names(csvs: Sequence[Path]) -> list[str]:
 
 def is_newer(file: Path, csv: Path) -> bool:
     """Return whether a file was written after a CSV, which may then be of one that had its name before."""
-    times = written_at(file), written_at(csv)
-    return times[0] is not None and times[1] is not None and times[0] > times[1]
+    written, table = written_at(file), written_at(csv)
+    if written is None or table is None:  # a folder of frames, or taken away meanwhile
+        return False
+    # Not what `fit --draw` draws beside the CSV, just after it, nor by a camera whose clock is wrong.
+    return table + SOON < written <= time_ns()
 
 
 def find_videos(csvs: Mapping[Path, Path], folder: Path | None) -> dict[Path, list[Path]]:
@@ -475,6 +480,8 @@ def told_apart(
                 f"{' and '.join(map(str, files))} have its name; name the right one's folder, without the "
                 "other, or do both again in one run"
             )
+            if beside := [file for file in files if os.path.realpath(file.parent) == place]:
+                doubts[csv] += f"; if {beside[0]} was drawn by --draw, move it elsewhere"
         elif rival is not None:
             doubts[csv] = (
                 f"{files[0]} may be that of another folder's CSV, {rival}; report the CSVs of one folder "

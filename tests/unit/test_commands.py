@@ -638,19 +638,37 @@ def test_what_is_newer_than_its_table_is_said(tmp_path: Path, capsys: pytest.Cap
     cv2.imwrite(str(tmp_path / "p.png"), np.full((64, 64, 3), 90, np.uint8))
     with VideoOverlay(tmp_path / "v.avi", 25) as overlay:
         overlay.write(np.full((64, 64, 3), 90, np.uint8), [])
-    for later in (1, 0):
+    # Just after it comes what is drawn; in the future, a file of a camera whose clock is wrong.
+    for seconds in (6, 0, 4, 7e9):
+        later = seconds == 6
         for name in ("p.csv", "p.png", "v.csv", "v.avi"):
-            time = 1e9 + later * (not name.endswith(".csv"))
+            time = 1e9 + seconds * (not name.endswith(".csv"))
             os.utime(tmp_path / name, (time, time))
         assert run("report", tmp_path) == 0
         notes = capsys.readouterr().err
-        assert ("note: 1 of 1 photograph newer than the CSV, such as that of" in notes) == bool(later)
-        assert (f"note: {tmp_path / 'v.avi'} is newer than {tmp_path / 'v.csv'}" in notes) == bool(later)
+        assert ("note: 1 of 1 photograph newer than the CSV, such as that of" in notes) == later
+        assert (f"note: {tmp_path / 'v.avi'} is newer than {tmp_path / 'v.csv'}" in notes) == later
         for page, text in (
             ("report.html", "the photograph is newer than its CSV"),
             ("v.html", "The video is newer than its CSV"),
         ):
-            assert (text in (tmp_path / page).read_text(encoding="utf-8")) == bool(later)
+            assert (text in (tmp_path / page).read_text(encoding="utf-8")) == later
+
+
+def test_what_is_drawn_beside_its_table_may_be_moved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of `fit . --output processed --draw processed`: no folder holds the right one alone."""
+    monkeypatch.chdir(tmp_path)
+    formats.write_csv("processed/p.csv", [make_face(0)], layout="image")
+    for name in ("p.png", "processed/p.jpg"):
+        cv2.imwrite(name, np.full((64, 64, 3), 90, np.uint8))
+    drawn = Path("processed/p.jpg")
+    assert run("report", "processed", "--images", ".") == 0
+    assert f"if {drawn} was drawn by --draw, move it elsewhere" in capsys.readouterr().err
+    drawn.rename("p_drawn.jpg")
+    assert run("report", "processed", "--images", ".") == 0
+    assert "note:" not in capsys.readouterr().err
 
 
 def test_some_images_of_a_folder_are_not_taken_for_all(
