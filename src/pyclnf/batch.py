@@ -160,7 +160,11 @@ class Job:
         name = self.output.removesuffix(suffix) if self.output.endswith(suffix) else self.output + suffix
         paths = [Path(f"{name}.{form}") for form in formats]
         drawn = Path(self.draw or "")
-        if drawn.suffix and drawn.stem == Path(self.output).name:  # into a folder, not one to a file
+        # Beside the sources it is a photograph rather, perhaps the twin itself.
+        apart = os.path.realpath(drawn.parent) != os.path.realpath(Path(self.source).parent)
+        if (
+            apart and drawn.suffix and drawn.stem == Path(self.output).name
+        ):  # into a folder, not one to a file
             paths.append(drawn.with_name(f"{Path(name).name}{drawn.suffix}"))
         return paths
 

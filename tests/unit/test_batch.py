@@ -478,6 +478,17 @@ def test_tables_of_before_there_was_a_twin_are_named(tmp_path: Path) -> None:
     assert batch.left_over(batch.Settings("track"), [batch.Job("take.1", str(out / "take.1"))]) == []
 
 
+def test_photographs_are_not_named_as_left_from_an_earlier_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where pictures are drawn beside them: who removes what is left would lose them."""
+    monkeypatch.chdir(tmp_path)
+    touch(*map(Path, ("a.jpg", "a.png", "b.jpg", "b.png", "b.bmp")))
+    jobs = batch.plan("fit", ["a.jpg", "a.png", "b.png", "b.bmp"], Path("out"), tmp_path).jobs
+    assert [Path(job.draw or "").name for job in jobs] == ["a.jpg.jpg", "a.png.jpg", "b.png.jpg", "b.bmp.jpg"]
+    assert batch.left_over(batch.Settings("fit"), jobs) == []
+
+
 def test_results_of_an_earlier_run_are_named_where_a_file_fails(tmp_path: Path, model: Model) -> None:
     """Else they are taken for those of the photograph that cannot be read."""
     source, out = tmp_path / "a.png", tmp_path / "out"
