@@ -522,7 +522,13 @@ def _find(csvs: Mapping[Path, Path], folder: Path | None, suffixes: Sequence[str
     def named(stem: str, place: Path) -> list[Path]:
         if place not in known:  # each is listed once
             known[place] = defaultdict(list)
-            for file in sorted(place.iterdir()) if place.is_dir() else ():
+            try:
+                files = sorted(place.iterdir()) if place.is_dir() else []
+            except OSError:
+                if folder is not None:
+                    raise
+                files = []  # nobody named it: the folder above may be another user's
+            for file in files:
                 if file.suffix.lower() in suffixes:
                     known[place][file.stem].append(file)
                     known[place][file.name].append(file)

@@ -586,6 +586,26 @@ def test_what_a_table_is_of_is_found_from_its_own_folder(
         assert report.find_images({csv: csv.parent}, None) == {csv: [tmp_path / "p.png"]}
 
 
+def test_a_folder_above_that_is_locked_is_not_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the home of all users may be; one that is named is an error."""
+    csv = tmp_path / "out" / "a.csv"
+    csv.parent.mkdir()
+    listed = Path.iterdir
+
+    def refuse(folder: Path) -> Any:
+        if folder == tmp_path:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    for find in (report.find_images, report.find_videos):
+        assert find({csv: csv.parent}, None) == {csv: []}
+        with pytest.raises(PermissionError):
+            find({csv: csv.parent}, tmp_path)
+
+
 def test_names_are_escaped(tmp_path: Path) -> None:
     # Windows has no names with angle brackets.
     name = "&amp;" if sys.platform == "win32" else "<b>&amp;"
