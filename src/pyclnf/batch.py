@@ -160,11 +160,10 @@ class Job:
         name = self.output.removesuffix(suffix) if self.output.endswith(suffix) else self.output + suffix
         paths = [Path(f"{name}.{form}") for form in formats]
         drawn = Path(self.draw or "")
+        into_folder = drawn.suffix and drawn.stem == Path(self.output).name
         # Beside the sources it is a photograph rather, perhaps the twin itself.
         apart = os.path.realpath(drawn.parent) != os.path.realpath(Path(self.source).parent)
-        if (
-            apart and drawn.suffix and drawn.stem == Path(self.output).name
-        ):  # into a folder, not one to a file
+        if into_folder and apart:
             paths.append(drawn.with_name(f"{Path(name).name}{drawn.suffix}"))
         return paths
 
@@ -302,6 +301,11 @@ def plan(
             alike = sources.get(_folded(_resolved(Path(picture))), [])
             if any(_is_same(Path(picture), other) for other in alike):
                 raise ParameterError(f"--draw would overwrite the input {picture}: name another folder")
+            if not (one_picture or frames) and _resolved(Path(picture).parent) == _resolved(source.parent):
+                raise ParameterError(
+                    f"--draw {draw} is the folder of the input {source}: what is drawn there could replace "
+                    "another photograph or video; name another folder, or the picture with its suffix"
+                )
         result.jobs.append(Job(str(source), str(output / name), picture))
     return result
 

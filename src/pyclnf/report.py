@@ -37,7 +37,7 @@ __all__ = ["write_image_report", "write_video_report"]
 # Points of a curve: longer videos show the range within each of half as many parts.
 MAX_POINTS = 1500
 WORST_FRAMES = 8
-SOON = 5_000_000_000  # ns
+SOON = 5_000_000_000  # ns after its CSV a picture may be written that is drawn of it
 MAX_PICTURES = 200
 THUMBNAIL = 360  # px, the longer side
 WIDTH, HEIGHT, MARGIN = 900, 150, 52  # of a chart, px

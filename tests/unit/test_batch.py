@@ -95,7 +95,7 @@ def test_plan_refuses(tmp_path: Path) -> None:
     touch(tmp_path / "file")
     with pytest.raises(ParameterError, match="is a file without a suffix"):
         batch.plan("fit", [photo], Path("out"), tmp_path / "file")
-    with pytest.raises(ParameterError, match="is the folder of the input"):
+    with pytest.raises(ParameterError, match=r"is the folder of the input"):
         batch.plan("fit", [str(tmp_path / "a")], Path("out"), tmp_path / "a")
 
 
@@ -153,7 +153,7 @@ def test_no_input_is_drawn_over_whose_name_is_written_otherwise(
 ) -> None:
     """IMG.jpg is IMG.JPG, as cameras name it, on the file systems of Windows and macOS."""
     touch(tmp_path / "IMG.JPG")
-    arguments = ("fit", [str(tmp_path / "*.JPG")], tmp_path / "out", tmp_path)
+    arguments = ("fit", [str(tmp_path / "*.JPG")], tmp_path / "out", tmp_path / "IMG.jpg")
     if not (tmp_path / "img.jpg").exists():
         assert len(batch.plan(*arguments).jobs) == 1
         monkeypatch.setattr(Path, "samefile", lambda one, other: one.name.lower() == other.name.lower())
@@ -481,12 +481,28 @@ def test_tables_of_before_there_was_a_twin_are_named(tmp_path: Path) -> None:
 def test_photographs_are_not_named_as_left_from_an_earlier_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where pictures are drawn beside them: who removes what is left would lose them."""
+    """Where a picture is drawn beside them: who removes what is left would lose them."""
     monkeypatch.chdir(tmp_path)
-    touch(*map(Path, ("a.jpg", "a.png", "b.jpg", "b.png", "b.bmp")))
-    jobs = batch.plan("fit", ["a.jpg", "a.png", "b.png", "b.bmp"], Path("out"), tmp_path).jobs
-    assert [Path(job.draw or "").name for job in jobs] == ["a.jpg.jpg", "a.png.jpg", "b.png.jpg", "b.bmp.jpg"]
-    assert batch.left_over(batch.Settings("fit"), jobs) == []
+    touch(*map(Path, ("a.png", "a.png.jpg")))
+    (job,) = batch.plan("fit", ["a.png"], Path("out"), Path("a.jpg")).jobs
+    assert (job.draw, Path(job.output).name) == ("a.jpg", "a")
+    assert batch.left_over(batch.Settings("fit"), [job]) == []
+
+
+@pytest.mark.parametrize(("command", "suffixes"), [("fit", ("png", "jpg")), ("track", ("avi", "mp4"))])
+def test_nothing_is_drawn_into_the_folder_of_an_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: batch.Command, suffixes: tuple[str, str]
+) -> None:
+    """It could replace what has the name, but is no input."""
+    monkeypatch.chdir(tmp_path)
+    source, other = (Path(f"in/a.{suffix}") for suffix in suffixes)
+    touch(source, other)
+    for draw in (Path("in"), tmp_path / "out" / ".." / "in"):
+        with pytest.raises(ParameterError, match=r"is the folder of the input .*name another folder"):
+            batch.plan(command, [str(source)], Path("out"), draw)
+    assert len(batch.plan(command, [str(source)], Path("in"), Path("in/drawn")).jobs) == 1
+    # Who names the file means it.
+    assert batch.plan(command, [str(source)], Path("in"), other).jobs[0].draw == str(other)
 
 
 def test_results_of_an_earlier_run_are_named_where_a_file_fails(tmp_path: Path, model: Model) -> None:
