@@ -101,9 +101,11 @@ def main() -> int:
     if looked_at_twice:
         likelihood, _, apart, *_ = np.concatenate(looked_at_twice).T
         furthest = furthest_apart(likelihood, apart, CLNF(model).min_likelihood)
-        print(f"doubtful right fits: looks lie apart by {furthest} mm at most")
+        known = "too few to tell" if furthest is None else f"looks lie apart by {furthest:.0f} mm at most"
+        print(f"doubtful right fits: {known}")
     if options.write:
         model.metadata["confidence"] = found
+        model.metadata.pop("max_disagreement", None)  # of the model as it was
         if furthest is not None:
             model.metadata["max_disagreement"] = furthest
         model.save(options.model, dtype="float16", compress=True)
