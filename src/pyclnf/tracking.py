@@ -28,6 +28,7 @@ from pyclnf._lying import (
     with_roll,
 )
 from pyclnf.camera import Camera, check_camera
+from pyclnf.confidence import TRUSTED
 from pyclnf.detection import find_faces, make_detector
 from pyclnf.errors import BoxError, ParameterError
 from pyclnf.face import Face, box_distance, boxes_alike, failure_of, is_among
@@ -147,7 +148,8 @@ class Tracker:
         Parameter sets for faces that were just detected or failed, and for those that were followed.
     min_likelihood : float, optional
         Fits below have failed. Default: that of the CLNF, below which fits from boxes succeed as those of
-        `CLNF.fit` do: with a set that looks at the mirror image, too ("image"), if they are trusted.
+        `CLNF.fit` do: with a set that looks at the mirror image, too ("image"), if they are trusted. A lost
+        face that is fitted where it was, without a box, then succeeds if it is trusted.
     search_interval : float
         Look for new faces every so many seconds while fewer than `max_faces` are followed, and for where
         the others are while more are seen.
@@ -428,6 +430,12 @@ class Tracker:
         image = quarter.image(now.image)
         starts = self.clnf.start_near(image, quarter.parameters_in(start))
         outcome = self._fit(image, starts, None if track.lost else track.parameters)
+        if track.lost and outcome.failure is None and self._trusts:
+            # No detector has seen a face there, and it is looked for in each frame: noise has many chances.
+            known = self.clnf.confidence_of(outcome.result, outcome.parameter_set)
+            if known is not None and known < TRUSTED:
+                failure = f"lost, and not trusted where it was: confidence {known:.2f}"
+                outcome = replace(outcome, failure=failure)
         return replace(outcome, result=quarter.result_out(outcome.result)) if quarter.count else outcome
 
     def _detect(self, now: _Now, outcomes: dict[int, _Outcome], boxes: Float | None) -> Float | None:

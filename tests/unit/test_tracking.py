@@ -1021,6 +1021,30 @@ def test_a_face_that_stays_as_it_was_is_not_looked_at_again(
 
 
 @pytest.mark.parametrize(
+    ("known", "bound", "found"),
+    [(0.6, None, True), (0.4, None, False), (None, None, True), (0.4, -0.75, True)],
+)
+def test_a_lost_face_is_trusted_where_it_was(
+    own: CLNF,
+    rendered: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    known: float | None,
+    bound: float | None,
+    found: bool,
+) -> None:
+    """No detector has seen it there, and noise has a chance in each frame. A given bound counts alone."""
+    tracker = Tracker(own, detector=no_detector, min_likelihood=bound)
+    assert tracker.update(rendered, boxes=[RENDERED_BOX])[0].success
+    monkeypatch.setattr(own, "confidence_of", lambda *_: known)
+    # Followed it goes by its likelihood.
+    assert tracker.update(rendered)[0].success
+    assert not tracker.update(np.zeros_like(rendered))[0].success
+    (face,) = tracker.update(rendered)
+    assert face.success is found
+    assert found or "not trusted where it was: confidence 0.40" in str(face.failure)
+
+
+@pytest.mark.parametrize(
     "boxes", [[1, 2, 3, 4], [(1, 2)], [(1, 2, 3, 4), (5,)], "boxes", [(0, 0, 5, -5)], [(0, 0, np.nan, 5)]]
 )
 def test_boxes_that_are_none_are_said(own: CLNF, rendered: np.ndarray, boxes: object) -> None:
