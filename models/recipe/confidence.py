@@ -97,10 +97,8 @@ def main() -> int:
                 looked_at_twice.append(rows[rows[:, 3] == 1])
     except ValueError as error:
         parser.error(str(error))
-    furthest = None
+    furthest = furthest_apart(looked_at_twice, CLNF(model).min_likelihood)
     if looked_at_twice:
-        likelihood, _, apart, *_ = np.concatenate(looked_at_twice).T
-        furthest = furthest_apart(likelihood, apart, CLNF(model).min_likelihood)
         known = "too few to tell" if furthest is None else f"looks lie apart by {furthest:.0f} mm at most"
         print(f"doubtful right fits: {known}")
     if options.write:

@@ -669,9 +669,11 @@ def run_job(settings: Settings, job: Job, tick: Tick | None = None) -> Outcome:
     """Do a job; what goes wrong with its file is in the outcome."""
     before = _written(settings, job)
     outcome = _try_job(settings, job, tick)
+    if not outcome.failure:
+        return outcome
     after = _written(settings, job)
     left = [str(path) for path, time in before.items() if after.get(path) == time]
-    if outcome.failure and left:
+    if left:
         # Who finds them later takes them for what became of this file.
         text = f"{outcome.failure}; there is still {', '.join(left)} of an earlier run"
         outcome = replace(outcome, failure=text)

@@ -129,11 +129,9 @@ def calibrate(
         a, b = np.quantile(table[right, 0], 0.01), np.quantile(table[wrong, 0], 0.99)
         bounds.append(float(a + b) / 2)
     metadata = {"confidence": found, "min_likelihood": round(min(bounds), 2)}
-    if looked_at_twice:
-        likelihood, _, apart, _ = np.concatenate(looked_at_twice).T
-        furthest = furthest_apart(likelihood, apart, metadata["min_likelihood"])
-        if furthest is not None:
-            metadata["max_disagreement"] = furthest
+    furthest = furthest_apart(looked_at_twice, metadata["min_likelihood"])
+    if furthest is not None:
+        metadata["max_disagreement"] = furthest
     return metadata
 
 
@@ -194,13 +192,13 @@ def _boxes(
     yield np.clip(noise, 0, 255).astype(np.uint8), [60.0, 60.0, 130.0, 130.0]
 
 
-def furthest_apart(likelihood: Float, apart: Float, bound: float) -> float | None:
+def furthest_apart(tables: Sequence[Float], bound: float) -> float | None:
     """Return how far both looks at a face that is hardly likely lie apart, where it is right.
 
     Parameters
     ----------
-    likelihood, apart : ndarray, shape (k,)
-        Of right fits, the latter log1p of the disagreement in mm.
+    tables : sequence of ndarray, shape (k, w)
+        Of right fits, in columns as of `sample_fits`.
     bound : float
         The model's ``min_likelihood``.
 
@@ -209,6 +207,9 @@ def furthest_apart(likelihood: Float, apart: Float, bound: float) -> float | Non
     float or None
         The 99 % quantile of doubtful fits, in whole mm. None if fewer than 20 are.
     """
+    if not tables:
+        return None
+    likelihood, _, apart = np.concatenate(tables)[:, :3].T
     doubtful = (likelihood >= bound) & (likelihood < bound + DOUBTFUL)
     if doubtful.sum() < MIN_FITS:
         return None

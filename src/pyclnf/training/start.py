@@ -468,14 +468,14 @@ def _train_descent(
     for layout in config.layouts():
         if steps:
             state = _after(steps[-1], crops, state)
-        disturbed = []
+        errors, disturbed = state.to(truth), []
+        order = np.argsort(state.rotation[:, 0, 2], kind="stable")
         for _ in range(config.draws):
             # The error of a face that is turned about as far.
-            order = np.argsort(state.rotation[:, 0, 2], kind="stable")
             neighbour = np.arange(order.size) + rng.integers(-200, 201, order.size)
             other = np.empty_like(order)
             other[order] = order[np.clip(neighbour, 0, order.size - 1)]
-            disturbed.append(state.updated(-config.spread * state.to(truth)[other], limits))
+            disturbed.append(state.updated(-config.spread * errors[other], limits))
         weights = np.zeros((views, pdm.n_landmarks, layout.width, 6 + n_modes), np.int8)
         units = np.ones((views, 6 + n_modes), np.float32)
         step = DescentStep(
