@@ -41,7 +41,7 @@ MEGAPIXELS_12 = (3000, 4000)
 
 # Kernels whose calls `kernels_of_fit` takes from a fit.
 OF_FIT = (
-    "cut_square", "run_cascade", "look_at_faces", "take_steps", "describe_points",
+    "cut_square", "run_cascade", "look_at_faces", "take_steps", "refine_faces", "describe_points",
     "weigh_descriptors", "mirror_faces", "mix_faces", "deform", "turned_landmarks", "fit_scale",
     "perspective_pose",
 )  # fmt: skip
@@ -58,6 +58,7 @@ RENEWED = {
     "weigh_maps": 1,
     "look_at_faces": 3,
     "take_steps": 3,
+    "refine_faces": 3,
     "perspective_pose": 2,
 }
 

@@ -66,6 +66,7 @@ def training_config(table: dict[str, Any]) -> TrainingConfig:
     start_values["descent"] = None if descent is None else DescentConfig(**_tuples(descent))
     start = StartConfig(**_tuples(start_values))
     values.pop("network", None)  # see train_network.py
+    values.pop("refiner", None)  # see train_refiner.py
     values.pop("fine", None)  # see fine_config
     parts = values.pop("pdm_emphasis")
     emphasis = tuple(tuple(parts[_part(i)]) for i in range(68))

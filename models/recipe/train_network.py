@@ -541,7 +541,9 @@ def main() -> None:
     # One-sided faces several times, so that the steps and the prior do not take them for errors.
     faces = annotated(np.repeat(chosen, np.where(one_sided(data)[chosen], config.steps_palsy, 1)))
     start = refine_start(arrays, faces, model.pdm, ~put_aside(faces), training.start, seed=training.seed)
-    others = {name: value for name, value in model.arrays.items() if not name.startswith("start/")}
+    # A refiner has learned from where other steps led.
+    gone = ("start/", "refiner/")
+    others = {name: value for name, value in model.arrays.items() if not name.startswith(gone)}
     whole = Model(
         model.pdm, model.scales, name=model.name, metadata=model.metadata, arrays=others | start.arrays()
     )

@@ -8,7 +8,7 @@ whole numbers, of eight bits in the weights and fifteen in what they see.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Float32 = NDArray[np.float32]
 
-__all__ = ["MIN_CONTRAST", "Network", "weight_units"]
+__all__ = ["MIN_CONTRAST", "Layers", "Network", "read_layers", "weight_units"]
 
 # The contrast of the patch is measured with this much added, grey levels, so that noise in a
 # flat image stays small.
@@ -70,6 +70,116 @@ def weight_units(weights: Float, biases: Float, limit: float) -> Float:
     room = MAX_SUM * (1 - 1e-6) - 0.5 * levels * len(weights)
     sums = levels * (np.abs(weights).sum(axis=0) + np.abs(biases) / limit) / room
     return np.asarray(np.maximum(np.maximum(np.abs(weights).max(axis=0) / 127, sums), least))
+
+
+class Layers(NamedTuple):
+    """A network's layers.
+
+    Attributes
+    ----------
+    arguments : tuple
+        The limit of the patch, and table, weights, factors, biases and shares, see `run_layers`.
+    side, channels : int
+        Of what the last one gives.
+    """
+
+    arguments: tuple[Any, ...]
+    side: int
+    channels: int
+
+
+def read_layers(
+    table: NDArray[np.int32],
+    greatest: Float32,
+    weights: NDArray[np.int8],
+    units: Float32,
+    biases: Float32,
+    side: int,
+    name: str = "network",
+) -> Layers:
+    """Return a network's layers as the kernels read them.
+
+    Parameters
+    ----------
+    table : ndarray, shape (L, 6), int32
+    greatest : ndarray, shape (L,), float32
+        Limits of what each layer sees.
+    weights : ndarray, int8
+    units, biases : ndarray, float32
+        See `Network`.
+    side : int
+        Of the patch, px.
+    name : str
+        Whose layers these are, for errors.
+
+    Returns
+    -------
+    Layers
+
+    Raises
+    ------
+    ModelError
+        If the layers or their numbers are out of range or do not fit each other.
+    """
+    if table.ndim != 2 or table.shape[1] != 6 or not 1 <= len(table) <= MAX_NETWORK_LAYERS:
+        raise ModelError(f"the {name} has 1 to {MAX_NETWORK_LAYERS} layers of six numbers")
+    limits = greatest.astype(np.float64)
+    # Also false for NaN.
+    if limits.shape != (len(table),) or not ((limits > 1 / MAX_NUMBER) & (limits <= MAX_NUMBER)).all():
+        raise ModelError(f"the {name} has a limit of up to {MAX_NUMBER:g} for what each layer sees")
+    for what, values in (("units", units), ("biases", biases)):
+        # Also false for NaN.
+        if values.ndim != 1 or not np.abs(values).max(initial=0) <= MAX_NUMBER:
+            raise ModelError(f"the {name}'s {what} are a row of numbers up to {MAX_NUMBER:g}")
+    if weights.ndim != 1 or units.size != biases.size:
+        raise ModelError(f"the {name} has a unit and a bias for each output, and a row of weights")
+    blocks, factors, offsets = [], [], []
+    channels, at, first, products = 1, 0, 0, 0
+    levels = _kernels.layout.LEVELS
+    # What is said last is in its own unit.
+    after = np.append(limits[1:] / levels, 1.0)
+    for i, row in enumerate(table.tolist()):
+        kernel, stride, padding, outputs, residual, rectify = row
+        usable = (
+            1 <= kernel <= MAX_NETWORK_KERNEL
+            and 1 <= stride <= MAX_NETWORK_SIDE
+            and 0 <= padding < kernel <= side + 2 * padding
+            and 1 <= outputs <= MAX_NETWORK_CHANNELS
+            and outputs % _kernels.layout.CHANNELS == 0
+            and residual in (0, 1)
+            and rectify in (0, 1)
+        )
+        if not usable:
+            raise ModelError(f"the {name} has a layer {row}, which is out of range")
+        result = (side + 2 * padding - kernel) // stride + 1
+        addable = i + 1 < len(table) and (result, outputs) == (side, channels)
+        if residual and not addable:
+            raise ModelError(f"the {name} has a layer {row} that cannot add what it sees to its result")
+        size = kernel * kernel * channels * outputs
+        products += size * result * result
+        if products > MAX_NETWORK_PRODUCTS:
+            raise ModelError(f"the {name} needs more than {MAX_NETWORK_PRODUCTS:.0g} products for a look")
+        if at + size > weights.size or first + outputs > biases.size:
+            raise ModelError(f"the {name} has fewer weights than its layers need")
+        own = weights[at : at + size]
+        blocks.append(_kernels.layout.blocked(own, kernel, outputs))
+        # A sum counts in these.
+        unit = units[first : first + outputs].astype(np.float64) * limits[i] / levels
+        with np.errstate(divide="ignore", invalid="ignore"):
+            offset = np.rint(biases[first : first + outputs] / unit)
+        most = levels * np.abs(own.reshape(-1, outputs).astype(np.float64)).sum(axis=0) + np.abs(offset)
+        # Also false for NaN.
+        if not ((most <= MAX_SUM) & (np.abs(unit / after[i]) <= MAX_NUMBER)).all():
+            raise ModelError(f"the {name} has a layer {row} whose sums leave the numbers of 32 bits")
+        factors.append((unit / after[i]).astype(np.float32))
+        offsets.append(offset.astype(np.int32))
+        side, channels, at, first = result, outputs, at + size, first + outputs
+    if at != weights.size or first != biases.size:
+        raise ModelError(f"the {name} has more weights than its layers need")
+    # (Of the last layer, which adds nothing, without a meaning.)
+    shares = (limits / levels / after).astype(np.float32)
+    numbers = (np.concatenate(rows) for rows in (blocks, factors, offsets))
+    return Layers((float(limits[0]), table, *numbers, shares), side, channels)
 
 
 class Network:
@@ -115,78 +225,14 @@ class Network:
         self._weights = converted(arrays, "network_weights", np.int8)
         self._outputs = converted(arrays, "network_units", np.float32)
         self._biases = converted(arrays, "network_biases", np.float32)
-        # The limit of the patch, and table, weights, factors, biases and shares as the kernel reads them.
-        self._arguments = self._read_layers()
-        self._units = np.sqrt(pdm.eigenvalues)
-
-    def _read_layers(self) -> tuple[Any, ...]:
-        table, weights, units, biases = self._table, self._weights, self._outputs, self._biases
-        if table.ndim != 2 or table.shape[1] != 6 or not 1 <= len(table) <= MAX_NETWORK_LAYERS:
-            raise ModelError(f"the network has 1 to {MAX_NETWORK_LAYERS} layers of six numbers")
-        limits = self._limits.astype(np.float64)
-        # Also false for NaN.
-        if limits.shape != (len(table),) or not ((limits > 1 / MAX_NUMBER) & (limits <= MAX_NUMBER)).all():
-            raise ModelError(f"the network has a limit of up to {MAX_NUMBER:g} for what each layer sees")
-        for name, values in (("units", units), ("biases", biases)):
-            # Also false for NaN.
-            if values.ndim != 1 or not np.abs(values).max(initial=0) <= MAX_NUMBER:
-                raise ModelError(f"the network's {name} are a row of numbers up to {MAX_NUMBER:g}")
-        if weights.ndim != 1 or units.size != biases.size:
-            raise ModelError("the network has a unit and a bias for each output, and a row of weights")
-        blocks, factors, offsets = [], [], []
-        side, channels, at, first, products = self.side, 1, 0, 0, 0
-        levels = _kernels.layout.LEVELS
-        # What is said last is in its own unit.
-        after = np.append(limits[1:] / levels, 1.0)
-        for i, row in enumerate(table.tolist()):
-            kernel, stride, padding, outputs, residual, rectify = row
-            usable = (
-                1 <= kernel <= MAX_NETWORK_KERNEL
-                and 1 <= stride <= MAX_NETWORK_SIDE
-                and 0 <= padding < kernel <= side + 2 * padding
-                and 1 <= outputs <= MAX_NETWORK_CHANNELS
-                and outputs % _kernels.layout.CHANNELS == 0
-                and residual in (0, 1)
-                and rectify in (0, 1)
-            )
-            if not usable:
-                raise ModelError(f"the network has a layer {row}, which is out of range")
-            result = (side + 2 * padding - kernel) // stride + 1
-            addable = i + 1 < len(table) and (result, outputs) == (side, channels)
-            if residual and not addable:
-                raise ModelError(f"the network has a layer {row} that cannot add what it sees to its result")
-            size = kernel * kernel * channels * outputs
-            products += size * result * result
-            if products > MAX_NETWORK_PRODUCTS:
-                raise ModelError(
-                    f"the network needs more than {MAX_NETWORK_PRODUCTS:.0g} products for a look"
-                )
-            if at + size > weights.size or first + outputs > biases.size:
-                raise ModelError("the network has fewer weights than its layers need")
-            own = weights[at : at + size]
-            blocks.append(_kernels.layout.blocked(own, kernel, outputs))
-            # A sum counts in these.
-            unit = units[first : first + outputs].astype(np.float64) * limits[i] / levels
-            with np.errstate(divide="ignore", invalid="ignore"):
-                offset = np.rint(biases[first : first + outputs] / unit)
-            most = levels * np.abs(own.reshape(-1, outputs).astype(np.float64)).sum(axis=0) + np.abs(offset)
-            # Also false for NaN.
-            if not ((most <= MAX_SUM) & (np.abs(unit / after[i]) <= MAX_NUMBER)).all():
-                raise ModelError(f"the network has a layer {row} whose sums leave the numbers of 32 bits")
-            factors.append((unit / after[i]).astype(np.float32))
-            offsets.append(offset.astype(np.int32))
-            side, channels, at, first = result, outputs, at + size, first + outputs
-        if at != weights.size or first != biases.size:
-            raise ModelError("the network has more weights than its layers need")
-        if side != 1 or channels < 6 + self.n_modes:
+        layers = read_layers(self._table, self._limits, self._weights, self._outputs, self._biases, self.side)
+        if layers.side != 1 or layers.channels < 6 + self.n_modes:
             raise ModelError(
-                f"the network ends with {side} x {side} places of {channels} numbers, not with one place of "
-                f"at least {6 + self.n_modes}"
+                f"the network ends with {layers.side} x {layers.side} places of {layers.channels} numbers, "
+                f"not with one place of at least {6 + self.n_modes}"
             )
-        # (Of the last layer, which adds nothing, without a meaning.)
-        shares = (limits / levels / after).astype(np.float32)
-        numbers = (np.concatenate(rows) for rows in (blocks, factors, offsets))
-        return float(limits[0]), table, *numbers, shares
+        self._arguments = layers.arguments
+        self._units = np.sqrt(pdm.eigenvalues)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by the names under which a `Model` keeps them."""

@@ -22,6 +22,7 @@ from pyclnf.descent import Descent, mode_signs
 from pyclnf.errors import ModelError, ParameterError
 from pyclnf.network import Network
 from pyclnf.pdm import PDM, Parameters, ShapePrior, box_of, check_box, euler_angles, euler_to_matrix
+from pyclnf.refiner import Refiner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -132,13 +133,14 @@ class LearnedStart:
     pdm : PDM
     arrays : mapping of str to ndarray
         ``start/crop`` (side of the crop that is looked at in px, and in sides of the box) and those of a
-        `Network` or a `Cascade`. Optional: ``start/descent_...``, see `Descent`; ``start/basis`` (m, m) and
-        ``start/variances`` (m,), see `ShapePrior`.
+        `Network` or a `Cascade`. Optional: ``start/descent_...``, see `Descent`; ``refiner/...``, see
+        `Refiner`; ``start/basis`` (m, m) and ``start/variances`` (m,), see `ShapePrior`.
 
     Attributes
     ----------
     predictor : Network or Cascade
     descent : Descent or None
+    refiner : Refiner or None
     follows : bool
         `near` can be asked.
     prior : ShapePrior or None
@@ -159,6 +161,9 @@ class LearnedStart:
         self.descent = Descent.read(pdm, arrays)
         if self.descent is not None and self.descent.n_modes > self.predictor.n_modes:
             raise ModelError("the learned start's descent changes more modes than are predicted")
+        self.refiner = Refiner.read(pdm, arrays)
+        if self.refiner is not None and self.refiner.n_modes > self.predictor.n_modes:
+            raise ModelError("the refiner changes more modes than are predicted")
         crop = converted(arrays, "crop", np.float32)
         if crop.shape != (2,) or not np.isfinite(crop).all():
             raise ModelError(f"the learned start's crop is a side and a margin, not {crop}")
@@ -198,6 +203,8 @@ class LearnedStart:
         own = self.predictor.arrays() | {"start/crop": np.array([self.side, self.margin], np.float32)}
         if self.descent is not None:
             own |= self.descent.arrays()
+        if self.refiner is not None:
+            own |= self.refiner.arrays()
         if self.prior is not None:
             own["start/basis"] = self.prior.basis.astype(np.float32)
             own["start/variances"] = self.prior.variances.astype(np.float32)
@@ -230,8 +237,9 @@ class LearnedStart:
         count : int
             1 to 9; the first is that of the box itself.
         mirrored : bool
-            Look at the mirror image, too, and take the middle of both guesses. It is right more often, takes
-            twice the time, and has no preference for a side.
+            Look at the mirror image, too, each time with the refiner if there is one, and take the middle of
+            both guesses. It is right more often, takes more than twice the time, and has no preference for a
+            side.
         again : bool
             Look around what is found in any case: what comes out depends a third as much on the box. Of both
             looks' disagreements the larger one counts.
@@ -371,7 +379,7 @@ class LearnedStart:
             _kernels.mirror_image(pixels, crops)
             others = turned[count:], seen[count:], shapes[count:]
             _kernels.mirror_faces(last, self._signs, *others)
-            self._run(crops, faces)
+            self._run(crops, faces, refined=True)
             _kernels.mirror_faces(last, self._signs, *others)
             turned, seen, shapes = turned[:count], seen[:count], shapes[:count]
             disagreements = self._mix((turned, seen, shapes), others, 0.5).tolist()
@@ -386,7 +394,14 @@ class LearnedStart:
             found.append(Parameters(np.array(numbers), shape))
         return Guesses(found, crop, self._mean_side, disagreements)
 
-    def _run(self, crops: NDArray[np.uint8], faces: _Faces, before: _Faces | None = None) -> None:
+    def _run(
+        self,
+        crops: NDArray[np.uint8],
+        faces: _Faces,
+        before: _Faces | None = None,
+        *,
+        refined: bool = False,
+    ) -> None:
         """Move faces in crops, see `Network.run`; before: where the one face was in the frame before."""
         if before is None or self.descent is None:
             self.predictor.run(crops, *faces, self.descent)
@@ -394,6 +409,8 @@ class LearnedStart:
             self.predictor.run(crops, *faces)
             self._mix(faces, before, _KEPT, _MOVED)
             self.descent.take(crops[0], *faces)
+        if refined and self.refiner is not None:
+            self.refiner.run(crops, *faces)
         rotations, placements, _ = faces
         _check_finite(chain(rotations.ravel().tolist(), placements.ravel().tolist()))
 

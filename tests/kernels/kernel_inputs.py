@@ -53,6 +53,7 @@ BOUNDS = {
     # Sums of a point's products in float32; of sums of up to 10 that cancel the absolute bound is left.
     "weigh_descriptors": (2e-6, 5e-7),
     "run_layers": (0.0, 0.0),  # whole numbers, rounded alike
+    "refine_faces": (1e-4, 1e-4),  # px of the crop, mm and rad; sums of some thousands of products
     "look_at_faces": (1e-5, 2e-4),  # px of the crop, mm and rad; layers and steps as above and below
     "take_steps": (0.0, 2e-4),  # px of the crop, mm and rad; descriptors as above, weighted
     "nu_rlms_pass": (0.0, 1e-9),  # px, mm and rad
@@ -559,6 +560,49 @@ def look_at_faces(random: np.random.Generator, steps: int = 0) -> Arguments:
     ]
 
 
+def refine_faces(random: np.random.Generator) -> Arguments:
+    n, k, own, hidden, around = (
+        int(number) for number in random.integers((3, 0, 1, 1, 1), (9, 4, 30, 40, 6))
+    )
+    crops = int(random.integers(1, 3))
+    guesses = crops * int(random.integers(1, 3))
+    image, *numbers, _ = run_layers(random)
+    channels = numbers[0][-1, 3]
+
+    def layer(*shape: int) -> Arguments:
+        # Of outputs that are neither all lost nor far beyond what a face can be.
+        unit = random.uniform(0.5, 1.5, (*shape[:-2], shape[-1])) / (73 * np.sqrt(shape[-2]))
+        return [
+            random.integers(-127, 128, shape, dtype=np.int8),
+            unit.astype(np.float32),
+            random.normal(0, 0.1, unit.shape).astype(np.float32),
+        ]
+
+    *last, bias = layer(n * own + hidden, 6 + k)
+    return [
+        random.integers(0, 256, (crops, 24, 24, 1), dtype=np.uint8),
+        float(random.uniform(0.1, 2)),
+        4.0,
+        float(random.uniform(0.5, 8)),
+        *numbers,
+        random.normal(0, 4, (around, 2)),
+        *layer(n, around * channels, own),
+        *layer(n * own + k + 9, hidden),
+        last[0],
+        last[1] * np.float32(0.1),
+        bias,
+        random.normal(0, 8, 3 * n),
+        random.normal(0, 0.3, (k, 3 * n)),
+        random.uniform(0.5, 20, k),
+        random.uniform(1, 40, k),
+        np.empty((1, 2, 3)),
+        np.empty((1, *image.shape), np.float32),
+        np.stack([rotation_matrix(random) for _ in range(guesses)]),
+        np.column_stack([random.uniform(0.3, 1.5, guesses), random.uniform(0, 24, (guesses, 2))]),
+        random.normal(0, 1, (guesses, k + int(random.integers(0, 3)))),
+    ]
+
+
 def steps_of(random: np.random.Generator, n: int, k: int, count: int) -> Arguments:
     """Return steps as `take_steps` takes them."""
     directions, around = (int(number) for number in random.integers(1, (12, 4)))
@@ -664,6 +708,7 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
     "weigh_descriptors": weigh_descriptors,
     "run_layers": run_layers,
     "look_at_faces": look_at_faces,
+    "refine_faces": refine_faces,
     "take_steps": take_steps,
     "filter_images": filter_images,
     "pool_images": pool_images,
@@ -680,6 +725,7 @@ CHANGED = {
     "mix_faces": ("apart", "rotations", "placements"),
     "nu_rlms_pass": ("pose", "shape"),
     "perspective_pose": ("rotation",),
+    "refine_faces": ("rotations", "placements"),
     "run_cascade": ("rotations", "placements"),
     "take_steps": ("rotations", "placements"),
 }
@@ -691,6 +737,7 @@ READS_LAST = {
     "mirror_faces",
     "mix_faces",
     "perspective_pose",
+    "refine_faces",
     "run_cascade",
     "take_steps",
     "weigh_maps",

@@ -22,6 +22,7 @@ KERNEL_USERS = {
     "descent",
     "start",
     "network",
+    "refiner",
     "camera",
     "_mtcnn",
 }
@@ -39,7 +40,8 @@ ALLOWED = {
     "_mtcnn": {"_kernels"},
     "cascade": {"_arrays", "_kernels", "pdm"},
     "network": {"_arrays", "_kernels", "descent", "pdm"},
-    "start": {"_arrays", "_kernels", "cascade", "crop", "descent", "network", "pdm"},
+    "refiner": {"_arrays", "_kernels", "network", "pdm"},
+    "start": {"_arrays", "_kernels", "cascade", "crop", "descent", "network", "pdm", "refiner"},
 }
 
 # What sits on top: nothing below may import it.

@@ -47,6 +47,7 @@ __all__ = [
     "perspective_pose",
     "place_areas",
     "pool_images",
+    "refine_faces",
     "response_maps",
     "run_cascade",
     "run_layers",
@@ -131,6 +132,7 @@ neuron_responses = _module.neuron_responses
 normal_equations = _module.normal_equations
 nu_rlms_pass = _module.nu_rlms_pass
 perspective_pose = _module.perspective_pose
+refine_faces = _module.refine_faces
 response_maps = _module.response_maps
 run_cascade = _module.run_cascade
 run_layers = _module.run_layers

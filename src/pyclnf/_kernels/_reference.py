@@ -651,11 +651,7 @@ def look_at_faces(
             plane = _upright(rotation)
             matrix[0, :, :2] = plane * (placement[0] * length / side)
             matrix[0, :, 2] = placement[1:] - matrix[0, :, :2].sum(axis=1) * ((side - 1) / 2)
-            sample_areas(crop, matrix, patch)
-            values = patch.astype(np.float64)
-            grey = values.sum() / values.size
-            variance = (values * values).sum() / values.size - grey * grey
-            patch[:] = (values - grey) / (np.sqrt(max(variance, 0.0)) + contrast)
+            _sample_normalised(crop, matrix, contrast, patch)
             run_layers(in_levels(patch[0], limit), table, weights, factors, biases, shares, said)
             found = said.astype(np.float64)
             with np.errstate(over="ignore"):
@@ -674,6 +670,86 @@ def look_at_faces(
             crop[:, :, 0], mean, modes, step_limits, mirror, signs, edges, width, patches, directions, taps,
             offsets, step_weights, step_units, bias, *own,
         )  # fmt: skip
+
+
+def refine_faces(
+    crops: NDArray[np.uint8],
+    patch_scale: float,
+    contrast: float,
+    limit: float,
+    table: NDArray[np.int32],
+    weights: NDArray[np.int8],
+    factors: Float32,
+    biases: NDArray[np.int32],
+    shares: Float32,
+    offsets: Float,
+    point_weights: NDArray[np.int8],
+    point_units: Float32,
+    point_bias: Float32,
+    hidden_weights: NDArray[np.int8],
+    hidden_units: Float32,
+    hidden_bias: Float32,
+    last_weights: NDArray[np.int8],
+    last_units: Float32,
+    last_bias: Float32,
+    mean: Float,
+    modes: Float,
+    mode_units: Float,
+    limits: Float,
+    matrix: Float,
+    patch: Float32,
+    rotations: Float,
+    placements: Float,
+    shapes: Float,
+) -> None:
+    """Move faces by what a network sees around their landmarks."""
+    side, channels = patch.shape[1], int(table[-1, 3])
+    middle, places = (side - 1) / 2, side
+    for kernel, stride, padding, *_ in table.tolist():
+        places = (places + 2 * padding - kernel) // stride + 1
+    features = np.empty((places, places, channels), np.float32)
+    seen_in = np.repeat(crops, len(placements) // len(crops), axis=0)
+    faces = zip(seen_in, rotations, placements, shapes[:, : len(modes)], strict=True)
+    for crop, rotation, placement, shape in faces:
+        usable = np.isfinite(rotation).all() and np.isfinite(placement).all()
+        if not (usable and placement[0] >= MIN_SCALE):
+            placement[:] = np.nan
+            continue
+        upright = _upright(rotation)
+        landmarks = placement[0] * (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T + placement[1:]
+        centre = landmarks.mean(axis=0)
+        matrix[0, :, :2] = upright * (placement[0] / patch_scale)
+        matrix[0, :, 2] = centre - matrix[0, :, :2].sum(axis=1) * middle
+        _sample_normalised(crop, matrix, contrast, patch)
+        run_layers(in_levels(patch[0], limit), table, weights, factors, biases, shares, features.reshape(-1))
+        points = ((landmarks - centre) @ upright / placement[0])[:, None] + offsets
+        at = np.clip((points * patch_scale + middle + 0.5) * (places / side) - 0.5, 0, places - 1)
+        first = at.astype(np.intp)
+        (left, top), (right, bottom) = (
+            np.moveaxis(first, 2, 0),
+            np.moveaxis(np.minimum(first + 1, places - 1), 2, 0),
+        )
+        u, v = np.moveaxis((at - first).astype(np.float32)[..., None], 2, 0)
+        above = (1 - u) * features[top, left] + u * features[top, right]
+        below = (1 - u) * features[bottom, left] + u * features[bottom, right]
+        read = ((1 - v) * above + v * below).reshape(len(points), -1)
+        own = np.einsum("ij,ijk->ik", read.astype(np.float64), point_weights.astype(np.float64))
+        seen = np.maximum(point_bias + point_units * own, 0).reshape(-1)
+        turned = rotation.copy()
+        turned[:2] = upright.T @ rotation[:2]
+        numbers = np.concatenate([seen, shape / mode_units, turned.reshape(-1)])
+        hidden = np.maximum(hidden_bias + hidden_units * (numbers @ hidden_weights.astype(np.float64)), 0)
+        last = np.concatenate([seen, hidden]) @ last_weights.astype(np.float64)
+        _move_face(last_bias + last_units * last, upright, limits, rotation, placement, shape)
+
+
+def _sample_normalised(crop: NDArray[np.uint8], matrix: Float, contrast: float, patch: Float32) -> None:
+    """Sample a patch, and bring it to mean 0 and about deviation 1."""
+    sample_areas(crop, matrix, patch)
+    values = patch.astype(np.float64)
+    grey = values.sum() / values.size
+    variance = (values * values).sum() / values.size - grey * grey
+    patch[:] = (values - grey) / (np.sqrt(max(variance, 0.0)) + contrast)
 
 
 def take_steps(
