@@ -73,3 +73,12 @@ def dataset(n, rng, yaw=0.3, size=160):
         landmarks.append(points)
         rotations.append(rotation)
     return images, np.array(landmarks), np.array(rotations), shapes
+
+
+def smooth_picture(seed: int = 0) -> np.ndarray:
+    """Return a smooth random picture (121, 121), so that positions matter."""
+    small = np.random.default_rng(seed).uniform(0, 255, (12, 12))
+    grid = np.linspace(0, 11, 121)
+    rows = np.array([np.interp(grid, np.arange(12), row) for row in small])
+    columns = np.array([np.interp(grid, np.arange(12), column) for column in rows.T])
+    return np.ascontiguousarray(columns.T.round().astype(np.uint8))

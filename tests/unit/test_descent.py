@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_faces import dataset
+from drawn_faces import dataset, smooth_picture
 
 from pyclnf import ModelError, Parameters, _limits
 from pyclnf.descent import GO_OVER, Descent, DescentStep, PatchLayout, upright
@@ -44,19 +44,10 @@ def descent(pdm: PDM, bias: np.ndarray, *, steps: int = 1) -> Descent:
     return Descent([step] * steps)
 
 
-def crop(seed: int = 0) -> np.ndarray:
-    """Return a smooth random picture, so that positions matter."""
-    small = np.random.default_rng(seed).uniform(0, 255, (12, 12))
-    grid = np.linspace(0, 11, 121)
-    rows = np.array([np.interp(grid, np.arange(12), row) for row in small])
-    columns = np.array([np.interp(grid, np.arange(12), column) for column in rows.T])
-    return np.ascontiguousarray(columns.T.round().astype(np.uint8))
-
-
 def run(taken: Descent, *state: np.ndarray, picture: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
     """Return rotation, placement and shape of one face after the steps."""
     after = [np.array(values, np.float64)[None] for values in state]
-    taken.take(crop() if picture is None else picture, *after)
+    taken.take(smooth_picture() if picture is None else picture, *after)
     return tuple(values[0] for values in after)
 
 
@@ -90,7 +81,7 @@ def test_a_face_turned_the_other_way_gets_the_mirrored_step(
     units, biases = np.full((3, 6 + K), 1e-3, np.float32), rng.normal(0, 0.05, (3, 6 + K)).astype(np.float32)
     step = DescentStep(pdm, layout, np.radians([25, 50]), MIRROR_68, weights, units, biases)
     taken = Descent([step])
-    picture, shape = crop(), rng.normal(0, 2, K)
+    picture, shape = smooth_picture(), rng.normal(0, 2, K)
     euler = np.array([0.1, yaw, 0.2])
     placement = np.array([0.4, 55.0, 62.0])
     flipped = (

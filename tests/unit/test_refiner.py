@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawn_faces import dataset
+from drawn_faces import dataset, smooth_picture
 
 from pyclnf import Model, ModelError, _limits
 from pyclnf.pdm import PDM, axis_angle_to_matrix, euler_to_matrix
@@ -53,15 +53,6 @@ def still(**changed: np.ndarray) -> dict[str, np.ndarray]:
     return arrays(**nothing | {"last_bias": np.zeros(6 + K, np.float32)} | changed)
 
 
-def crop(seed: int = 0) -> np.ndarray:
-    """Return a smooth random picture, so that positions matter."""
-    small = np.random.default_rng(seed).uniform(0, 255, (12, 12))
-    grid = np.linspace(0, 11, 121)
-    rows = np.array([np.interp(grid, np.arange(12), row) for row in small])
-    columns = np.array([np.interp(grid, np.arange(12), column) for column in rows.T])
-    return np.ascontiguousarray(columns.T.round().astype(np.uint8))
-
-
 def run(refiner: Refiner, picture: np.ndarray, *state: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return rotation, placement and shape of one face after the refiner."""
     after = [np.array(values, np.float64)[None] for values in state]
@@ -75,7 +66,8 @@ FACE = (euler_to_matrix((0.1, 0.3, 0.4)), np.array([0.4, 60.0, 61.0]), np.array(
 def test_what_sees_nothing_moves_by_its_bias(pdm: PDM) -> None:
     R, placement, shape = FACE
     bias = np.float32([0.1, 0.05, -0.02, 0.03, 2.0, -3.0, 1.0, -1.0, 0.5, 0.0])
-    rotation, placed, shaped = run(Refiner(pdm, still(last_bias=bias)), crop(), R, placement, shape)
+    refiner = Refiner(pdm, still(last_bias=bias))
+    rotation, placed, shaped = run(refiner, smooth_picture(), R, placement, shape)
     c, s = np.array([R[1, 1], -R[0, 1]]) / np.hypot(R[1, 1], R[0, 1])
     plane = np.array([[c, -s], [s, c]])
     assert placed[0] == pytest.approx(0.4 * np.exp(0.1))
@@ -89,28 +81,30 @@ def test_what_sees_nothing_moves_by_its_bias(pdm: PDM) -> None:
 def test_a_face_moves_with_its_picture(pdm: PDM) -> None:
     """The picture shifted by whole pixels, and the face in it: the same update, from other pixels another."""
     refiner, (R, placement, shape) = Refiner(pdm, arrays()), FACE
-    wide = np.pad(crop(), 20, mode="edge")
+    wide = np.pad(smooth_picture(), 20, mode="edge")
     rotation, placed, shaped = run(refiner, wide, R, placement + np.array([0, 20, 20]), shape)
     shifted = np.ascontiguousarray(np.roll(wide, (3, -5), (0, 1)))
     again = run(refiner, shifted, R, placement + np.array([0, 15, 23]), shape)
     np.testing.assert_allclose(again[0], rotation, atol=1e-6)
     np.testing.assert_allclose(again[1] - placed, [0, -5, 3], atol=1e-5)
     np.testing.assert_allclose(again[2], shaped, atol=1e-5)
-    other = run(refiner, np.pad(crop(1), 20, mode="edge"), R, placement + np.array([0, 20, 20]), shape)
+    other = run(
+        refiner, np.pad(smooth_picture(1), 20, mode="edge"), R, placement + np.array([0, 20, 20]), shape
+    )
     assert np.abs(other[2] - shaped).max() > 1e-3
 
 
 def test_light_and_contrast_do_not_matter_much(pdm: PDM) -> None:
     refiner = Refiner(pdm, arrays())
-    dark = (crop() // 2 + 40).astype(np.uint8)
-    plain, dimmed = run(refiner, crop(), *FACE), run(refiner, dark, *FACE)
+    dark = (smooth_picture() // 2 + 40).astype(np.uint8)
+    plain, dimmed = run(refiner, smooth_picture(), *FACE), run(refiner, dark, *FACE)
     # The deviation of the patch is halved, but not what is added to it.
     np.testing.assert_allclose(dimmed[2], plain[2], atol=0.1 * np.abs(plain[2] - FACE[2]).max())
 
 
 def test_each_face_by_itself(pdm: PDM) -> None:
     """Faces of several crops at once come out as each does alone."""
-    refiner, crops = Refiner(pdm, arrays()), np.stack([crop(0), crop(1)])
+    refiner, crops = Refiner(pdm, arrays()), np.stack([smooth_picture(0), smooth_picture(1)])
     rng = np.random.default_rng(3)
     faces = [(FACE[0], FACE[1] + [0, *rng.normal(0, 3, 2)], rng.normal(0, 2, K)) for _ in range(4)]
     together = [np.stack(column) for column in zip(*faces, strict=True)]
@@ -122,19 +116,22 @@ def test_each_face_by_itself(pdm: PDM) -> None:
 
 def test_modes_beyond_its_own_stay(pdm: PDM) -> None:
     shape = np.arange(7.0)
-    _, _, shaped = run(Refiner(pdm, arrays()), crop(), *FACE[:2], shape)
+    _, _, shaped = run(Refiner(pdm, arrays()), smooth_picture(), *FACE[:2], shape)
     np.testing.assert_array_equal(shaped[K:], shape[K:])
     assert (shaped[:K] != shape[:K]).all()
 
 
 @pytest.mark.parametrize("value", (np.nan, np.inf, 0.0, -1.0))
 def test_a_face_that_is_none_is_said_to_be_lost(pdm: PDM, value: float) -> None:
-    _, placed, _ = run(Refiner(pdm, arrays()), crop(), FACE[0], np.array([value, 60.0, 61.0]), FACE[2])
+    _, placed, _ = run(
+        Refiner(pdm, arrays()), smooth_picture(), FACE[0], np.array([value, 60.0, 61.0]), FACE[2]
+    )
     assert np.isnan(placed).all()
 
 
 def test_a_refiner_sees_far_beyond_the_picture(pdm: PDM) -> None:
-    _, placed, _ = run(Refiner(pdm, arrays()), crop(), FACE[0], np.array([0.4, 1e6, -1e6]), FACE[2])
+    refiner, picture = Refiner(pdm, arrays()), smooth_picture()
+    _, placed, _ = run(refiner, picture, FACE[0], np.array([0.4, 1e6, -1e6]), FACE[2])
     assert np.isfinite(placed).all()
 
 
@@ -149,7 +146,7 @@ def test_a_start_looks_once_more(pdm: PDM) -> None:
     bias[5] = 4.0  # mm, downwards
     start, moved = (LearnedStart(model.pdm, own) for own in (plain, plain | still(last_bias=bias)))
     assert start.refiner is None and moved.refiner is not None
-    picture, box = np.pad(crop(), 40, mode="edge")[:, :, None], (60, 60, 80, 90)
+    picture, box = np.pad(smooth_picture(), 40, mode="edge")[:, :, None], (60, 60, 80, 90)
     (a,), (b,) = (one.hypotheses(picture, box, mirrored=True) for one in (start, moved))
     down = np.array([-np.sin(a.pose[3]), np.cos(a.pose[3])])
     np.testing.assert_allclose(b.pose[4:] - a.pose[4:], 4 * a.pose[0] * down, rtol=0.05, atol=0.1)

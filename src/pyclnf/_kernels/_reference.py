@@ -711,12 +711,10 @@ def refine_faces(
     seen_in = np.repeat(crops, len(placements) // len(crops), axis=0)
     faces = zip(seen_in, rotations, placements, shapes[:, : len(modes)], strict=True)
     for crop, rotation, placement, shape in faces:
-        usable = np.isfinite(rotation).all() and np.isfinite(placement).all()
-        if not (usable and placement[0] >= MIN_SCALE):
-            placement[:] = np.nan
+        landmarks = _seen_at(mean, modes, rotation, placement, shape)
+        if landmarks is None:
             continue
         upright = _upright(rotation)
-        landmarks = placement[0] * (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T + placement[1:]
         centre = landmarks.mean(axis=0)
         matrix[0, :, :2] = upright * (placement[0] / patch_scale)
         matrix[0, :, 2] = centre - matrix[0, :, :2].sum(axis=1) * middle
@@ -741,6 +739,16 @@ def refine_faces(
         hidden = np.maximum(hidden_bias + hidden_units * (numbers @ hidden_weights.astype(np.float64)), 0)
         last = np.concatenate([seen, hidden]) @ last_weights.astype(np.float64)
         _move_face(last_bias + last_units * last, upright, limits, rotation, placement, shape)
+
+
+def _seen_at(mean: Float, modes: Float, rotation: Float, placement: Float, shape: Float) -> Float | None:
+    """Return a face's landmarks (n, 2) in the crop; None, and no number in its placement, if it has none."""
+    usable = np.isfinite(rotation).all() and np.isfinite(placement).all()
+    if not (usable and placement[0] >= MIN_SCALE):
+        placement[:] = np.nan
+        return None
+    flat = placement[0] * (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T
+    return np.asarray(flat + placement[1:])
 
 
 def _sample_normalised(crop: NDArray[np.uint8], matrix: Float, contrast: float, patch: Float32) -> None:
@@ -777,12 +785,10 @@ def take_steps(
         side, own_taps = int(patch_side), taps[step, : int(taps_count)]
         middle = (side - 1) / 2
         for rotation, placement, shape in zip(rotations, placements, shapes[:, : len(modes)], strict=True):
-            usable = np.isfinite(rotation).all() and np.isfinite(placement).all()
-            if not (usable and placement[0] >= MIN_SCALE):
-                placement[:] = np.nan
+            landmarks = _seen_at(mean, modes, rotation, placement, shape)
+            if landmarks is None:
                 continue
             scale = placement[0]
-            landmarks = scale * (mean + shape @ modes).reshape(3, -1).T @ rotation[:2].T + placement[1:]
             turn, upright = float(np.arcsin(np.clip(rotation[0, 2], -1, 1))), _upright(rotation)
             plain = 1 - _beyond(-turn, 0.0, width)
             update = np.zeros(len(signs))

@@ -91,6 +91,36 @@ cdef inline double c_beyond(double turn, double edge, double width) noexcept nog
     return 1.0 if turn > edge else 0.0
 
 
+cdef bint c_see_face(const double[::1] mean, const double[:, ::1] modes, const double *R, double *placement,
+                     const double *shape, double *points, double *x, double *y, double *centre) noexcept nogil:
+    """Find a face's landmarks in object space and in the crop, and the middle of these.
+
+    False, and no number in its placement, if it is not finite or has no extent.
+    """
+    cdef Py_ssize_t n = mean.shape[0] // 3, i, j
+    cdef double scale = placement[0]
+    cdef bint usable = scale >= MIN_SCALE and scale < HUGE_VAL
+    # (Not finite: the difference from itself is not zero.)
+    for i in range(9):
+        usable = usable and R[i] - R[i] == 0.0
+    for i in range(1, 3):
+        usable = usable and placement[i] - placement[i] == 0.0
+    if not usable:
+        placement[0] = placement[1] = placement[2] = NAN
+        return False
+    memcpy(points, &mean[0], 3 * n * sizeof(double))
+    for j in range(modes.shape[0]):
+        add_scaled(shape[j], &modes[j, 0], 3 * n, points)
+    project(points, n, R, scale, placement[1], placement[2], x, y)
+    centre[0] = centre[1] = 0.0
+    for i in range(n):
+        centre[0] += x[i]
+        centre[1] += y[i]
+    centre[0] /= n
+    centre[1] /= n
+    return True
+
+
 cdef void c_take_step(const uint16_t *pairs, Py_ssize_t crop_side, const double[::1] mean, const double[:, ::1] modes,
                       const double[::1] limits, const int32_t[::1] mirror, const double[::1] signs,
                       const double[::1] edges, double width, double patch_scale, const patch_layout *layout,
@@ -107,31 +137,15 @@ cdef void c_take_step(const uint16_t *pairs, Py_ssize_t crop_side, const double[
     cdef double[6] matrix
     cdef double[4] plane
     cdef double scale = placement[0], c, s, turn, own, share, beyond, further
-    cdef double centre_x, centre_y, middle = (layout.side - 1) / 2.0, a, b, value
+    cdef double[2] centre
+    cdef double middle = (layout.side - 1) / 2.0, a, b, value
     cdef float *described
     cdef bint mirrored, both
-    cdef bint usable = scale >= MIN_SCALE and scale < HUGE_VAL
-    # (Not finite: the difference from itself is not zero.)
-    for i in range(9):
-        usable = usable and R[i] - R[i] == 0.0
-    for i in range(1, 3):
-        usable = usable and placement[i] - placement[i] == 0.0
-    if not usable:
-        placement[0] = placement[1] = placement[2] = NAN
+    if not c_see_face(mean, modes, R, placement, shape, points, x, y, centre):
         return
-    memcpy(points, &mean[0], 3 * n * sizeof(double))
-    for j in range(count):
-        add_scaled(shape[j], &modes[j, 0], 3 * n, points)
-    project(points, n, R, scale, placement[1], placement[2], x, y)
     turn = asin(c_limited(R[2], 1.0))
     c_upright(R, plane)
     c, s = plane[0], plane[2]
-    centre_x = centre_y = 0.0
-    for i in range(n):
-        centre_x += x[i]
-        centre_y += y[i]
-    centre_x /= n
-    centre_y /= n
     memset(update, 0, (6 + count) * sizeof(double))
     own = 1.0 - c_beyond(-turn, 0.0, width)
     both = layout.mirrored != 0 and own > 0.0 and own < 1.0
@@ -150,13 +164,13 @@ cdef void c_take_step(const uint16_t *pairs, Py_ssize_t crop_side, const double[
             matrix[3] = -s * value if mirrored else s * value
             matrix[1] = -s * value
             matrix[4] = c * value
-            matrix[2] = centre_x - (matrix[0] + matrix[1]) * middle
-            matrix[5] = centre_y - (matrix[3] + matrix[4]) * middle
+            matrix[2] = centre[0] - (matrix[0] + matrix[1]) * middle
+            matrix[5] = centre[1] - (matrix[3] + matrix[4]) * middle
             value = matrix[0] * matrix[0] + matrix[3] * matrix[3]
             for i in range(n):
                 j = mirror[i] if mirrored else i
-                a = x[j] - centre_x
-                b = y[j] - centre_y
+                a = x[j] - centre[0]
+                b = y[j] - centre[1]
                 seen[2 * i] = (a * matrix[0] + b * matrix[3]) / value + middle
                 seen[2 * i + 1] = (a * matrix[1] + b * matrix[4]) / value + middle
             describe(pairs, crop_side, matrix, layout, seen, n, &mirror[0] if both else NULL, scratch, descriptors,

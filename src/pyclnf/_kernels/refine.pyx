@@ -91,7 +91,8 @@ def refine_faces(const uint8_t[:, :, :, ::1] crops, double patch_scale, double c
     cdef Py_ssize_t guess, each, i, j
     cdef const uint8_t[:, :, :] crop
     cdef layers_size size = size_of_layers(table, side)
-    cdef double centre_x, centre_y, c, s, scale, a, b, value, middle = (side - 1) / 2.0, ratio
+    cdef double[2] centre
+    cdef double c, s, scale, a, b, value, middle = (side - 1) / 2.0, ratio
     cdef double plane[4]
     cdef double *work
     cdef double *x
@@ -105,7 +106,7 @@ def refine_faces(const uint8_t[:, :, :, ::1] crops, double patch_scale, double c
     cdef float *seen
     cdef float *numbers
     cdef int16_t *pixels
-    cdef bint done = True, usable
+    cdef bint done = True
     check_layers(table, side, weights.shape[0], factors.shape[0], biases.shape[0], shares.shape[0], size.last)
     channels = table[table.shape[0] - 1, 3]
     while places * places * channels < size.last:
@@ -137,34 +138,17 @@ def refine_faces(const uint8_t[:, :, :, ::1] crops, double patch_scale, double c
         for guess in range(placements.shape[0]):
             R, placement = &rotations[guess, 0, 0], &placements[guess, 0]
             shape = &shapes[guess, 0] if count > 0 else NULL
-            scale = placement[0]
-            usable = scale >= MIN_SCALE and scale < HUGE_VAL
-            # (Not finite: the difference from itself is not zero.)
-            for i in range(9):
-                usable = usable and R[i] - R[i] == 0.0
-            for i in range(1, 3):
-                usable = usable and placement[i] - placement[i] == 0.0
-            if not usable:
-                placement[0] = placement[1] = placement[2] = NAN
+            if not c_see_face(mean, modes, R, placement, shape, work, x, y, centre):
                 continue
-            memcpy(work, &mean[0], 3 * n * sizeof(double))
-            for j in range(count):
-                add_scaled(shape[j], &modes[j, 0], 3 * n, work)
-            project(work, n, R, scale, placement[1], placement[2], x, y)
+            scale = placement[0]
             c_upright(R, plane)
             c, s = plane[0], plane[2]
-            centre_x = centre_y = 0.0
-            for i in range(n):
-                centre_x += x[i]
-                centre_y += y[i]
-            centre_x /= n
-            centre_y /= n
             value = scale / patch_scale
             matrix[0, 0, 0] = matrix[0, 1, 1] = c * value
             matrix[0, 1, 0] = s * value
             matrix[0, 0, 1] = -s * value
-            matrix[0, 0, 2] = centre_x - (matrix[0, 0, 0] + matrix[0, 0, 1]) * middle
-            matrix[0, 1, 2] = centre_y - (matrix[0, 1, 0] + matrix[0, 1, 1]) * middle
+            matrix[0, 0, 2] = centre[0] - (matrix[0, 0, 0] + matrix[0, 0, 1]) * middle
+            matrix[0, 1, 2] = centre[1] - (matrix[0, 1, 0] + matrix[0, 1, 1]) * middle
             crop = crops[guess // each]
             done = sampled(crop, matrix, patch, NULL)
             if done:
@@ -174,8 +158,8 @@ def refine_faces(const uint8_t[:, :, :, ::1] crops, double patch_scale, double c
                 break
             for i in range(n):
                 # In the upright face, mm.
-                a = ((x[i] - centre_x) * c + (y[i] - centre_y) * s) / scale
-                b = ((y[i] - centre_y) * c - (x[i] - centre_x) * s) / scale
+                a = ((x[i] - centre[0]) * c + (y[i] - centre[1]) * s) / scale
+                b = ((y[i] - centre[1]) * c - (x[i] - centre[0]) * s) / scale
                 for j in range(around):
                     c_read_features(features, places, channels,
                                     ((a + offsets[j, 0]) * patch_scale + middle + 0.5) * ratio - 0.5,
