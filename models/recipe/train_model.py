@@ -21,7 +21,7 @@ from photo import vary
 from tqdm import tqdm
 
 from pyclnf import Model
-from pyclnf.pdm import euler_to_matrix
+from pyclnf.pdm import PDM, euler_to_matrix
 from pyclnf.training import (
     AnnotatedFaces,
     DescentConfig,
@@ -114,6 +114,23 @@ def head_shapes(data: Dataset, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return the 3D landmarks in the head's frame, (N, 68, 3) mm."""
     rotations = np.array([euler_to_matrix(pose) for pose in data.pose[chosen]])
     return data.landmarks3d[chosen].astype(np.float64) @ rotations
+
+
+def annotated(
+    data: Dataset, which: NDArray[np.intp], pdm: PDM, seed: int, outline: tuple[float, float]
+) -> AnnotatedFaces:
+    """Return some of the pictures as faces to learn from, to which the PDM is fitted.
+
+    outline: what hidden and covered outlines count, see `visibility`.
+    """
+    return AnnotatedFaces.fitted(
+        pdm,
+        TrainingImages(data, which, seed),
+        data.landmarks[which],
+        visible=visibility(data, which, *outline),
+        identities=data.identity[which],
+        rotations=data.pose[which],
+    )
 
 
 def visibility(

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from photo import noise, relight_around
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
-from train_model import TrainingImages, training_config, visibility
+from train_model import annotated, training_config
 
 from pyclnf import Model
 from pyclnf._kernels.layout import CHANNELS
@@ -337,15 +337,19 @@ class StartNetwork(nn.Module):
         }
 
 
-def projected(numbers: Tensor, mean: Tensor, components: Tensor, config: NetworkConfig) -> Tensor:
-    """Return the landmarks (N, 68, 2) in the patch, px from its middle."""
-    vector = numbers[:, 1:4]
+def rotation(vector: Tensor) -> Tensor:
+    """Return the rotations (N, 3, 3) about vectors (N, 3), by their lengths."""
     angle = torch.sqrt((vector**2).sum(1, keepdim=True) + 1e-12)
     x, y, z = (vector / angle).unbind(1)
     zero = torch.zeros_like(x)
     K = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3)
     angle = angle[..., None]
-    R = torch.eye(3) + torch.sin(angle) * K + (1 - torch.cos(angle)) * (K @ K)
+    return torch.eye(3) + torch.sin(angle) * K + (1 - torch.cos(angle)) * (K @ K)
+
+
+def projected(numbers: Tensor, mean: Tensor, components: Tensor, config: NetworkConfig) -> Tensor:
+    """Return the landmarks (N, 68, 2) in the patch, px from its middle."""
+    R = rotation(numbers[:, 1:4])
     shapes = (mean + numbers[:, 6:] @ components.T).reshape(len(numbers), 3, -1)
     scale = config.side / config.length * torch.exp(numbers[:, 0])
     flat = scale[:, None, None] * (R[:, :2] @ shapes).transpose(1, 2)
@@ -517,16 +521,6 @@ def main() -> None:
     data = load_dataset(*args.renders)
     chosen = np.flatnonzero(~data.held_out)
 
-    def annotated(which: Array) -> AnnotatedFaces:
-        return AnnotatedFaces.fitted(
-            model.pdm,
-            TrainingImages(data, which, training.seed),
-            data.landmarks[which],
-            visible=visibility(data, which, *outline),
-            identities=data.identity[which],
-            rotations=data.pose[which],
-        )
-
     def put_aside(faces: AnnotatedFaces) -> Array:
         return held_out(faces.identities, training.held_out, training.seed)
 
@@ -534,12 +528,13 @@ def main() -> None:
         given = Model.load(args.network).arrays
         arrays = {name: given[name] for name in given if name == "start/crop" or "network" in name}
     else:
-        faces = annotated(chosen)
+        faces = annotated(data, chosen, model.pdm, training.seed, outline)
         samples = Samples(data.chosen(chosen), faces, model.pdm, config)
         arrays = trained(samples, put_aside(faces), config, args.work)
         arrays["start/crop"] = np.array([training.start.crop, training.start.margin], np.float32)
     # One-sided faces several times, so that the steps and the prior do not take them for errors.
-    faces = annotated(np.repeat(chosen, np.where(one_sided(data)[chosen], config.steps_palsy, 1)))
+    repeated = np.repeat(chosen, np.where(one_sided(data)[chosen], config.steps_palsy, 1))
+    faces = annotated(data, repeated, model.pdm, training.seed, outline)
     start = refine_start(arrays, faces, model.pdm, ~put_aside(faces), training.start, seed=training.seed)
     # A refiner has learned from where other steps led.
     gone = ("start/", "refiner/")

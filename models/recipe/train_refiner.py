@@ -20,7 +20,7 @@ import numpy as np
 from dataset import Dataset, load_dataset, one_sided
 from numpy.typing import NDArray
 from tqdm import tqdm, trange
-from train_model import TrainingImages, training_config, visibility
+from train_model import annotated, training_config
 
 from pyclnf import Model
 from pyclnf.crop import Crop
@@ -38,6 +38,8 @@ try:
     from torch.nn import functional
 except ModuleNotFoundError as error:
     raise SystemExit("train_refiner.py needs PyTorch: pip install torch") from error
+
+from train_network import rotation as rotation_of  # not without PyTorch
 
 Array = NDArray[Any]
 
@@ -150,7 +152,7 @@ class Geometry:
         shift = torch.einsum("bjk,bk->bj", plane, update[:, 4:6])
         return Faces(
             faces.scale * torch.exp(update[:, 0]),
-            _rotation(turn) @ faces.rotation,
+            rotation_of(turn) @ faces.rotation,
             faces.place + faces.scale[:, None] * shift,
             faces.shape + update[:, 6:],
         )
@@ -180,7 +182,7 @@ class Geometry:
                               turn[:, 1, 0] - turn[:, 0, 1]], 1) / 2  # fmt: skip
         return Faces(
             start.scale * (a.scale / b.scale) ** share,
-            _rotation(share * vector) @ start.rotation,
+            rotation_of(share * vector) @ start.rotation,
             start.place + share * (a.place - b.place) / b.scale[:, None] * start.scale[:, None],
             start.shape + share * (a.shape - b.shape[:, : a.shape.shape[1]]),
         )
@@ -192,16 +194,6 @@ def upright(rotation: Tensor) -> Tensor:
     length = torch.sqrt(c * c + s * s).clamp_min(1e-9)
     c, s = c / length, s / length
     return torch.stack([c, -s, s, c], 1).reshape(-1, 2, 2)
-
-
-def _rotation(vector: Tensor) -> Tensor:
-    angle = torch.sqrt((vector**2).sum(1) + 1e-12)[:, None, None]
-    x, y, z = vector.unbind(1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3)
-    return (
-        torch.eye(3) + torch.sin(angle) / angle * cross + (1 - torch.cos(angle)) / angle**2 * (cross @ cross)
-    )
 
 
 # --- the refiner
@@ -392,17 +384,8 @@ def main() -> None:
     config, training = RefinerConfig(**values, seed=table["seed"]), training_config(table)
     model = Model.load(args.model)
     data = load_dataset(*args.renders)
-    chosen = np.flatnonzero(~data.held_out)
-    data = data.chosen(chosen)
-    which = np.arange(len(data))
-    faces = AnnotatedFaces.fitted(
-        model.pdm,
-        TrainingImages(data, which, training.seed),
-        data.landmarks,
-        visible=visibility(data, which, *outline),
-        identities=data.identity,
-        rotations=data.pose,
-    )
+    data = data.chosen(np.flatnonzero(~data.held_out))
+    faces = annotated(data, np.arange(len(data)), model.pdm, training.seed, outline)
     own = {name: value for name, value in model.arrays.items() if not name.startswith("refiner/")}
     start = LearnedStart(model.pdm, own)
     args.work.mkdir(parents=True, exist_ok=True)

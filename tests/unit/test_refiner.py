@@ -7,6 +7,7 @@ import pytest
 from drawn_faces import dataset, smooth_picture
 
 from pyclnf import Model, ModelError, _limits
+from pyclnf.descent import upright
 from pyclnf.pdm import PDM, axis_angle_to_matrix, euler_to_matrix
 from pyclnf.refiner import Refiner
 from pyclnf.start import LearnedStart
@@ -68,8 +69,7 @@ def test_what_sees_nothing_moves_by_its_bias(pdm: PDM) -> None:
     bias = np.float32([0.1, 0.05, -0.02, 0.03, 2.0, -3.0, 1.0, -1.0, 0.5, 0.0])
     refiner = Refiner(pdm, still(last_bias=bias))
     rotation, placed, shaped = run(refiner, smooth_picture(), R, placement, shape)
-    c, s = np.array([R[1, 1], -R[0, 1]]) / np.hypot(R[1, 1], R[0, 1])
-    plane = np.array([[c, -s], [s, c]])
+    plane = upright(R)
     assert placed[0] == pytest.approx(0.4 * np.exp(0.1))
     np.testing.assert_allclose(placed[1:], [60, 61] + 0.4 * plane @ [2, -3], atol=1e-6)
     np.testing.assert_allclose(shaped, shape + np.array([1, -1, 0.5, 0]), atol=1e-6)
