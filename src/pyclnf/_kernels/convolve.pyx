@@ -39,14 +39,15 @@ cdef struct layers_size:
     # Of all layers together; -1 if the layers do not fit each other.
     Py_ssize_t weights
     Py_ssize_t biases
-    # Of the last result.
+    # Of the last result, and its side.
     Py_ssize_t last
+    Py_ssize_t side
 
 
 cdef layers_size size_of_layers(const int32_t[:, ::1] table, Py_ssize_t side) noexcept nogil:
     cdef layers_size size
     cdef Py_ssize_t i, kernel, stride, padding, outputs, result, inputs = 1
-    size.padded = size.result = size.block = size.weights = size.biases = size.last = 0
+    size.padded = size.result = size.block = size.weights = size.biases = size.last = size.side = 0
     if table.shape[1] != 6:
         size.weights = -1
         return size
@@ -68,6 +69,7 @@ cdef layers_size size_of_layers(const int32_t[:, ::1] table, Py_ssize_t side) no
         size.biases += outputs
         side, inputs = result, outputs
     size.last = side * side * inputs
+    size.side = side
     return size
 
 

@@ -86,7 +86,7 @@ def refine_faces(const uint8_t[:, :, :, ::1] crops, double patch_scale, double c
     shapes : ndarray, shape (g, m or more), float64
         Of which the first m change.
     """
-    cdef Py_ssize_t n = mean.shape[0] // 3, count = limits.shape[0], side = patch.shape[1], channels, places = 0
+    cdef Py_ssize_t n = mean.shape[0] // 3, count = limits.shape[0], side = patch.shape[1], channels, places
     cdef Py_ssize_t around = offsets.shape[0], own = point_weights.shape[2], hidden = hidden_weights.shape[1]
     cdef Py_ssize_t guess, each, i, j
     cdef const uint8_t[:, :, :] crop
@@ -109,8 +109,7 @@ def refine_faces(const uint8_t[:, :, :, ::1] crops, double patch_scale, double c
     cdef bint done = True
     check_layers(table, side, weights.shape[0], factors.shape[0], biases.shape[0], shares.shape[0], size.last)
     channels = table[table.shape[0] - 1, 3]
-    while places * places * channels < size.last:
-        places += 1
+    places = size.side
     if crops.shape[0] == 0 or placements.shape[0] % crops.shape[0] != 0:
         raise ValueError("each crop has as many guesses")
     if (point_weights.shape[0] != n or point_weights.shape[1] != around * channels
